@@ -1,0 +1,481 @@
+//! UMEM: the memory that a shard shares with the kernel, and who holds each chunk of it.
+//!
+//! ```text
+//!   memory   | chunk 0 | chunk 1 | chunk 2 | …        equal chunks, one packet in each
+//!   owner    |  Fill   |  Shard  |  Pool   | …        exactly one each
+//! ```
+//!
+//! A chunk is in the pool, with the kernel for receiving (fill ring, the kernel's hands, RX ring),
+//! with the shard, or with the kernel for sending (TX ring, the kernel's hands, completion ring).
+//! The shard's hold on a chunk is a [`Lease`]: it cannot be copied, so a chunk cannot be given
+//! away twice, and one that is dropped goes back to the pool and is counted. The table of owners
+//! is the second witness: what the kernel returns is believed only where the table says that the
+//! kernel has it.
+#![allow(unsafe_code)] // The only door to the octets of chunks.
+
+use core::cell::{Cell, RefCell};
+use core::fmt;
+use core::ptr::NonNull;
+use std::error;
+use std::io;
+use std::rc::Rc;
+
+use crate::sys::mapping::Mapping;
+
+/// Kind of pages under a UMEM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// Huge pages where enough are reserved, else ordinary ones.
+    #[default]
+    Auto,
+    /// The pages that all memory has.
+    Ordinary,
+    /// Huge pages or an error.
+    Huge,
+}
+
+/// Size and kind of a UMEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Octets in a chunk: a power of two from 2048 to the page size (`xdp_umem_reg()` of
+    /// `net/xdp/xdp_umem.c`).
+    pub chunk_octets: u32,
+    /// Number of chunks, at least 1.
+    pub frames: u32,
+    /// Kind of pages asked for.
+    pub pages: Pages,
+}
+
+impl Default for Options {
+    /// 4096 chunks of 2048 octets: 8 MiB, room for full rings in both directions.
+    fn default() -> Self {
+        Self { chunk_octets: 2048, frames: 4096, pages: Pages::Auto }
+    }
+}
+
+/// Why a UMEM could not be made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel takes no chunks of this size.
+    Chunk {
+        /// Octets asked for.
+        chunk_octets: u32,
+    },
+    /// No frames, or more octets than an address has.
+    Size {
+        /// Chunks asked for.
+        frames: u32,
+    },
+    /// No memory of the kind asked for.
+    Memory {
+        /// Octets asked for.
+        octets: usize,
+        /// Kind of pages.
+        pages: Pages,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chunk { chunk_octets } => {
+                write!(f, "chunks of {chunk_octets} octets: the kernel takes 2048 or 4096")
+            }
+            Self::Size { frames } => {
+                write!(f, "a UMEM of {frames} frames: 1 to 1048576 are possible")
+            }
+            Self::Memory { octets, pages: Pages::Huge, .. } => write!(
+                f,
+                "no {octets} octets of huge pages for the UMEM; reserve them with \
+                 `sysctl vm.nr_hugepages={}` or set pages = \"auto\"",
+                octets.div_ceil(crate::sys::mapping::HUGE_PAGE_OCTETS),
+            ),
+            Self::Memory { octets, .. } => write!(f, "no {octets} octets of memory for the UMEM"),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Memory { source, .. } => Some(source),
+            Self::Chunk { .. } | Self::Size { .. } => None,
+        }
+    }
+}
+
+/// Most chunks in one UMEM: 4 GiB of them at most, so that an index always fits.
+const FRAMES_MAX: u32 = 1 << 20;
+
+/// Who holds a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody: it lies in the pool.
+    Pool = 0,
+    /// The kernel, for receiving: fill ring, driver, RX ring.
+    Fill = 1,
+    /// The shard: exactly one [`Lease`] exists.
+    Shard = 2,
+    /// The kernel, for sending: TX ring, driver, completion ring.
+    Tx = 3,
+}
+
+/// The chunks of one UMEM and the table of their owners. Shared by its leases, never by threads.
+#[derive(Clone, Debug)]
+pub struct Umem(Rc<Arena>);
+
+#[derive(Debug)]
+struct Arena {
+    memory: Mapping,
+    pages: Pages,
+    chunk_shift: u32,
+    owners: Box<[Cell<Owner>]>,
+    /// Chunks by owner, kept beside the table: a quarter of a nanosecond instead of a walk.
+    counts: [Cell<u32>; 4],
+    /// Chunks in the pool, the last one returned on top because its cache lines are warm.
+    free: RefCell<Vec<u32>>,
+    /// Leases dropped without having been settled.
+    reclaimed: Cell<u64>,
+}
+
+impl Umem {
+    /// Takes the memory and puts every chunk into the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] for sizes that the kernel refuses and where there is no memory.
+    pub fn new(options: &Options) -> Result<Self, Error> {
+        let Options { chunk_octets, frames, pages } = *options;
+        if !matches!(chunk_octets, 2048 | 4096) {
+            return Err(Error::Chunk { chunk_octets });
+        }
+        if frames == 0 || frames > FRAMES_MAX {
+            return Err(Error::Size { frames });
+        }
+        let octets = chunk_octets as usize * frames as usize;
+        let refused = |source| Error::Memory { octets, pages, source };
+        let (memory, pages) = match pages {
+            Pages::Ordinary => (Mapping::ordinary(octets).map_err(refused)?, Pages::Ordinary),
+            Pages::Huge => (Mapping::huge(octets).map_err(refused)?, Pages::Huge),
+            Pages::Auto => match Mapping::huge(octets) {
+                Ok(memory) => (memory, Pages::Huge),
+                Err(_) => (Mapping::ordinary(octets).map_err(refused)?, Pages::Ordinary),
+            },
+        };
+        Ok(Self(Rc::new(Arena {
+            memory,
+            pages,
+            chunk_shift: chunk_octets.trailing_zeros(),
+            owners: vec![Cell::new(Owner::Pool); frames as usize].into_boxed_slice(),
+            counts: [Cell::new(frames), Cell::new(0), Cell::new(0), Cell::new(0)],
+            free: RefCell::new((0..frames).rev().collect()),
+            reclaimed: Cell::new(0),
+        })))
+    }
+
+    /// Number of chunks.
+    pub fn frames(&self) -> u32 {
+        u32::try_from(self.0.owners.len()).expect("at most FRAMES_MAX")
+    }
+
+    /// Octets in a chunk.
+    pub fn chunk_octets(&self) -> u32 {
+        1 << self.0.chunk_shift
+    }
+
+    /// Kind of pages obtained, never [`Pages::Auto`].
+    pub fn pages(&self) -> Pages {
+        self.0.pages
+    }
+
+    /// Address of the memory and its length in octets, as `XDP_UMEM_REG` wants them.
+    pub fn region(&self) -> (u64, u64) {
+        let start = self.0.memory.start().as_ptr() as u64;
+        (start, u64::from(self.frames()) << self.0.chunk_shift)
+    }
+
+    /// Chunks that `owner` has now.
+    pub fn count(&self, owner: Owner) -> u32 {
+        self.0.counts[owner as usize].get()
+    }
+
+    /// Leases that were dropped unsettled since the start. Their chunks are back in the pool.
+    pub fn reclaimed(&self) -> u64 {
+        self.0.reclaimed.get()
+    }
+
+    /// Leases a chunk of the pool to the shard.
+    pub fn take(&self) -> Option<Lease> {
+        let chunk = self.0.free.borrow_mut().pop()?;
+        self.0.pass(chunk, Owner::Pool, Owner::Shard);
+        Some(Lease { arena: Rc::clone(&self.0), chunk })
+    }
+
+    /// Moves a chunk of the pool straight to the fill ring; returns its first address.
+    pub(crate) fn take_for_fill(&self) -> Option<u64> {
+        let chunk = self.0.free.borrow_mut().pop()?;
+        self.0.pass(chunk, Owner::Pool, Owner::Fill);
+        Some(u64::from(chunk) << self.0.chunk_shift)
+    }
+
+    /// Leases to the shard the chunk in which `address` lies, if the kernel has it as `owner`.
+    /// `None` for an address that the kernel cannot have meant: count it, do not believe it.
+    pub(crate) fn lease(&self, address: u64, owner: Owner) -> Option<Lease> {
+        let chunk = self.chunk_of(address, owner)?;
+        self.0.pass(chunk, owner, Owner::Shard);
+        Some(Lease { arena: Rc::clone(&self.0), chunk })
+    }
+
+    /// Puts back into the pool the chunk in which `address` lies, if the kernel has it as `owner`.
+    pub(crate) fn put_back(&self, address: u64, owner: Owner) -> bool {
+        let Some(chunk) = self.chunk_of(address, owner) else { return false };
+        self.0.put_back(chunk, owner);
+        true
+    }
+
+    fn chunk_of(&self, address: u64, owner: Owner) -> Option<u32> {
+        let chunk = u32::try_from(address >> self.0.chunk_shift).ok()?;
+        let found = self.0.owners.get(chunk as usize)?;
+        (found.get() == owner).then_some(chunk)
+    }
+
+    /// Writes `octets` at `address` as the kernel does, into a chunk that the kernel has for
+    /// receiving. For the kernel that [`crate::xsk::testing`] plays.
+    ///
+    /// # Panics
+    ///
+    /// When the chunk is not the kernel's or `octets` run past it.
+    pub(crate) fn write_as_kernel(&self, address: u64, octets: &[u8]) {
+        let place = self.as_kernel(address, octets.len(), Owner::Fill);
+        // SAFETY: `as_kernel` has shown that the range lies in a chunk that no lease covers.
+        unsafe { place.copy_from_nonoverlapping(NonNull::from(octets).cast(), octets.len()) };
+    }
+
+    /// Reads `len` octets at `address` as the kernel does, from a chunk that it has for sending.
+    ///
+    /// # Panics
+    ///
+    /// When the chunk is not the kernel's or the range runs past it.
+    pub(crate) fn read_as_kernel(&self, address: u64, len: usize) -> Vec<u8> {
+        let place = self.as_kernel(address, len, Owner::Tx);
+        let mut octets = vec![0; len];
+        // SAFETY: `as_kernel` has shown that the range lies in a chunk that no lease covers; the
+        // memory was zeroed when it was mapped, so every octet has a value.
+        unsafe { place.copy_to_nonoverlapping(NonNull::from(octets.as_mut_slice()).cast(), len) };
+        octets
+    }
+
+    fn as_kernel(&self, address: u64, len: usize, owner: Owner) -> NonNull<u8> {
+        let chunk = self.chunk_of(address, owner).expect("a chunk that the kernel has");
+        let offset = usize::try_from(address).expect("within memory")
+            - ((chunk as usize) << self.0.chunk_shift);
+        self.0.place(chunk, offset, len)
+    }
+}
+
+impl Arena {
+    fn pass(&self, chunk: u32, from: Owner, to: Owner) {
+        let owner = &self.owners[chunk as usize];
+        debug_assert_eq!(owner.get(), from, "chunk {chunk}");
+        owner.set(to);
+        let (left, joined) = (&self.counts[from as usize], &self.counts[to as usize]);
+        left.set(left.get() - 1);
+        joined.set(joined.get() + 1);
+    }
+
+    fn put_back(&self, chunk: u32, from: Owner) {
+        self.pass(chunk, from, Owner::Pool);
+        // Cannot grow: the vector was made with room for every chunk, and each is in it once.
+        self.free.borrow_mut().push(chunk);
+    }
+
+    /// Where `len` octets from `offset` of `chunk` lie.
+    ///
+    /// # Panics
+    ///
+    /// When they run past the chunk.
+    fn place(&self, chunk: u32, offset: usize, len: usize) -> NonNull<u8> {
+        let chunk_octets = 1_usize << self.chunk_shift;
+        assert!(offset <= chunk_octets && len <= chunk_octets - offset, "past the chunk");
+        let start = ((chunk as usize) << self.chunk_shift) + offset;
+        debug_assert!((chunk as usize) < self.owners.len());
+        // SAFETY: `chunk < owners.len()` (a lease or a look-up in `owners` proves it) and the range
+        // lies in the chunk, so it lies in the mapping, which is `owners.len()` chunks long.
+        unsafe { self.memory.start().add(start) }
+    }
+}
+
+/// The shard's hold on one chunk: move-only, and alone while the table says [`Owner::Shard`].
+pub struct Lease {
+    arena: Rc<Arena>,
+    /// The chunk, or [`GIVEN`] once it was given away and only the shell is left to drop.
+    chunk: u32,
+}
+
+/// No chunk: `chunk` of a lease that was given away.
+const GIVEN: u32 = u32::MAX;
+
+impl Lease {
+    /// Address of the chunk's first octet, from the start of the UMEM.
+    pub fn address(&self) -> u64 {
+        u64::from(self.chunk) << self.arena.chunk_shift
+    }
+
+    /// Octets in the chunk.
+    pub fn octets(&self) -> u32 {
+        1 << self.arena.chunk_shift
+    }
+
+    /// `len` octets from `offset` of the chunk.
+    ///
+    /// # Panics
+    ///
+    /// When they run past the chunk.
+    #[inline]
+    pub fn bytes(&self, offset: usize, len: usize) -> &[u8] {
+        let place = self.arena.place(self.chunk, offset, len);
+        // SAFETY: `place` covers `len` octets of a mapping that `self.arena` keeps alive, zeroed
+        // when made. This lease is the chunk's only one and the table says that the kernel has not
+        // got it, so nobody writes while `self` is borrowed.
+        unsafe { core::slice::from_raw_parts(place.as_ptr(), len) }
+    }
+
+    /// `len` octets from `offset` of the chunk, to write.
+    ///
+    /// # Panics
+    ///
+    /// When they run past the chunk.
+    #[inline]
+    pub fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        let place = self.arena.place(self.chunk, offset, len);
+        // SAFETY: as in `bytes`; and `self` is borrowed alone, so no other slice of it exists.
+        unsafe { core::slice::from_raw_parts_mut(place.as_ptr(), len) }
+    }
+
+    /// Whether this chunk belongs to `umem`.
+    pub fn is_of(&self, umem: &Umem) -> bool {
+        Rc::ptr_eq(&self.arena, &umem.0)
+    }
+
+    /// Puts the chunk back into the pool: the ordinary end.
+    pub(crate) fn release(mut self) {
+        let chunk = core::mem::replace(&mut self.chunk, GIVEN);
+        self.arena.put_back(chunk, Owner::Shard);
+    }
+
+    /// Gives the chunk to the kernel for sending.
+    pub(crate) fn give_to_tx(mut self) {
+        let chunk = core::mem::replace(&mut self.chunk, GIVEN);
+        self.arena.pass(chunk, Owner::Shard, Owner::Tx);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.chunk != GIVEN {
+            self.arena.put_back(self.chunk, Owner::Shard);
+            self.arena.reclaimed.set(self.arena.reclaimed.get() + 1);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("chunk", &self.chunk).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Umem {
+        Umem::new(&Options { frames: 4, pages: Pages::Ordinary, ..Options::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_chunk_is_leased_to_one_at_a_time() {
+        let umem = small();
+        let leases: Vec<_> = std::iter::from_fn(|| umem.take()).collect();
+        let mut addresses: Vec<_> = leases.iter().map(Lease::address).collect();
+        addresses.sort_unstable();
+        assert_eq!(addresses, [0, 2048, 4096, 6144]);
+        assert_eq!(umem.count(Owner::Shard), 4);
+        assert_eq!(umem.count(Owner::Pool), 0);
+    }
+
+    #[test]
+    fn a_dropped_lease_is_reclaimed_and_counted() {
+        let umem = small();
+        drop(umem.take());
+        assert_eq!((umem.count(Owner::Pool), umem.reclaimed()), (4, 1));
+        umem.take().unwrap().release();
+        assert_eq!((umem.count(Owner::Pool), umem.reclaimed()), (4, 1));
+    }
+
+    #[test]
+    fn an_address_is_believed_only_where_the_table_says_so() {
+        let umem = small();
+        let address = umem.take_for_fill().unwrap();
+        assert!(umem.lease(address, Owner::Tx).is_none(), "it is not sending");
+        assert!(umem.lease(4 * 2048, Owner::Fill).is_none(), "past the memory");
+        assert!(umem.lease(u64::MAX, Owner::Fill).is_none(), "far past the memory");
+        let lease = umem.lease(address + 256, Owner::Fill).unwrap();
+        assert!(umem.lease(address + 256, Owner::Fill).is_none(), "a second time");
+        lease.release();
+        assert_eq!(umem.count(Owner::Pool), 4);
+    }
+
+    #[test]
+    fn what_is_written_through_one_lease_is_not_seen_in_another() {
+        let umem = small();
+        let (mut first, second) = (umem.take().unwrap(), umem.take().unwrap());
+        first.bytes_mut(0, 2048).fill(0xa5);
+        assert!(second.bytes(0, 2048).iter().all(|&octet| octet == 0));
+        first.release();
+        second.release();
+    }
+
+    #[test]
+    #[should_panic(expected = "past the chunk")]
+    fn a_range_past_the_chunk_is_our_mistake() {
+        let umem = small();
+        let _ = umem.take().unwrap().bytes(2047, 2);
+    }
+
+    #[test]
+    fn a_lease_keeps_the_memory_alive() {
+        let umem = small();
+        let mut lease = umem.take().unwrap();
+        drop(umem);
+        lease.bytes_mut(0, 1)[0] = 7;
+        assert_eq!(lease.bytes(0, 1), [7]);
+    }
+
+    #[test]
+    fn refuses_sizes_that_the_kernel_refuses_and_says_what_it_takes() {
+        let chunk = Options { chunk_octets: 1500, ..Options::default() };
+        assert_eq!(
+            Umem::new(&chunk).unwrap_err().to_string(),
+            "chunks of 1500 octets: the kernel takes 2048 or 4096"
+        );
+        let frames = Options { frames: 0, ..Options::default() };
+        assert_eq!(
+            Umem::new(&frames).unwrap_err().to_string(),
+            "a UMEM of 0 frames: 1 to 1048576 are possible"
+        );
+        let huge = Error::Memory {
+            octets: 8 << 20,
+            pages: Pages::Huge,
+            source: io::ErrorKind::OutOfMemory.into(),
+        };
+        assert_eq!(
+            huge.to_string(),
+            "no 8388608 octets of huge pages for the UMEM; reserve them with \
+             `sysctl vm.nr_hugepages=4` or set pages = \"auto\""
+        );
+    }
+}

@@ -1,0 +1,398 @@
+//! A queue: the shard's end of one socket.
+
+use core::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use smallvec::SmallVec;
+
+use super::KernelStatistics;
+use super::open::CopyMode;
+use super::ring::{Consumer, Descriptor, Producer};
+use crate::frame::{Frame, NO_SELECTOR};
+use crate::umem::{Owner, Pages, Umem};
+
+/// Mark in front of each packet that the steering program redirected: `0x7469` is "ti".
+pub const METADATA_MAGIC: u16 = 0x7469;
+
+/// Octets of metadata in front of a redirected packet: magic, selector and the offsets of the
+/// network and transport headers, 16 bits each in host order.
+pub const METADATA_OCTETS: usize = 8;
+
+/// Frames that are handled together: large enough that a ring's cache line and the service's poll
+/// are paid once for many (past 64 nothing is gained), small enough that a burst stays in L1 and a
+/// turn far under the pacing of a video stream.
+pub const BURST_FRAMES: usize = 64;
+
+/// A group of frames that are sent together.
+pub type Group = SmallVec<[Frame; BURST_FRAMES]>;
+
+/// The calls by which a queue reaches the kernel's half; memory does the rest.
+pub trait Backend: fmt::Debug {
+    /// Makes the kernel look at the TX ring.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`, `EBUSY`, `ENOBUFS`, `ENETDOWN` for "later", others for trouble.
+    fn wake_tx(&mut self) -> io::Result<()>;
+    /// Makes the kernel look at the fill ring.
+    ///
+    /// # Errors
+    ///
+    /// As for `wake_tx`.
+    fn wake_rx(&mut self) -> io::Result<()>;
+    /// What the kernel lost since the socket was made.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) says.
+    fn statistics(&mut self) -> io::Result<KernelStatistics>;
+    /// What to sleep on, if there is a kernel.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// Keeps the memory of a ring in place, whatever it is.
+pub(super) type Memory = Box<dyn fmt::Debug>;
+
+/// The user-space halves of a socket's rings.
+#[derive(Debug)]
+pub struct Rings {
+    pub(super) fill: Producer<u64, Memory>,
+    pub(super) rx: Consumer<Descriptor, Memory>,
+    pub(super) tx: Producer<Descriptor, Memory>,
+    pub(super) completion: Consumer<u64, Memory>,
+}
+
+/// What a bind obtained, which may differ from what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// [`CopyMode::Copy`] or [`CopyMode::ZeroCopy`].
+    pub copy: CopyMode,
+    /// Kind of pages under the UMEM.
+    pub pages: Pages,
+    /// Packets that one wake-up sends in copy mode, where the kernel lets it be set.
+    pub tx_budget: Option<u32>,
+}
+
+/// What one queue did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Frames taken from the RX ring.
+    pub rx_frames: u64,
+    /// Octets in them, Ethernet header included.
+    pub rx_octets: u64,
+    /// Frames put on the TX ring.
+    pub tx_frames: u64,
+    /// Octets in them.
+    pub tx_octets: u64,
+    /// Frames that came back through the completion ring.
+    pub completed_frames: u64,
+    /// Descriptors and addresses from the kernel that could not be true.
+    pub bad_descriptors: u64,
+    /// Wake-ups for TX.
+    pub tx_wakes: u64,
+    /// Wake-ups for RX.
+    pub rx_wakes: u64,
+    /// Wake-ups answered `EAGAIN`: more is left than one call sends.
+    pub wake_again: u64,
+    /// Wake-ups answered `EBUSY`.
+    pub wake_busy: u64,
+    /// Wake-ups answered `ENOBUFS`: the interface's own queue is full.
+    pub wake_no_buffers: u64,
+    /// Wake-ups answered `ENETDOWN`: the interface is down.
+    pub wake_link_down: u64,
+    /// Wake-ups answered anything else.
+    pub wake_other: u64,
+}
+
+/// Where the chunks of a queue are: the frame law as numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// In the pool.
+    pub free: u32,
+    /// In the fill ring or in the driver's hands.
+    pub fill: u32,
+    /// In the RX ring.
+    pub rx: u32,
+    /// With the shard: bursts and services.
+    pub held: u32,
+    /// In the TX ring or in the driver's hands.
+    pub tx: u32,
+    /// In the completion ring.
+    pub completion: u32,
+    /// All there are.
+    pub total: u32,
+}
+
+impl Census {
+    /// Chunks that are nowhere. Anything but 0 is a bug of ours.
+    pub const fn unaccounted(&self) -> u32 {
+        let found = self.free + self.fill + self.rx + self.held + self.tx + self.completion;
+        self.total.abs_diff(found)
+    }
+}
+
+/// One socket, its rings and its UMEM.
+#[derive(Debug)]
+pub struct Queue {
+    // Order matters: the socket is closed first, then the rings are unmapped, then the UMEM goes.
+    backend: Box<dyn Backend>,
+    rings: Rings,
+    umem: Umem,
+    bind: Bind,
+    /// Chunks that the fill ring should hold.
+    fill_frames: u32,
+    port: u16,
+    /// Frames were put on the TX ring since the kernel last took all of them.
+    tx_pending: bool,
+    stats: QueueStats,
+}
+
+impl Queue {
+    pub(super) fn new(
+        backend: Box<dyn Backend>,
+        rings: Rings,
+        umem: Umem,
+        bind: Bind,
+        fill_frames: u32,
+    ) -> Self {
+        let fill_frames = fill_frames.min(rings.fill.size());
+        let stats = QueueStats::default();
+        let mut queue =
+            Self { backend, rings, umem, bind, fill_frames, port: 0, tx_pending: false, stats };
+        queue.refill();
+        queue
+    }
+
+    /// Numbers the queue among the ports of its shard; its frames carry the number.
+    pub const fn set_port(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// What the bind obtained.
+    pub const fn obtained(&self) -> Bind {
+        self.bind
+    }
+
+    /// Takes up to `max` received frames. Descriptors that cannot be true are counted, not taken.
+    #[inline]
+    pub fn recv(&mut self, into: &mut impl Extend<Frame>, max: u32) -> u32 {
+        let Self { rings, umem, stats, port, .. } = self;
+        let before = stats.rx_frames;
+        rings.rx.pop_burst(max, |descriptor| {
+            // `Some` extends by one without a loop.
+            match receive(umem, descriptor, *port) {
+                Some(frame) => {
+                    stats.rx_frames += 1;
+                    stats.rx_octets += u64::from(descriptor.len);
+                    into.extend(Some(frame));
+                }
+                None => stats.bad_descriptors += 1,
+            }
+        });
+        u32::try_from(self.stats.rx_frames - before).expect("at most max")
+    }
+
+    /// Frames that wait in the RX ring.
+    pub fn rx_waiting(&self) -> u32 {
+        self.rings.rx.waiting()
+    }
+
+    /// Takes a blank frame from the pool.
+    #[inline]
+    pub fn take(&mut self) -> Option<Frame> {
+        Some(Frame::blank(self.umem.take()?, self.port))
+    }
+
+    /// Octets that a blank frame can hold.
+    pub fn blank_capacity(&self) -> usize {
+        self.umem.chunk_octets() as usize - usize::from(crate::frame::TX_HEADROOM)
+    }
+
+    /// Puts frames of this queue on the TX ring, from the front of `group`; returns how many found
+    /// room. The rest stay in `group`. [`Self::kick`] hands them over.
+    ///
+    /// # Panics
+    ///
+    /// When a frame belongs to another queue's UMEM or is empty: a service's own mistake, which
+    /// the kernel would otherwise answer by sending what it should not.
+    #[inline]
+    pub fn send(&mut self, group: &mut Group) -> u32 {
+        let Self { rings, umem, stats, .. } = self;
+        let want = u32::try_from(group.len()).unwrap_or(u32::MAX);
+        let fit = rings.tx.free(want).min(want);
+        let mut octets = 0;
+        let mut descriptors = group.drain(..fit as usize).map(|frame| {
+            assert!(frame.lease().is_of(umem), "a frame of another UMEM");
+            assert!(!frame.is_empty(), "an empty frame");
+            let len = u32::try_from(frame.len()).expect("a chunk is at most 4096 octets");
+            let descriptor = Descriptor { addr: frame.address(), len, options: 0 };
+            octets += u64::from(len);
+            frame.into_lease().give_to_tx();
+            descriptor
+        });
+        let sent = rings.tx.push_burst(&mut descriptors);
+        debug_assert_eq!(sent, fit, "the room was asked for just before");
+        drop(descriptors);
+        stats.tx_frames += u64::from(sent);
+        stats.tx_octets += octets;
+        self.tx_pending |= sent > 0;
+        sent
+    }
+
+    /// Room on the TX ring now.
+    pub fn tx_room(&mut self) -> u32 {
+        self.rings.tx.free(self.rings.tx.size())
+    }
+
+    /// Puts a frame back into the pool.
+    #[inline]
+    pub fn release(&mut self, frame: Frame) {
+        debug_assert!(frame.lease().is_of(&self.umem), "a frame of another UMEM");
+        frame.into_lease().release();
+    }
+
+    /// Takes back what the kernel has sent; returns how many frames.
+    #[inline]
+    pub fn reap(&mut self) -> u32 {
+        if self.umem.count(Owner::Tx) == 0 {
+            return 0;
+        }
+        let Self { rings, umem, stats, .. } = self;
+        let before = stats.completed_frames;
+        rings.completion.pop_burst(u32::MAX, |address| {
+            if umem.put_back(address, Owner::Tx) {
+                stats.completed_frames += 1;
+            } else {
+                stats.bad_descriptors += 1;
+            }
+        });
+        u32::try_from(self.stats.completed_frames - before).expect("at most a ring")
+    }
+
+    /// Gives the kernel chunks to receive into, as many as `fill_frames` says and the pool has.
+    #[inline]
+    pub fn refill(&mut self) {
+        let missing = self.fill_frames.saturating_sub(self.umem.count(Owner::Fill));
+        // A cache line of addresses at a time at the least: each publication costs one line.
+        if missing < 8 {
+            return;
+        }
+        let room = self.rings.fill.free(missing).min(missing).min(self.umem.count(Owner::Pool));
+        let umem = &self.umem;
+        let mut addresses =
+            (0..room).map(|_| umem.take_for_fill().expect("the pool was counted just before"));
+        self.rings.fill.push_burst(&mut addresses);
+    }
+
+    /// Makes one system call if frames wait and the kernel wants to be told.
+    #[inline]
+    pub fn kick(&mut self) {
+        if self.tx_pending {
+            self.wake_tx();
+        }
+        if self.rings.fill.needs_wakeup() {
+            self.stats.rx_wakes += 1;
+            let answer = self.backend.wake_rx();
+            self.count(answer);
+        }
+    }
+
+    fn wake_tx(&mut self) {
+        if self.rings.tx.needs_wakeup() {
+            self.stats.tx_wakes += 1;
+            let answer = self.backend.wake_tx();
+            self.count(answer);
+        }
+        // In copy mode one call sends a budget's worth: what is left is for the next kick.
+        self.tx_pending = self.rings.tx.waiting() > 0;
+    }
+
+    fn count(&mut self, answer: io::Result<()>) {
+        let Err(error) = answer else { return };
+        let counter = match error.raw_os_error() {
+            Some(libc::EAGAIN) => &mut self.stats.wake_again,
+            Some(libc::EBUSY) => &mut self.stats.wake_busy,
+            Some(libc::ENOBUFS) => &mut self.stats.wake_no_buffers,
+            Some(libc::ENETDOWN) => &mut self.stats.wake_link_down,
+            _ => &mut self.stats.wake_other,
+        };
+        *counter += 1;
+    }
+
+    /// Whether frames wait on the TX ring for a kick.
+    pub const fn tx_pending(&self) -> bool {
+        self.tx_pending
+    }
+
+    /// Frames given to the kernel for sending that have not come back.
+    pub fn tx_outstanding(&self) -> u32 {
+        self.umem.count(Owner::Tx)
+    }
+
+    /// What to sleep on for received packets, if there is a kernel.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.backend.fd()
+    }
+
+    /// What the kernel lost.
+    ///
+    /// # Errors
+    ///
+    /// What getsockopt(2) says.
+    pub fn kernel_statistics(&mut self) -> io::Result<KernelStatistics> {
+        self.backend.statistics()
+    }
+
+    /// Counters of this queue.
+    pub const fn stats(&self) -> &QueueStats {
+        &self.stats
+    }
+
+    /// Frames that were dropped unsettled and came back by themselves.
+    pub fn reclaimed_frames(&self) -> u64 {
+        self.umem.reclaimed()
+    }
+
+    /// Where the chunks are now.
+    pub fn census(&self) -> Census {
+        let rx = self.rings.rx.waiting();
+        let completion = self.rings.completion.waiting();
+        Census {
+            free: self.umem.count(Owner::Pool),
+            fill: self.umem.count(Owner::Fill).saturating_sub(rx),
+            rx,
+            held: self.umem.count(Owner::Shard),
+            tx: self.umem.count(Owner::Tx).saturating_sub(completion),
+            completion,
+            total: self.umem.frames(),
+        }
+    }
+}
+
+/// The frame that a descriptor means, if it can be true.
+#[inline]
+fn receive(umem: &Umem, descriptor: Descriptor, port: u16) -> Option<Frame> {
+    let chunk_octets = umem.chunk_octets();
+    let offset = u32::try_from(descriptor.addr & u64::from(chunk_octets - 1)).ok()?;
+    // `options` is not 0 for a part of a packet that goes on in the next descriptor
+    // (XDP_PKT_CONTD): not asked for at bind, so it cannot be true.
+    if descriptor.options != 0 || descriptor.len == 0 || descriptor.len > chunk_octets - offset {
+        return None;
+    }
+    let lease = umem.lease(descriptor.addr, Owner::Fill)?;
+    let offset = u16::try_from(offset).ok()?;
+    let selector = selector(&lease, offset);
+    let len = u16::try_from(descriptor.len).ok()?;
+    Some(Frame::received(lease, offset, len, selector, port))
+}
+
+/// The word of the steering program, `[magic, selector, …]` right in front of the packet.
+#[inline]
+fn selector(lease: &crate::umem::Lease, offset: u16) -> u16 {
+    let Some(start) = usize::from(offset).checked_sub(METADATA_OCTETS) else { return NO_SELECTOR };
+    match *lease.bytes(start, 4) {
+        [a, b, c, d] if u16::from_ne_bytes([a, b]) == METADATA_MAGIC => u16::from_ne_bytes([c, d]),
+        _ => NO_SELECTOR,
+    }
+}
