@@ -17,6 +17,16 @@ pub use libc::{
 /// `XDP_MAX_TX_SKB_BUDGET`, since Linux 6.18: packets that one wake-up sends in copy mode.
 pub const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 
+/// `AF_XDP` as the 16 bits that `struct sockaddr_xdp` has for it.
+#[allow(clippy::cast_possible_truncation)] // 44.
+const FAMILY: u16 = libc::AF_XDP as u16;
+
+/// Length of an option or address as the socket calls want it.
+#[allow(clippy::cast_possible_truncation)] // C structures of a few octets.
+const fn octets_of<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
 /// What the kernel lost on a socket, `struct xdp_statistics`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelStatistics {
@@ -84,7 +94,7 @@ pub fn register_umem(
 }
 
 fn set<T>(fd: BorrowedFd<'_>, option: i32, value: &T) -> io::Result<()> {
-    let octets = libc::socklen_t::try_from(size_of::<T>()).expect("an option is a few octets");
+    let octets = octets_of::<T>();
     let value = core::ptr::from_ref(value).cast();
     // SAFETY: `value` points to `octets` readable octets for the length of the call.
     let answer = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, value, octets) };
@@ -107,7 +117,7 @@ unsafe impl Integers for libc::xdp_options {}
 /// Reads an option into a zeroed `T`; returns it with the length that the kernel wrote.
 fn get<T: Integers>(fd: BorrowedFd<'_>, option: i32) -> io::Result<(T, usize)> {
     let mut value = MaybeUninit::<T>::zeroed();
-    let mut octets = libc::socklen_t::try_from(size_of::<T>()).expect("an option is a few octets");
+    let mut octets = octets_of::<T>();
     let place = value.as_mut_ptr().cast();
     // SAFETY: `place` has room for `octets` octets, and the kernel writes no more than that.
     let answer =
@@ -175,13 +185,13 @@ pub fn is_zero_copy(fd: BorrowedFd<'_>) -> io::Result<bool> {
 /// was demanded and the driver has none, `EINVAL` for a queue that does not exist.
 pub fn bind(fd: BorrowedFd<'_>, interface: u32, queue: u32, flags: u16) -> io::Result<()> {
     let address = libc::sockaddr_xdp {
-        sxdp_family: libc::AF_XDP as u16,
+        sxdp_family: FAMILY,
         sxdp_flags: flags,
         sxdp_ifindex: interface,
         sxdp_queue_id: queue,
         sxdp_shared_umem_fd: 0,
     };
-    let octets = size_of::<libc::sockaddr_xdp>() as libc::socklen_t;
+    let octets = octets_of::<libc::sockaddr_xdp>();
     let place = (&raw const address).cast();
     // SAFETY: `place` points to `octets` readable octets for the length of the call.
     let answer = unsafe { libc::bind(fd.as_raw_fd(), place, octets) };
