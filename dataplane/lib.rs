@@ -1,1 +1,3 @@
 //! Frames and wire.
+
+pub mod sys;
