@@ -1,7 +1,10 @@
-//! System calls and kernel ABI: the thin, safe faces of what `libc` declares.
+//! What the kernel is asked, and how.
 //!
-//! Each file wraps one family of calls and proves its `unsafe` there, so that the rest of the
-//! room is safe code.
+//! One file per interface of the kernel. Each turns numbers and pointers into types on its first
+//! line and back on its last, and proves its `unsafe` there, so that the rest of the room never
+//! sees either.
 
+pub mod ethtool;
 pub mod mapping;
+pub mod netlink;
 pub mod xdp;
