@@ -1,1 +1,3 @@
 //! Shards and time.
+
+pub mod clock;
