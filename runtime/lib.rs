@@ -1,3 +1,4 @@
 //! Shards and time.
 
 pub mod clock;
+pub mod wheel;
