@@ -1,1 +1,5 @@
 //! Shards and time.
+
+pub mod clock;
+pub mod gate;
+pub mod wheel;
