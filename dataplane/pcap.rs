@@ -13,8 +13,8 @@ use std::time::Duration;
 use std::{error, fmt};
 
 use pcap_file::pcap::{PcapHeader, PcapPacket, PcapReader, PcapWriter};
-use pcap_file::pcapng::PcapNgReader;
 use pcap_file::pcapng::Block;
+use pcap_file::pcapng::PcapNgReader;
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };

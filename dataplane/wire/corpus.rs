@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use super::{Fragment, Malformed, Packet};
 use crate::pcap::Reader;
 
-/// File, packets as the corpus says, and how many of them are refused by which reason.
-const CAPTURES: [(&str, usize, &[(&str, usize)]); 11] = [
+/// How many packets are refused by which reason.
+type Refusals = &'static [(&'static str, usize)];
+
+/// File, packets as the corpus says, and how many of them are refused.
+const CAPTURES: [(&str, usize, Refusals); 11] = [
     ("attack/tcp-syn-flood-spoofed.pcap", 37_841, &[]),
     ("attack/udp-snmp-amplification.pcapng", 4_373, &[]),
     ("attack/udp-dns-rrsig-amplification-fragmented.pcap", 4_412, &[]),
@@ -18,7 +21,8 @@ const CAPTURES: [(&str, usize, &[(&str, usize)]); 11] = [
     ("legit/snmp.pcap", 72, &[]),
     ("legit/dns-fragmented.pcap", 66, &[]),
     ("legit/gre.pcapng", 1, &[]),
-    ("odd/ip-fragmented-garbage.pcap", 1_252, &[]),
+    // Four first fragments with eight octets where a TCP header should be.
+    ("odd/ip-fragmented-garbage.pcap", 1_252, &[("truncated", 4)]),
 ];
 
 /// The captures' directory, or `None` with a printed reason.
@@ -73,5 +77,6 @@ fn fragments_are_told_apart_as_other_tools_tell_them() {
             Err(_) => {}
         }
     }
-    assert_eq!((whole, first, later), (0, 0, 0));
+    // As tshark 4.0.17 counts `ip.flags.mf==1 && ip.frag_offset==0` and `ip.frag_offset>0`.
+    assert_eq!((whole, first, later), (3203, 483, 726));
 }

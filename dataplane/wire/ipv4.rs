@@ -148,7 +148,7 @@ impl Header {
     ///
     /// When header and payload are more than 65,535 octets.
     pub fn emit(&self) -> [u8; HEADER_LEN] {
-        let total = self.payload_octets.checked_add(HEADER_LEN as u16).expect("an IPv4 length");
+        let total = self.payload_octets.checked_add(20).expect("an IPv4 length");
         let mut octets = [0; HEADER_LEN];
         octets[0] = 0x45;
         octets[1] = self.traffic_class;

@@ -59,12 +59,12 @@ impl<'a> Ipv6<'a> {
 
     /// Source address.
     pub fn source(self) -> Ipv6Addr {
-        Ipv6Addr::from(*self.header[8..].first_chunk::<16>().expect("40 octets"))
+        address(&self.header[8..24])
     }
 
     /// Destination address as in the header: with a routing header, the next stop.
     pub fn destination(self) -> Ipv6Addr {
-        Ipv6Addr::from(*self.header[24..].first_chunk::<16>().expect("40 octets"))
+        address(&self.header[24..])
     }
 
     /// Protocol of the payload. In a later fragment it is what the fragment header announces, which may be an
@@ -102,6 +102,12 @@ impl<'a> Ipv6<'a> {
     pub const fn payload(self) -> &'a [u8] {
         self.payload
     }
+}
+
+fn address(field: &[u8]) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(field);
+    octets.into()
 }
 
 /// Where a chain of extension headers ended.

@@ -106,7 +106,7 @@ impl Header {
     ///
     /// When header and data are more than 65,535 octets.
     pub fn emit(&self) -> [u8; HEADER_LEN] {
-        let length = self.payload_octets.checked_add(HEADER_LEN as u16).expect("a UDP length");
+        let length = self.payload_octets.checked_add(8).expect("a UDP length");
         let mut octets = [0; HEADER_LEN];
         octets[..2].copy_from_slice(&self.source.to_be_bytes());
         octets[2..4].copy_from_slice(&self.destination.to_be_bytes());
