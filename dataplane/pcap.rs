@@ -1,8 +1,8 @@
 //! Captures: reading pcap and pcapng, writing pcap with nanoseconds.
 //!
-//! A thin layer over the crate `pcap-file` that gives one [`Record`] for both formats, timestamps in nanoseconds
-//! whatever the file's unit, and errors that name the file and the record. For tests, the lab and the command line; it
-//! allocates per record, so it is not for the data path.
+//! A thin layer over the crate `pcap-file` that gives one [`Record`] for both formats, timestamps
+//! in nanoseconds whatever the file's unit, and errors that name the file and the record. For
+//! tests, the lab and the command line; it allocates per record, so it is not for the data path.
 //!
 //! Refused: pcapng's obsolete packet block, which tools stopped writing before 2010.
 
@@ -23,7 +23,8 @@ use pcap_file::{DataLink, Endianness, PcapError, TsResolution};
 /// `LINKTYPE_ETHERNET` of the link-layer header type registry: what the rest of this room reads.
 pub const LINK_ETHERNET: u32 = 1;
 
-/// First octets of a pcapng file: the type of its section header block, the same in both byte orders.
+/// First octets of a pcapng file: the type of its section header block, the same in both byte
+/// orders.
 const PCAPNG_MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// Octets of a packet that [`Writer`] keeps at most; larger ones are refused. What tcpdump uses.
@@ -181,7 +182,8 @@ fn explain(path: PathBuf, records: u64, error: PcapError) -> Error {
 
 fn next_pcap<R: Read>(reader: &mut PcapReader<R>) -> Result<Option<Record>, PcapError> {
     let header = reader.header();
-    // The raw packet: the checked one refuses an original length above the snap length, which real captures have.
+    // The raw packet: the checked one refuses an original length above the snap length, which real
+    // captures have.
     let Some(packet) = reader.next_raw_packet().transpose()? else { return Ok(None) };
     let unit_ns = match header.ts_resolution {
         TsResolution::MicroSecond => 1000,

@@ -1,20 +1,23 @@
 //! The Internet checksum, RFC 1071, and its incremental update, RFC 1624.
 //!
-//! A checksum is the complement of a one's complement [`Sum`] of 16-bit words. Transport checksums also cover a pseudo
-//! header that is never sent: start from [`pseudo_v4`] or [`pseudo_v6`], add the transport header with a zero checksum
-//! field and the data, and finish. Over what was received, checksum field included, the finished sum is 0.
+//! A checksum is the complement of a one's complement [`Sum`] of 16-bit words. Transport checksums
+//! also cover a pseudo header that is never sent: start from [`pseudo_v4`] or [`pseudo_v6`], add
+//! the transport header with a zero checksum field and the data, and finish. Over what was
+//! received, checksum field included, the finished sum is 0.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-/// A running one's complement sum. Folding waits for [`Sum::finish`]; 2^32 words fit before it overflows.
+/// A running one's complement sum. Folding waits for [`Sum::finish`]; 2^32 words fit before it
+/// overflows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
 impl Sum {
     /// Adds octets. All pieces but the last have an even length: words do not straddle pieces.
     #[must_use]
-    pub fn add(self, octets: &[u8]) -> Self {
-        // RFC 1071, section 2(C): sums of wider words fold to the same result, so read 32 bits at once.
+    pub fn add_octets(self, octets: &[u8]) -> Self {
+        // RFC 1071, section 2(C): sums of wider words fold to the same result, so read 32 bits at
+        // once.
         let (words, tail) = octets.as_chunks::<4>();
         let mut sum = self.0;
         for word in words {
@@ -45,13 +48,13 @@ impl Sum {
 
 /// The checksum of `octets`.
 pub fn of(octets: &[u8]) -> u16 {
-    Sum::default().add(octets).finish()
+    Sum::default().add_octets(octets).finish()
 }
 
 /// A checksum after one 16-bit word that it covers has changed.
 ///
-/// RFC 1624, section 3, equation 3: `HC' = ~(~HC + ~m + m')`. The subtraction of RFC 1141 can give 0 where 0xffff is
-/// right; this form cannot.
+/// RFC 1624, section 3, equation 3: `HC' = ~(~HC + ~m + m')`. The subtraction of RFC 1141 can give
+/// 0 where 0xffff is right; this form cannot.
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     Sum(0).add_word(!checksum).add_word(!old).add_word(new).finish()
 }
@@ -59,23 +62,24 @@ pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
 /// The start of a transport checksum over IPv4, RFC 9293, section 3.1.
 pub fn pseudo_v4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u16) -> Sum {
     Sum::default()
-        .add(&source.octets())
-        .add(&destination.octets())
+        .add_octets(&source.octets())
+        .add_octets(&destination.octets())
         .add_word(u16::from(protocol))
         .add_word(length)
 }
 
-/// The start of a transport checksum over IPv6, RFC 8200, section 8.1. With a routing header, `destination` is the
-/// final one.
+/// The start of a transport checksum over IPv6, RFC 8200, section 8.1. With a routing header,
+/// `destination` is the final one.
 pub fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, length: u32) -> Sum {
     Sum::default()
-        .add(&source.octets())
-        .add(&destination.octets())
-        .add(&length.to_be_bytes())
+        .add_octets(&source.octets())
+        .add_octets(&destination.octets())
+        .add_octets(&length.to_be_bytes())
         .add_word(u16::from(protocol))
 }
 
-/// A finished UDP checksum as it is sent: RFC 768, Fields: 0 means "none", so a computed 0 travels as 0xffff.
+/// A finished UDP checksum as it is sent: RFC 768, Fields: 0 means "none", so a computed 0 travels
+/// as 0xffff.
 pub const fn for_udp(sum: Sum) -> u16 {
     match sum.finish() {
         0 => 0xffff,
@@ -137,11 +141,11 @@ mod tests {
         let datagram = [0, 1, 0, 2, 0, 9, 0, 0, 0xab];
         let v4 = pseudo_v4([198, 18, 0, 1].into(), [198, 18, 0, 2].into(), 17, 9);
         // c612+0001+c612+0002+0011+0009+0001+0002+0009+ab00 = 2374d, folded 374f.
-        assert_eq!(v4.add(&datagram).finish(), !0x374f);
+        assert_eq!(v4.add_octets(&datagram).finish(), !0x374f);
         let one: Ipv6Addr = "2001:db8::1".parse().unwrap();
         let v6 = pseudo_v6(one, one, 17, 9);
         // 2*(2001+0db8+0001) + 0009 + 0011 + 0001+0002+0009+ab00 = 1069a, folded 069b.
-        assert_eq!(v6.add(&datagram).finish(), !0x069b);
+        assert_eq!(v6.add_octets(&datagram).finish(), !0x069b);
     }
 
     #[test]

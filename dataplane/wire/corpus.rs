@@ -1,4 +1,5 @@
-//! Captures that nobody here made: every packet is read or refused with a reason, and every one is counted.
+//! Captures that nobody here made: every packet is read or refused with a reason, and every one is
+//! counted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,6 @@ const CAPTURES: [(&str, usize, Refusals); 11] = [
 ];
 
 /// The captures' directory, or `None` with a printed reason.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn corpus() -> Option<PathBuf> {
     let place = std::env::var_os("TIDEGATE_CORPUS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),

@@ -8,8 +8,9 @@ pub const HEADER_LEN: usize = 14;
 /// Octets in one VLAN tag.
 pub const TAG_LEN: usize = 4;
 
-/// VLAN tags read before the EtherType: a service tag (802.1ad) around a customer tag (802.1Q) is what networks use.
-/// Fewer would lose provider links; more is what a sender does to walk past a filter.
+/// VLAN tags read before the EtherType: a service tag (802.1ad) around a customer tag (802.1Q) is
+/// what networks use. Fewer would lose provider links; more is what a sender does to walk past a
+/// filter.
 pub const MAX_TAGS: usize = 2;
 
 /// Values of the type field.
@@ -46,7 +47,8 @@ impl Vlan {
 
 /// A checked view of one Ethernet frame, without its frame check sequence.
 ///
-/// Holding an `Ethernet` proves that both addresses, all tags and the type field behind them are there.
+/// Holding an `Ethernet` proves that both addresses, all tags and the type field behind them are
+/// there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ethernet<'a> {
     header: &'a [u8; HEADER_LEN],

@@ -4,12 +4,12 @@ use super::Malformed;
 
 /// Octets that every message has: type, code, checksum, and four whose meaning is the type's.
 ///
-/// RFC 4443 counts four, but no message that it or a later RFC defines is shorter than eight, and the kernel refuses
-/// shorter ones too.
+/// RFC 4443 counts four, but no message that it or a later RFC defines is shorter than eight, and
+/// the kernel refuses shorter ones too.
 pub const HEADER_LEN: usize = 8;
 
-/// A checked view of one ICMP or ICMPv6 message. The two number their types differently, so whoever asks for
-/// [`Icmp::kind`] must know which it is.
+/// A checked view of one ICMP or ICMPv6 message. The two number their types differently, so whoever
+/// asks for [`Icmp::kind`] must know which it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Icmp<'a> {
     header: &'a [u8; HEADER_LEN],

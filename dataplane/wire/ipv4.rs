@@ -9,9 +9,10 @@ pub const HEADER_LEN: usize = 20;
 
 /// A checked view of one IPv4 packet.
 ///
-/// Holding an `Ipv4` proves that header and options are whole, that the total length fits the bytes present, and that
-/// a fragment ends where a datagram may. Octets past the total length (Ethernet padding) are not part of the view. The
-/// options are not parsed and the header checksum is not verified; see [`Ipv4::checksum_is_right`].
+/// Holding an `Ipv4` proves that header and options are whole, that the total length fits the bytes
+/// present, and that a fragment ends where a datagram may. Octets past the total length (Ethernet
+/// padding) are not part of the view. The options are not parsed and the header checksum is not
+/// verified; see [`Ipv4::checksum_is_right`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv4<'a> {
     header: &'a [u8; HEADER_LEN],
@@ -26,9 +27,10 @@ impl<'a> Ipv4<'a> {
     ///
     /// - [`Malformed::Truncated`] when fewer than [`HEADER_LEN`] octets are present.
     /// - [`Malformed::Version`] when the version is not 4.
-    /// - [`Malformed::Length`] when the header length is under [`HEADER_LEN`] or past the total length, or the total
-    ///   length is past `bytes`.
-    /// - [`Malformed::Fragment`] when a fragment ends past the 65,535 octets of the largest datagram.
+    /// - [`Malformed::Length`] when the header length is under [`HEADER_LEN`] or past the total
+    ///   length, or the total length is past `bytes`.
+    /// - [`Malformed::Fragment`] when a fragment ends past the 65,535 octets of the largest
+    ///   datagram.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let have = bytes.len();
@@ -38,7 +40,8 @@ impl<'a> Ipv4<'a> {
         if header[0] >> 4 != 4 {
             return Err(Malformed::Version { found: header[0] >> 4 });
         }
-        // RFC 791, section 3.1: the total length includes the header, so it also bounds the header length.
+        // RFC 791, section 3.1: the total length includes the header, so it also bounds the header
+        // length.
         let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
         let packet = bytes.get(..total).ok_or(Malformed::Length { field: total, have })?;
         let header_octets = usize::from(header[0] & 0x0f) * 4;
@@ -50,7 +53,8 @@ impl<'a> Ipv4<'a> {
             .ok_or(Malformed::Length { field: header_octets, have: total })?;
         let ip = Self { header, options, payload };
         let offset = ip.offset_octets();
-        // The "ping of death": an offset near the top makes the reassembled datagram longer than any buffer for it.
+        // The "ping of death": an offset near the top makes the reassembled datagram longer than
+        // any buffer for it.
         if usize::from(offset) + header_octets + payload.len() > usize::from(u16::MAX) {
             return Err(Malformed::Fragment { offset: offset.into(), length: payload.len() });
         }
@@ -113,7 +117,7 @@ impl<'a> Ipv4<'a> {
 
     /// Whether header and options sum to their checksum.
     pub fn checksum_is_right(self) -> bool {
-        checksum::Sum::default().add(self.header).add(self.options).finish() == 0
+        checksum::Sum::default().add_octets(self.header).add_octets(self.options).finish() == 0
     }
 
     /// What the packet carries.

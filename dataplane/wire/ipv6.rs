@@ -7,16 +7,17 @@ use super::{Fragment, Malformed, protocol};
 /// Octets in an IPv6 header.
 pub const HEADER_LEN: usize = 40;
 
-/// Extension headers read before the transport header. RFC 8200, section 4.1, recommends an order in which no packet
-/// has more than six (destination options may come twice); eight leaves room. Fewer would drop what the RFC allows,
-/// more would let a sender choose how long we work.
+/// Extension headers read before the transport header. RFC 8200, section 4.1, recommends an order
+/// in which no packet has more than six (destination options may come twice); eight leaves room.
+/// Fewer would drop what the RFC allows, more would let a sender choose how long we work.
 pub const MAX_EXTENSION_HEADERS: usize = 8;
 
 /// A checked view of one IPv6 packet and of its chain of extension headers.
 ///
-/// Holding an `Ipv6` proves that the header is whole, that the payload length fits the bytes present, that the chain
-/// ends within it after at most [`MAX_EXTENSION_HEADERS`], and that a fragment keeps the rules of section 4.5. Octets
-/// past the payload length are not part of the view.
+/// Holding an `Ipv6` proves that the header is whole, that the payload length fits the bytes
+/// present, that the chain ends within it after at most [`MAX_EXTENSION_HEADERS`], and that a
+/// fragment keeps the rules of section 4.5. Octets past the payload length are not part of the
+/// view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv6<'a> {
     header: &'a [u8; HEADER_LEN],
@@ -32,13 +33,15 @@ impl<'a> Ipv6<'a> {
     ///
     /// # Errors
     ///
-    /// - [`Malformed::Truncated`] when the header, or an extension header that the one before announced, is not whole.
+    /// - [`Malformed::Truncated`] when the header, or an extension header that the one before
+    ///   announced, is not whole.
     /// - [`Malformed::Version`] when the version is not 6.
     /// - [`Malformed::Length`] when the payload length is past `bytes`.
     /// - [`Malformed::Depth`] when the chain is longer than [`MAX_EXTENSION_HEADERS`].
-    /// - [`Malformed::Order`] for hop-by-hop options anywhere but first, and for a second fragment header.
-    /// - [`Malformed::Fragment`] when a fragment with more to come is not a multiple of 8 octets, or one ends past
-    ///   the largest datagram.
+    /// - [`Malformed::Order`] for hop-by-hop options anywhere but first, and for a second fragment
+    ///   header.
+    /// - [`Malformed::Fragment`] when a fragment with more to come is not a multiple of 8 octets,
+    ///   or one ends past the largest datagram.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let have = bytes.len();
@@ -67,8 +70,8 @@ impl<'a> Ipv6<'a> {
         address(&self.header[24..])
     }
 
-    /// Protocol of the payload. In a later fragment it is what the fragment header announces, which may be an
-    /// extension header that only the first fragment holds.
+    /// Protocol of the payload. In a later fragment it is what the fragment header announces, which
+    /// may be an extension header that only the first fragment holds.
     pub const fn protocol(self) -> u8 {
         self.protocol
     }
@@ -150,7 +153,8 @@ fn step(chain: &mut Chain, body: &[u8]) -> Result<(), Malformed> {
     let header = chain.protocol;
     let here = &body[chain.octets..];
     let have = here.len();
-    // All five are at least eight octets long and start with the next header and, but for fragments, a length.
+    // All five are at least eight octets long and start with the next header and, but for
+    // fragments, a length.
     let start = here.first_chunk::<8>().ok_or(Malformed::Truncated { have, need: 8 })?;
     let need = match header {
         protocol::FRAGMENT => 8,
@@ -181,9 +185,10 @@ fn fragment(header: &[u8; 8], length: usize) -> Result<Fragment, Malformed> {
     let offset_octets = field & 0xfff8;
     let more = field & 1 != 0;
     let offset = usize::from(offset_octets);
-    // "If the length of a fragment ... is not a multiple of 8 octets and the M flag of that fragment is 1, then that
-    // fragment must be discarded"; "if ... the Payload Length of the packet reassembled from the fragment would
-    // exceed 65,535 octets, then that fragment must be discarded".
+    // "If the length of a fragment ... is not a multiple of 8 octets and the M flag of that
+    // fragment is 1, then that fragment must be discarded"; "if ... the Payload Length of the
+    // packet reassembled from the fragment would exceed 65,535 octets, then that fragment must be
+    // discarded".
     if (more && !length.is_multiple_of(8)) || offset + length > usize::from(u16::MAX) {
         return Err(Malformed::Fragment { offset, length });
     }
@@ -293,7 +298,8 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(Ipv6::parse(&bytes[..end]).is_err(), "prefix of {end} octets");
         }
-        // Also when the payload length is cut with it, every prefix ends inside the chain or inside the payload.
+        // Also when the payload length is cut with it, every prefix ends inside the chain or inside
+        // the payload.
         for end in 0..body.len() {
             let bytes = packet(protocol::HOP_BY_HOP, &body[..end]);
             let outcome = Ipv6::parse(&bytes).map(|ip| ip.payload().len());

@@ -4,8 +4,8 @@ use core::fmt;
 
 /// Why a packet was refused.
 ///
-/// A peer's mistake, never ours: the caller drops the packet and counts [`Malformed::name`]. The numbers are for
-/// whoever debugs the peer.
+/// A peer's mistake, never ours: the caller drops the packet and counts [`Malformed::name`]. The
+/// numbers are for whoever debugs the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// The octets end before the header does.

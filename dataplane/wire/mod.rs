@@ -5,20 +5,23 @@
 //!                                                                          └─► Rtp ─► Rfc4175
 //! ```
 //!
-//! Each file is one protocol. A view (`Udp`, `Ipv4`, …) borrows the octets it was made from and can be made only by
-//! its `parse`, which checks everything that its accessors rely on: whoever holds a view can ask it anything and
-//! cannot fail. Payloads end where the protocol's length field says, so Ethernet padding never reaches a service.
-//! [`packet::Packet`] walks a whole frame once and is what a service wants; the single views are for those who
-//! already know what they have.
+//! Each file is one protocol. A view (`Udp`, `Ipv4`, …) borrows the octets it was made from and can
+//! be made only by its `parse`, which checks everything that its accessors rely on: whoever holds a
+//! view can ask it anything and cannot fail. Payloads end where the protocol's length field says,
+//! so Ethernet padding never reaches a service. [`packet::Packet`] walks a whole frame once and is
+//! what a service wants; the single views are for those who already know what they have.
 //!
-//! Emitters are plain structs with an `emit` that returns a header as an array of its fixed size. They set what the
-//! field names say and compute only what follows from it (IPv4's header checksum).
+//! Emitters are plain structs with an `emit` that returns a header as an array of its fixed size.
+//! They set what the field names say and compute only what follows from it (IPv4's header
+//! checksum).
 //!
-//! Nothing here allocates, copies a payload, keeps state or looks at a clock. What is refused, and why, is one enum,
-//! [`Malformed`]: on the data path it is a peer's mistake, so it becomes a drop with a reason and never an error.
+//! Nothing here allocates, copies a payload, keeps state or looks at a clock. What is refused, and
+//! why, is one enum, [`Malformed`]: on the data path it is a peer's mistake, so it becomes a drop
+//! with a reason and never an error.
 //!
-//! Not done here: reassembly of fragments, verification of checksums while parsing (the functions are in
-//! [`checksum`]; the kernel or the NIC has judged or will judge), and anything inside tunnels.
+//! Not done here: reassembly of fragments, verification of checksums while parsing (the functions
+//! are in [`checksum`]; the kernel or the NIC has judged or will judge), and anything inside
+//! tunnels.
 
 pub mod checksum;
 pub mod ethernet;
@@ -76,7 +79,8 @@ pub mod protocol {
 
 /// Which part of an IP datagram a packet carries.
 ///
-/// Ports are in the first part only; who judges by ports must decide about [`Fragment::Later`] on its own.
+/// Ports are in the first part only; who judges by ports must decide about [`Fragment::Later`] on
+/// its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragment {
     /// All of it. IPv6's atomic fragments count as whole (RFC 6946, section 4).

@@ -1,4 +1,5 @@
-//! Random damage: no frame, however broken, may make a view panic or show octets from outside the frame.
+//! Random damage: no frame, however broken, may make a view panic or show octets from outside the
+//! frame.
 
 use super::{Packet, Rfc4175, Rtp, samples};
 
@@ -8,7 +9,7 @@ struct Random(u64);
 impl Random {
     fn seeded() -> Self {
         let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("SEED is a number"));
-        eprint_seed(seed);
+        eprintln!("SEED={seed}");
         Self(seed | 1)
     }
 
@@ -20,12 +21,8 @@ impl Random {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a failing test has to say how to replay it")]
-fn eprint_seed(seed: u64) {
-    eprintln!("SEED={seed}");
-}
-
-/// Changes a few octets, most often to values that lengths and types trip over, and sometimes cuts or grows.
+/// Changes a few octets, most often to values that lengths and types trip over, and sometimes cuts
+/// or grows.
 fn damage(frame: &mut Vec<u8>, random: &mut Random) {
     for _ in 0..=random.below(4) {
         let at = random.below(frame.len());

@@ -33,8 +33,8 @@ pub enum Transport<'a> {
 
 /// A frame whose headers were all checked, from Ethernet to transport.
 ///
-/// Holding a `Packet` proves that every header it shows is whole, that all lengths agree, and that reading it cost a
-/// bounded number of steps. It borrows the frame and copies nothing.
+/// Holding a `Packet` proves that every header it shows is whole, that all lengths agree, and that
+/// reading it cost a bounded number of steps. It borrows the frame and copies nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
     frame_octets: usize,
@@ -153,7 +153,8 @@ impl<'a> Transport<'a> {
             (protocol::TCP, _) => Self::Tcp(Tcp::parse(payload)?),
             (protocol::UDP, Fragment::Whole) => Self::Udp(Udp::parse(payload)?),
             (protocol::UDP, _) => Self::Udp(Udp::parse_first_fragment(payload)?),
-            // ICMP belongs to IPv4 and ICMPv6 to IPv6; the other pairings are not messages that anyone answers.
+            // ICMP belongs to IPv4 and ICMPv6 to IPv6; the other pairings are not messages that
+            // anyone answers.
             (protocol::ICMP, _) if !v6 => Self::Icmp(Icmp::parse(payload)?),
             (protocol::ICMPV6, _) if v6 => Self::Icmpv6(Icmp::parse(payload)?),
             _ => Self::Other(payload),

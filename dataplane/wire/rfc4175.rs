@@ -1,8 +1,9 @@
 //! The RTP payload format for uncompressed video, RFC 4175, as ST 2110-20 uses it.
 //!
 //! ```text
-//!  RTP payload: | high 16 bits of sequence | row header 1 | … | row header 3 | row data 1 | … | row data 3 |
-//!  row header:  | octets of data | F, line number | C, offset in pixels |      C: another row header follows
+//!  RTP payload: | high 16 bits of sequence | row header 1 … 3 | row data 1 … 3 |
+//!  row header:  | octets of data | F, line number | C, offset in pixels |
+//!                  C: another row header follows;  F: second field
 //! ```
 
 use super::Malformed;
@@ -16,8 +17,8 @@ pub const ROW_HEADER_LEN: usize = 6;
 /// Octets in front of the data of a packet with one row: what our sender writes.
 pub const HEADER_LEN: usize = SEQUENCE_LEN + ROW_HEADER_LEN;
 
-/// Row headers in one packet, the limit of ST 2110-20. RFC 4175 has none; more than three would mean lines shorter
-/// than a third of a packet.
+/// Row headers in one packet, the limit of ST 2110-20. RFC 4175 has none; more than three would
+/// mean lines shorter than a third of a packet.
 pub const MAX_ROWS: usize = 3;
 
 /// A piece of one line: where it belongs and its pixels.
@@ -35,8 +36,9 @@ pub struct Row<'a> {
 
 /// A checked view of one RFC 4175 payload.
 ///
-/// Holding an `Rfc4175` proves that there are one to [`MAX_ROWS`] row headers and that the data of all of them is
-/// there. Whether lines and offsets lie within a picture is for those who know the picture.
+/// Holding an `Rfc4175` proves that there are one to [`MAX_ROWS`] row headers and that the data of
+/// all of them is there. Whether lines and offsets lie within a picture is for those who know the
+/// picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rfc4175<'a> {
     extended_sequence: u16,
@@ -137,7 +139,8 @@ impl Header {
 mod tests {
     use super::*;
 
-    /// Three rows: 2 octets of line 5 from pixel 100, 0 octets, 3 octets of the second field's line 6.
+    /// Three rows: 2 octets of line 5 from pixel 100, 0 octets, 3 octets of the second field's line
+    /// 6.
     const THREE: [u8; 26] = [
         0x12, 0x34, 0, 2, 0, 5, 0x80, 100, 0, 0, 0, 6, 0x80, 0, 0, 3, 0x80, 6, 0, 0, 0xa0, 0xa1,
         0xb0, 0xb1, 0xb2, 0xff,

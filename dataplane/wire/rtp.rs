@@ -7,8 +7,8 @@ pub const HEADER_LEN: usize = 12;
 
 /// A checked view of one RTP packet.
 ///
-/// Holding an `Rtp` proves that the header with its contributing sources and extension is whole and that the padding
-/// fits, so the payload is exactly what the payload format gets.
+/// Holding an `Rtp` proves that the header with its contributing sources and extension is whole and
+/// that the padding fits, so the payload is exactly what the payload format gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rtp<'a> {
     header: &'a [u8; HEADER_LEN],
@@ -20,7 +20,8 @@ impl<'a> Rtp<'a> {
     ///
     /// # Errors
     ///
-    /// - [`Malformed::Truncated`] when the header, its contributing sources or its extension are not whole.
+    /// - [`Malformed::Truncated`] when the header, its contributing sources or its extension are
+    ///   not whole.
     /// - [`Malformed::Version`] when the version is not 2.
     /// - [`Malformed::Length`] when the padding is 0 octets or more than there are.
     #[inline]
@@ -34,7 +35,8 @@ impl<'a> Rtp<'a> {
         }
         let mut skip = 4 * usize::from(header[0] & 0x0f);
         if header[0] & 0x10 != 0 {
-            // RFC 3550, section 5.3.1: a profile's 16 bits, then the number of 32-bit words that follow.
+            // RFC 3550, section 5.3.1: a profile's 16 bits, then the number of 32-bit words that
+            // follow.
             let need = HEADER_LEN + skip + 4;
             let start = rest.get(skip..skip + 4).ok_or(Malformed::Truncated { have, need })?;
             skip += 4 + 4 * usize::from(u16::from_be_bytes([start[2], start[3]]));
@@ -42,7 +44,8 @@ impl<'a> Rtp<'a> {
         let mut payload =
             rest.get(skip..).ok_or(Malformed::Truncated { have, need: HEADER_LEN + skip })?;
         if header[0] & 0x20 != 0 {
-            // RFC 3550, section 5.1: the last octet of the padding counts the padding, itself included.
+            // RFC 3550, section 5.1: the last octet of the padding counts the padding, itself
+            // included.
             let field = usize::from(payload.last().copied().unwrap_or(0));
             payload = payload
                 .len()

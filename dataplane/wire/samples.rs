@@ -60,8 +60,8 @@ pub(super) fn tcp_v6_tagged() -> Vec<u8> {
         checksum: 0,
     };
     let pseudo = checksum::pseudo_v6(ONE, TWO, protocol::TCP, 20);
-    header.checksum = pseudo.add(&header.emit()).finish();
-    assert_eq!(pseudo.add(&header.emit()).finish(), 0);
+    header.checksum = pseudo.add_octets(&header.emit()).finish();
+    assert_eq!(pseudo.add_octets(&header.emit()).finish(), 0);
     let mut frame = v6(protocol::TCP, &header.emit());
     frame.splice(12..12, [0x81, 0, 0, 7]);
     frame

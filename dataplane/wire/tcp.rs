@@ -5,7 +5,8 @@ use super::Malformed;
 /// Octets in a TCP header without options.
 pub const HEADER_LEN: usize = 20;
 
-/// The control bits of a segment, RFC 9293, section 3.1; the low octet, without the accurate-ECN bit.
+/// The control bits of a segment, RFC 9293, section 3.1; the low octet, without the accurate-ECN
+/// bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(pub u8);
 

@@ -7,8 +7,9 @@ pub const HEADER_LEN: usize = 8;
 
 /// A checked view of one UDP datagram.
 ///
-/// Holding a `Udp` proves that the header is whole and that its length field fits the bytes present, so no accessor
-/// can fail. Octets past the length field (Ethernet padding, say) are not part of the view.
+/// Holding a `Udp` proves that the header is whole and that its length field fits the bytes
+/// present, so no accessor can fail. Octets past the length field (Ethernet padding, say) are not
+/// part of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Udp<'a> {
     header: &'a [u8; HEADER_LEN],
@@ -26,8 +27,8 @@ impl<'a> Udp<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let have = bytes.len();
         let (header, rest, field) = Self::split(bytes)?;
-        // RFC 768, Fields: the length counts header and data, so 8 is its minimum. A zero for "jumbogram" (RFC 2675,
-        // section 4) needs a hop-by-hop option that nobody sends.
+        // RFC 768, Fields: the length counts header and data, so 8 is its minimum. A zero for
+        // "jumbogram" (RFC 2675, section 4) needs a hop-by-hop option that nobody sends.
         let payload = field
             .checked_sub(HEADER_LEN)
             .and_then(|len| rest.get(..len))
@@ -35,13 +36,13 @@ impl<'a> Udp<'a> {
         Ok(Self { header, payload })
     }
 
-    /// Checks `bytes` of a datagram's first fragment: there the length field counts parts that are still to come, so
-    /// the payload is what is here.
+    /// Checks `bytes` of a datagram's first fragment: there the length field counts parts that are
+    /// still to come, so the payload is what is here.
     ///
     /// # Errors
     ///
-    /// As [`Self::parse`], but the length field has to run past `bytes`: parts follow, and a datagram that ends
-    /// before them is a trick on whoever reassembles.
+    /// As [`Self::parse`], but the length field has to run past `bytes`: parts follow, and a
+    /// datagram that ends before them is a trick on whoever reassembles.
     #[inline]
     pub fn parse_first_fragment(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let have = bytes.len();
@@ -71,8 +72,9 @@ impl<'a> Udp<'a> {
 
     /// Checksum as sent, or `None` where the sender computed none.
     ///
-    /// RFC 768, Fields: an all-zero checksum means "not computed". Over IPv6 that is an error by default (RFC 8200,
-    /// section 8.1); the caller knows which IP it unwrapped, so the caller decides.
+    /// RFC 768, Fields: an all-zero checksum means "not computed". Over IPv6 that is an error by
+    /// default (RFC 8200, section 8.1); the caller knows which IP it unwrapped, so the caller
+    /// decides.
     pub const fn checksum(self) -> Option<u16> {
         match u16::from_be_bytes([self.header[6], self.header[7]]) {
             0 => None,
