@@ -14,6 +14,8 @@
 //! `unsafe` lives in [`sys`], [`umem`] and [`xsk::ring`] alone.
 
 pub mod frame;
+pub mod pcap;
 pub mod sys;
 pub mod umem;
+pub mod wire;
 pub mod xsk;
