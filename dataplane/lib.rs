@@ -14,6 +14,7 @@
 //! `unsafe` lives in [`sys`], [`umem`] and [`xsk::ring`] alone.
 
 pub mod frame;
+pub mod steer;
 pub mod sys;
 pub mod umem;
 pub mod xsk;
