@@ -15,6 +15,7 @@
 
 pub mod frame;
 pub mod pcap;
+pub mod steer;
 pub mod sys;
 pub mod umem;
 pub mod wire;

@@ -4,6 +4,7 @@
 //! line and back on its last, and proves its `unsafe` there, so that the rest of the room never
 //! sees either.
 
+pub mod bpf;
 pub mod ethtool;
 pub mod mapping;
 pub mod netlink;

@@ -1,0 +1,165 @@
+//! What became of every packet, as the program counts it.
+
+/// Number of outcomes a packet can have.
+pub const OUTCOME_COUNT: usize = OUTCOMES.len();
+
+macro_rules! outcomes {
+    ($(#[doc = $help:literal] $Variant:ident = $name:literal,)+) => {
+        /// What became of one packet. Each has exactly one outcome.
+        ///
+        /// Same order as `enum outcome` of steer.bpf.c; a test compares them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Outcome { $(#[doc = $help] $Variant,)+ }
+
+        /// Exported name and help text of every outcome, in order.
+        pub const OUTCOMES: &[(Outcome, &str, &str)] =
+            &[$((Outcome::$Variant, $name, $help)),+];
+    };
+}
+
+outcomes! {
+    #[doc = "Handed to the socket of its queue"]
+    Redirected = "redirected",
+    #[doc = "Left to the kernel: the gate is closed (draining)"]
+    PassGateClosed = "pass_gate_closed",
+    #[doc = "Left to the kernel: neither IPv4 nor IPv6, or over two VLAN tags"]
+    PassNotIp = "pass_not_ip",
+    #[doc = "Left to the kernel: no selector matches"]
+    PassNoSelector = "pass_no_selector",
+    #[doc = "Left to the kernel: IP header with an impossible version or length"]
+    PassMalformed = "pass_malformed",
+    #[doc = "Left to the kernel: ends before its headers say, and no selector matches the rest"]
+    PassTruncated = "pass_truncated",
+    #[doc = "Left to the kernel: later fragment that no selector takes"]
+    PassFragment = "pass_fragment",
+    #[doc = "Left to the kernel: over eight IPv6 extension headers, and no selector matches the rest"]
+    PassExtensionHeaders = "pass_extension_headers",
+    #[doc = "Left to the kernel: headers not in the packet's first buffer"]
+    PassHeadersSplit = "pass_headers_split",
+    #[doc = "Left to the kernel: selected, but its queue has no socket"]
+    PassNoSocket = "pass_no_socket",
+    #[doc = "Left to the kernel: selected, but the driver has no room for metadata"]
+    PassMetadataRefused = "pass_metadata_refused",
+}
+
+/// Packets and their octets, Ethernet header included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Packets.
+    pub packets: u64,
+    /// Octets.
+    pub octets: u64,
+}
+
+impl Tally {
+    const fn add(&mut self, packets: u64, octets: u64) {
+        self.packets += packets;
+        self.octets += octets;
+    }
+}
+
+/// `struct counters` of steer.bpf.c in 64-bit words, two to a tally.
+pub(super) type Words = [u64; WORDS];
+const WORDS: usize = 2 * (1 + OUTCOME_COUNT + super::SELECTORS_MAX);
+
+/// Everything the program counted, on one processor or on all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets the program saw.
+    pub received: Tally,
+    /// In the order of [`OUTCOMES`].
+    pub outcomes: [Tally; OUTCOME_COUNT],
+    /// What was redirected, by the selector's index.
+    pub selectors: [Tally; super::SELECTORS_MAX],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            received: Tally::default(),
+            outcomes: [Tally::default(); OUTCOME_COUNT],
+            selectors: [Tally::default(); super::SELECTORS_MAX],
+        }
+    }
+}
+
+impl Counters {
+    /// Adds the counters of one processor.
+    pub(super) fn add(&mut self, words: &Words) {
+        let tallies = std::iter::once(&mut self.received)
+            .chain(&mut self.outcomes)
+            .chain(&mut self.selectors);
+        let (pairs, rest) = words.as_chunks::<2>();
+        debug_assert!(rest.is_empty());
+        for (tally, [packets, octets]) in tallies.zip(pairs) {
+            tally.add(*packets, *octets);
+        }
+    }
+
+    /// Packets with this outcome.
+    pub const fn get(&self, outcome: Outcome) -> Tally {
+        self.outcomes[outcome as usize]
+    }
+
+    /// Name, help and value of every outcome, for whoever exports them.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &'static str, Tally)> {
+        OUTCOMES.iter().zip(self.outcomes).map(|((_, name, help), tally)| (*name, *help, tally))
+    }
+
+    /// Packets received and not yet counted under an outcome. Zero on a quiet link; while
+    /// packets arrive, at most one for each processor.
+    pub fn unaccounted(&self) -> u64 {
+        let settled: u64 = self.outcomes.iter().map(|tally| tally.packets).sum();
+        self.received.packets.abs_diff(settled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The source of the program, so that table and enum cannot drift apart.
+    const SOURCE: &str = include_str!("steer.bpf.c");
+
+    #[test]
+    fn outcomes_have_the_order_and_names_of_the_program() {
+        let body = SOURCE.split_once("enum outcome {").unwrap().1.split_once("};").unwrap().0;
+        let in_program: Vec<String> = body
+            .split(',')
+            .map(|name| name.trim().to_lowercase())
+            .filter(|n| !n.is_empty())
+            .collect();
+        let in_table = OUTCOMES.iter().map(|(_, name, _)| (*name).to_owned());
+        assert_eq!(in_program, in_table.chain(["outcomes".to_owned()]).collect::<Vec<_>>());
+        for (index, (outcome, ..)) in OUTCOMES.iter().enumerate() {
+            assert_eq!(*outcome as usize, index);
+        }
+    }
+
+    #[test]
+    fn sums_processors_tally_by_tally() {
+        let mut words = [0; WORDS];
+        words[0] = 3;
+        words[1] = 180;
+        words[2 + 2 * Outcome::PassNotIp as usize] = 1;
+        words[2 + 2 * Outcome::Redirected as usize] = 2;
+        words[WORDS - 1] = 120;
+        let mut counters = Counters::default();
+        counters.add(&words);
+        counters.add(&words);
+        assert_eq!(counters.received, Tally { packets: 6, octets: 360 });
+        assert_eq!(counters.get(Outcome::PassNotIp).packets, 2);
+        assert_eq!(counters.get(Outcome::Redirected).packets, 4);
+        assert_eq!(counters.selectors[63], Tally { packets: 0, octets: 240 });
+        assert_eq!(counters.unaccounted(), 0);
+    }
+
+    #[test]
+    fn tells_a_packet_without_an_outcome() {
+        let mut words = [0; WORDS];
+        words[0] = 3;
+        let mut counters = Counters::default();
+        counters.add(&words);
+        assert_eq!(counters.unaccounted(), 3);
+    }
+}

@@ -1,0 +1,278 @@
+//! The `bpf(2)` calls that the loader (aya) does not make, or not the way we need.
+//!
+//! - a link to an interface, without aya's silent fall back to a netlink attachment, which
+//!   would outlive the process;
+//! - `BPF_PROG_RUN`, to run a program on bytes (tests) and to let packets enter the stack
+//!   (injection);
+//! - arrays of a map that are mapped into the process.
+//!
+//! Loading objects and reading or writing maps is aya's part.
+
+#![allow(unsafe_code)] // Raw system calls: nobody else wraps these safely.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+// enum bpf_cmd of linux/bpf.h.
+const BPF_PROG_RUN: libc::c_int = 10;
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+
+/// `BPF_XDP` of enum bpf_attach_type.
+const BPF_XDP: u32 = 37;
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`: what passes enters the stack. Since Linux 5.18.
+const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+/// `MEMBARRIER_CMD_GLOBAL` of linux/membarrier.h.
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
+/// Most packets in one batch of live frames, `TEST_XDP_MAX_BATCH` of net/bpf/test_run.c.
+pub const LIVE_BATCH_MAX: u32 = 256;
+
+/// Where an XDP program runs, for [`link_xdp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkMode {
+    /// In the driver: `XDP_FLAGS_DRV_MODE`.
+    Native,
+    /// In the stack, on any driver: `XDP_FLAGS_SKB_MODE`.
+    Generic,
+}
+
+impl LinkMode {
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Generic => 1 << 1,
+            Self::Native => 1 << 2,
+        }
+    }
+}
+
+#[repr(C)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// The anonymous struct of `BPF_PROG_RUN` in union bpf_attr.
+#[repr(C)]
+#[derive(Default)]
+struct ProgRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    reserved: u32,
+}
+
+const _: () = assert!(size_of::<ProgRun>() == 80, "76 octets of the kernel's and a zero");
+
+/// struct xdp_md, as `BPF_PROG_RUN` takes it.
+#[repr(C)]
+#[derive(Default)]
+struct XdpContext {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_ifindex: u32,
+    rx_queue_index: u32,
+    egress_ifindex: u32,
+}
+
+/// Makes one bpf call.
+///
+/// # Safety
+///
+/// `Attr` is the kernel's layout for `command`, and every address in `attr` is valid for
+/// what the command does with it, for as long as the call lasts.
+unsafe fn bpf<Attr>(command: libc::c_int, attr: &mut Attr) -> io::Result<libc::c_long> {
+    let attr: *mut Attr = attr;
+    // SAFETY: the kernel reads and writes at most `size_of::<Attr>()` octets of `attr`, which
+    // is a live exclusive borrow; the rest is the caller's contract.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<Attr>()) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+fn fd_number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().unsigned_abs()
+}
+
+/// Attaches `prog` to the interface `ifindex` of this thread's network namespace, for as
+/// long as the returned link is open: it vanishes with the process.
+///
+/// # Errors
+///
+/// The kernel's: `EBUSY` and `EEXIST` when another program is attached, `EOPNOTSUPP` when
+/// the driver has no such mode, `EINVAL` also on kernels without XDP links (before 5.9).
+pub fn link_xdp(prog: BorrowedFd<'_>, ifindex: u32, mode: LinkMode) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate {
+        prog_fd: fd_number(prog),
+        target_ifindex: ifindex,
+        attach_type: BPF_XDP,
+        flags: mode.flags(),
+    };
+    // SAFETY: LinkCreate is the head of the kernel's struct and holds no address.
+    let link = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
+    let link = i32::try_from(link).expect("the kernel's descriptors are ints");
+    // SAFETY: the kernel just made this descriptor for us; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(link) })
+}
+
+/// Puts `prog` in place of the program behind `link`, atomically: every packet meets the
+/// old or the new one.
+///
+/// # Errors
+///
+/// The kernel's, as for [`link_xdp`]; `ENOLINK` once the interface is gone.
+pub fn update_link(link: BorrowedFd<'_>, prog: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdate {
+        link_fd: fd_number(link),
+        new_prog_fd: fd_number(prog),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    // SAFETY: LinkUpdate is the kernel's struct and holds no address.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// What one run of an XDP program on bytes gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// The XDP action.
+    pub action: u32,
+    /// The packet afterwards, metadata in front.
+    pub data: Vec<u8>,
+}
+
+/// Runs the XDP program `prog` once on `packet` (at least 14 octets), as if it came in on
+/// receive queue `queue` of interface `ingress`. Nothing enters the stack.
+///
+/// # Errors
+///
+/// The kernel's: `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` for a packet that is
+/// too short or a queue or interface that does not exist.
+pub fn prog_test_run(
+    prog: BorrowedFd<'_>,
+    packet: &[u8],
+    ingress: Option<(u32, u32)>,
+) -> io::Result<TestRun> {
+    // Room for metadata and for a program that lengthens the packet.
+    let mut data = vec![0; packet.len() + 512];
+    let mut attr = run_request(prog, packet)?;
+    attr.data_size_out = attr.data_size_in + 512;
+    attr.data_out = data.as_mut_ptr() as u64;
+    let context = ingress.map(|(ifindex, queue)| XdpContext {
+        data_end: attr.data_size_in,
+        ingress_ifindex: ifindex,
+        rx_queue_index: queue,
+        ..XdpContext::default()
+    });
+    if let Some(context) = &context {
+        point_to(&mut attr, context);
+    }
+    // SAFETY: ProgRun is the kernel's struct; `data_in`, `data_out` and `ctx_in` point to
+    // `packet`, `data` and `context`, all alive here, with their lengths beside them.
+    unsafe { bpf(BPF_PROG_RUN, &mut attr) }?;
+    assert!(attr.data_size_out as usize <= data.len(), "the kernel wrote past its room");
+    data.truncate(attr.data_size_out as usize);
+    Ok(TestRun { action: attr.retval, data })
+}
+
+/// Runs the XDP program `prog` on `repeat` copies of `packet` in groups of `batch` (at most
+/// [`LIVE_BATCH_MAX`]), and what it passes enters the stack as received on `ingress_ifindex`.
+///
+/// # Errors
+///
+/// The kernel's: `EPERM` without privilege, `EINVAL` before Linux 5.18 and for a packet
+/// longer than a page minus headroom, `ENOMEM`.
+pub fn prog_run_live(
+    prog: BorrowedFd<'_>,
+    packet: &[u8],
+    ingress_ifindex: u32,
+    repeat: u32,
+    batch: u32,
+) -> io::Result<()> {
+    assert!(batch <= LIVE_BATCH_MAX, "batch of {batch} live frames");
+    let mut attr = run_request(prog, packet)?;
+    let context =
+        XdpContext { data_end: attr.data_size_in, ingress_ifindex, ..XdpContext::default() };
+    point_to(&mut attr, &context);
+    attr.repeat = repeat;
+    attr.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
+    attr.batch_size = batch;
+    // SAFETY: ProgRun is the kernel's struct; `data_in` and `ctx_in` point to `packet` and
+    // `context`, both alive here, with their lengths beside them; there is no output.
+    unsafe { bpf(BPF_PROG_RUN, &mut attr) }.map(drop)
+}
+
+fn run_request(prog: BorrowedFd<'_>, packet: &[u8]) -> io::Result<ProgRun> {
+    let data_size_in = u32::try_from(packet.len())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "packet over 4 GiB"))?;
+    Ok(ProgRun {
+        prog_fd: fd_number(prog),
+        data_size_in,
+        data_in: packet.as_ptr() as u64,
+        repeat: 1,
+        ..ProgRun::default()
+    })
+}
+
+fn point_to(attr: &mut ProgRun, context: &XdpContext) {
+    attr.ctx_in = std::ptr::from_ref(context) as u64;
+    attr.ctx_size_in = 24;
+    const { assert!(size_of::<XdpContext>() == 24, "struct xdp_md") }
+}
+
+/// Returns once every BPF program that was running when it was called has ended.
+///
+/// An update of a map is seen by programs that start after it; this waits for the others.
+///
+/// # Errors
+///
+/// `ENOSYS` and `EINVAL` where the kernel has no such call (no `CONFIG_MEMBARRIER`, or
+/// `nohz_full` processors).
+pub fn wait_for_programs() -> io::Result<()> {
+    // `MEMBARRIER_CMD_GLOBAL` is `synchronize_rcu`, and BPF programs run under its read lock.
+    // SAFETY: takes two integers and touches no memory of ours.
+    let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// An AF_XDP socket that is bound to nothing.
+///
+/// The kernel lets one into an XSKMAP, which is all that a program needs to decide to
+/// redirect: enough for tests through [`prog_test_run`], and to learn whether the
+/// process may have such sockets at all.
+///
+/// # Errors
+///
+/// The kernel's: `EPERM` without CAP_NET_RAW, `EAFNOSUPPORT` without `CONFIG_XDP_SOCKETS`.
+pub fn unbound_xdp_socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: takes three integers and touches no memory of ours.
+    let fd = unsafe { libc::socket(libc::AF_XDP, kind, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just made this descriptor for us; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
