@@ -1,0 +1,110 @@
+//! What no single key shows: names given twice, memory that does not suffice, selectors that
+//! can never match.
+
+use std::collections::HashMap;
+
+use crate::interface::Interface;
+use crate::placement::Port;
+use crate::reader::{Place, Reader, Section};
+use crate::selector::Selector;
+use crate::service::Written;
+
+/// Most selectors of one interface: the steering program scans them in order for each packet.
+pub(crate) const SELECTORS_MAX: usize = 64;
+
+/// Notes every name that two of `named` have. `what` says of what it is the name.
+pub(crate) fn names<'a>(
+    reader: &mut Reader,
+    what: &str,
+    named: impl Iterator<Item = (&'a str, Place)>,
+) {
+    let mut seen: HashMap<&str, Place> = HashMap::new();
+    for (name, place) in named {
+        match seen.get(name) {
+            Some(first) => {
+                let line = reader.source().position(&first.span).line;
+                let found = format!("{name:?}, the name of the {what} of line {line} too");
+                let allowed = format!("a name that no other {what} has");
+                reader.mistake(&place, found, allowed);
+            }
+            None => drop(seen.insert(name, place)),
+        }
+    }
+}
+
+/// Notes services that may hold more frames than there are.
+pub(crate) fn held_frames(reader: &mut Reader, interfaces: &[Interface], written: &[Written<'_>]) {
+    for service in written {
+        let of = |interface: &&Interface| Some(&interface.name) == service.interface.as_ref();
+        let Some(interface) = interfaces.iter().find(of) else { continue };
+        let (held, at) = (service.held_frames_max, service.section.place_of("held_frames_max"));
+        let frames = interface.umem.frames;
+        let spare = frames - interface.fill_frames.min(frames);
+        if held > frames {
+            let found = format!("{held} frames, while a queue of {} has {frames}", interface.name);
+            reader.mistake(&at, found, format!("at most {spare}, what fill_frames leaves"));
+        } else if held > spare {
+            let found = format!("{held} of the {frames} frames of a queue of {}", interface.name);
+            let advice = format!(
+                "at most {spare}, or more umem.frames: a service that holds them all leaves \
+                 the kernel fewer than fill_frames to receive into"
+            );
+            reader.warn(&at, found, advice);
+        }
+    }
+}
+
+/// A selector with the interface it is for.
+pub(crate) type Placed = (Place, Selector, String);
+
+/// The selectors of all services, in the order in which they are asked.
+pub(crate) fn selectors(written: &[Written<'_>]) -> Vec<Placed> {
+    let of = |service: &Written<'_>| {
+        let interface = service.interface.clone().unwrap_or_default();
+        let with = move |(at, selector): &(Place, Selector)| {
+            (at.clone(), selector.clone(), interface.clone())
+        };
+        service.selectors.iter().map(with).collect::<Vec<_>>()
+    };
+    written.iter().flat_map(of).collect()
+}
+
+/// Notes selectors over the limit, and warns of those that an earlier one covers entirely.
+pub(crate) fn shadows(reader: &mut Reader, selectors: &[Placed]) {
+    for (index, (at, selector, interface)) in selectors.iter().enumerate() {
+        let earlier: Vec<&Placed> =
+            selectors[..index].iter().filter(|(_, _, other)| other == interface).collect();
+        if earlier.len() == SELECTORS_MAX {
+            let found = format!("selector {} of interface {interface}", SELECTORS_MAX + 1);
+            reader.mistake(at, found, format!("at most {SELECTORS_MAX} of each interface"));
+        }
+        if let Some((first, ..)) = earlier.iter().find(|(_, other, _)| other.covers(selector)) {
+            let line = reader.source().position(&first.span).line;
+            let found = format!(
+                "a selector that never matches: {} (line {line}) takes all of its packets first",
+                first.path
+            );
+            reader.warn(at, found, "put the narrower selector first, or leave it out");
+        }
+    }
+}
+
+/// Warns of queues that were taken and that nothing works on.
+pub(crate) fn idle_queues(
+    reader: &mut Reader,
+    interfaces: &[(Section<'_>, Interface)],
+    ports: &[Port],
+) {
+    for (section, interface) in interfaces {
+        let used = |queue: &&u32| {
+            ports.iter().any(|port| port.interface == interface.name && port.queue == **queue)
+        };
+        let idle: Vec<&u32> = interface.queues.iter().filter(|queue| !used(queue)).collect();
+        if idle.is_empty() {
+            continue;
+        }
+        let found = format!("queues {idle:?} of {}, which no service uses", interface.name);
+        let advice = "leave them out; their packets stay with the kernel either way";
+        reader.warn(&section.place_of("queues"), found, advice);
+    }
+}

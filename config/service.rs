@@ -1,0 +1,108 @@
+//! The `[[service]]` tables: what runs, on which queues, for which packets.
+
+use toml::de::DeValue;
+
+use crate::options::Options;
+use crate::reader::{Place, Reader, Section, describe};
+use crate::selector::{self, Selector};
+use crate::value::{Name, Numbers};
+
+/// Keys of the table.
+pub(crate) const KEYS: &[&str] =
+    &["name", "kind", "interface", "queues", "cores", "selectors", "held_frames_max", "options"];
+
+/// One service. An instance of it runs on each of its shards.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name, unlike any other service's.
+    pub name: String,
+    /// Which of the registered services it is.
+    pub kind: String,
+    /// The interface it works on; `None` where the file has none.
+    pub interface: Option<String>,
+    /// Queues of the interface that it works on.
+    pub queues: Vec<u32>,
+    /// Shards that run it.
+    pub cores: Vec<u32>,
+    /// Which packets come to it; none for a service that only sends.
+    pub selectors: Vec<Selector>,
+    /// Frames that one instance may hold without having settled them.
+    pub held_frames_max: u32,
+    /// Its own options.
+    pub options: Options,
+    /// Where the kind stands, for [`crate::Config::check_kinds`].
+    pub(crate) kind_at: Place,
+}
+
+/// A service as written: what the file leaves open is still open.
+#[derive(Debug)]
+pub(crate) struct Written<'a> {
+    pub(crate) section: Section<'a>,
+    pub(crate) name: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) interface: Option<String>,
+    pub(crate) queues: Option<Vec<u32>>,
+    pub(crate) cores: Option<Vec<u32>>,
+    pub(crate) selectors: Vec<(Place, Selector)>,
+    pub(crate) held_frames_max: u32,
+    pub(crate) options: Options,
+}
+
+/// Frames held by default: 16 bursts of 64. A service that needs more knows it and says so.
+const HELD_FRAMES_MAX: u32 = 1024;
+
+/// Reads one table.
+pub(crate) fn read<'a>(reader: &mut Reader, section: Section<'a>, index: usize) -> Written<'a> {
+    let selectors = (section.field("selectors"))
+        .and_then(|field| field.items(reader, "a list of tables, one for each selector"))
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|field| selector::read(reader, &field).map(|it| (field.at, it)))
+        .collect();
+    Written {
+        name: section.require(reader, "name").map(|Name(name)| name),
+        kind: section.require(reader, "kind").map(|Name(kind)| kind),
+        interface: section.read(reader, "interface"),
+        queues: section.read(reader, "queues").map(|Numbers(queues)| queues),
+        cores: section.read(reader, "cores").map(|Numbers(cores)| cores),
+        selectors,
+        held_frames_max: section.number(reader, "held_frames_max", 0..=1 << 20, HELD_FRAMES_MAX),
+        options: options(reader, &section, index),
+        section,
+    }
+}
+
+/// Checks only that the options are a table; the rest is the service's.
+fn options(reader: &mut Reader, section: &Section<'_>, index: usize) -> Options {
+    if let Some(field) = section.field("options")
+        && !matches!(field.value, DeValue::Table(_))
+    {
+        reader.mistake(&field.at, describe(field.value), "a table, written [service.options]");
+    }
+    Options::of_service(reader.source().clone(), index)
+}
+
+impl Written<'_> {
+    /// Whether it works on `queue` of `interface`.
+    pub(crate) fn works_on(&self, interface: &str, queue: u32) -> bool {
+        let queues = self.queues.as_ref();
+        self.interface.as_deref() == Some(interface)
+            && queues.is_some_and(|queues| queues.contains(&queue))
+    }
+
+    /// As the program sees it, with what was left open filled in. `None` where something that is
+    /// required was not there, which has been noted.
+    pub(crate) fn finish(self, cores: Vec<u32>) -> Option<Service> {
+        Some(Service {
+            name: self.name?,
+            kind_at: self.section.place_of("kind"),
+            kind: self.kind?,
+            interface: self.interface,
+            queues: self.queues.unwrap_or_default(),
+            cores,
+            selectors: self.selectors.into_iter().map(|(_, selector)| selector).collect(),
+            held_frames_max: self.held_frames_max,
+            options: self.options,
+        })
+    }
+}
