@@ -2,4 +2,5 @@
 
 pub mod clock;
 pub mod gate;
+pub mod metrics;
 pub mod wheel;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
+const NONE_DUE: [u32; 0] = [];
+
 /// Fires into a list.
 fn advance(wheel: &mut Wheel, now_ns: u64) -> Vec<u32> {
     let mut fired = Vec::new();
@@ -16,9 +18,9 @@ fn advance(wheel: &mut Wheel, now_ns: u64) -> Vec<u32> {
 fn fires_at_the_nanosecond_and_not_before() {
     let mut wheel = Wheel::new(4, 0);
     wheel.insert(1_500, 7).unwrap();
-    assert_eq!(advance(&mut wheel, 1_499), [], "same tick, one nanosecond early");
+    assert_eq!(advance(&mut wheel, 1_499), NONE_DUE, "same tick, one nanosecond early");
     assert_eq!(advance(&mut wheel, 1_500), [7]);
-    assert_eq!(advance(&mut wheel, 9_000), [], "once only");
+    assert_eq!(advance(&mut wheel, 9_000), NONE_DUE, "once only");
     assert!(wheel.is_empty());
 }
 
@@ -55,7 +57,7 @@ fn the_last_nanosecond_of_all_has_a_slot() {
     let mut wheel = Wheel::new(2, 0);
     wheel.insert(u64::MAX, 1).unwrap();
     assert_eq!(wheel.next_deadline_ns(), Some(u64::MAX));
-    assert_eq!(advance(&mut wheel, u64::MAX - 1), []);
+    assert_eq!(advance(&mut wheel, u64::MAX - 1), NONE_DUE);
     assert_eq!(advance(&mut wheel, u64::MAX), [1]);
 }
 
@@ -77,7 +79,7 @@ fn a_wheel_for_no_timers_is_full_and_idle() {
     let mut wheel = Wheel::new(0, 0);
     assert_eq!(wheel.insert(1, 1), Err(Full { capacity: 0 }));
     assert_eq!(wheel.next_deadline_ns(), None);
-    assert_eq!(advance(&mut wheel, u64::MAX), []);
+    assert_eq!(advance(&mut wheel, u64::MAX), NONE_DUE);
 }
 
 #[test]
