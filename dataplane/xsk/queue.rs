@@ -10,14 +10,8 @@ use super::KernelStatistics;
 use super::open::CopyMode;
 use super::ring::{Consumer, Descriptor, Producer};
 use crate::frame::{Frame, NO_SELECTOR};
-use crate::umem::{Owner, Pages, Umem};
-
-/// Mark in front of each packet that the steering program redirected: `0x7469` is "ti".
-pub const METADATA_MAGIC: u16 = 0x7469;
-
-/// Octets of metadata in front of a redirected packet: magic, selector and the offsets of the
-/// network and transport headers, 16 bits each in host order.
-pub const METADATA_OCTETS: usize = 8;
+use crate::steer::Metadata;
+use crate::umem::{Lease, Owner, Pages, Umem};
 
 /// Frames that are handled together: large enough that a ring's cache line and the service's poll
 /// are paid once for many (past 64 nothing is gained), small enough that a burst stays in L1 and a
@@ -387,12 +381,10 @@ fn receive(umem: &Umem, descriptor: Descriptor, port: u16) -> Option<Frame> {
     Some(Frame::received(lease, offset, len, selector, port))
 }
 
-/// The word of the steering program, `[magic, selector, …]` right in front of the packet.
+/// The selector that the steering program wrote right in front of the packet.
 #[inline]
-fn selector(lease: &crate::umem::Lease, offset: u16) -> u16 {
-    let Some(start) = usize::from(offset).checked_sub(METADATA_OCTETS) else { return NO_SELECTOR };
-    match *lease.bytes(start, 4) {
-        [a, b, c, d] if u16::from_ne_bytes([a, b]) == METADATA_MAGIC => u16::from_ne_bytes([c, d]),
-        _ => NO_SELECTOR,
-    }
+fn selector(lease: &Lease, offset: u16) -> u16 {
+    let Some(start) = usize::from(offset).checked_sub(Metadata::LEN) else { return NO_SELECTOR };
+    let word = lease.bytes(start, Metadata::LEN).first_chunk().expect("as long as was asked for");
+    Metadata::parse(word).map_or(NO_SELECTOR, |metadata| metadata.selector)
 }

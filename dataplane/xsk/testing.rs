@@ -12,8 +12,9 @@ use std::rc::Rc;
 
 use super::KernelStatistics;
 use super::open::CopyMode;
-use super::queue::{Backend, Bind, METADATA_MAGIC, METADATA_OCTETS, Queue, Rings};
+use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Consumer, Descriptor, HeapRing, Producer, heap_pair};
+use crate::steer::Metadata;
 use crate::umem::{self, Pages, Umem};
 
 /// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: where the kernel puts a packet in its chunk.
@@ -162,12 +163,10 @@ impl Kernel {
             return Delivery::NoChunk;
         };
         let address = chunk + HEADROOM;
-        let mut word = [0; METADATA_OCTETS];
-        if let Some(selector) = selector {
-            word[..2].copy_from_slice(&METADATA_MAGIC.to_ne_bytes());
-            word[2..4].copy_from_slice(&selector.to_ne_bytes());
-        }
-        self.umem.write_as_kernel(address - METADATA_OCTETS as u64, &word);
+        let word = selector.map_or([0; Metadata::LEN], |selector| {
+            Metadata { selector, l3_offset: 14, l4_offset: None }.emit()
+        });
+        self.umem.write_as_kernel(address - Metadata::LEN as u64, &word);
         self.umem.write_as_kernel(address, packet);
         let len = u32::try_from(packet.len()).expect("shorter than a chunk");
         self.post(Descriptor { addr: address, len, options: 0 });
