@@ -1,6 +1,22 @@
 //! Shards and time.
 
+pub mod burst;
 pub mod clock;
+pub mod context;
+mod demux;
+mod drain;
 pub mod gate;
 pub mod metrics;
+pub mod plan;
+pub mod port;
+pub mod report;
+pub mod service;
+pub mod shard;
+mod shared;
+pub mod sim;
+pub mod tally;
+pub mod task;
+pub mod turn;
+pub mod verdict;
+pub mod wake;
 pub mod wheel;

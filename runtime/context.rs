@@ -1,0 +1,250 @@
+//! What a service can do: receive, settle, send, wait.
+//!
+//! The waits of this file (`recv`, `recv_until`, `sleep_until`, `send_all`) are not woken through
+//! the `Waker` of whoever polls them: the shard knows what its services wait for and polls a
+//! service when it is there. They can be put into `or` and `join` together with foreign futures.
+//! They must not be put into a collection that polls its members only when their own wakers were
+//! called (`FuturesUnordered`): there they would sleep for ever.
+
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+
+use tidegate_dataplane::frame::Frame;
+
+use crate::burst::{BURST_FRAMES_MAX, Burst, Delivery, Frames};
+use crate::port::{Port, PortFacts};
+use crate::shared::{ServiceCell, ShardId, Shared, Waiting};
+use crate::tally::{Counter, Gauge, add};
+use crate::verdict::Verdict;
+
+/// A service's hold on its shard. Made by the shard, one per service.
+pub struct ShardContext {
+    shared: Rc<Shared>,
+    index: usize,
+}
+
+impl ShardContext {
+    pub(crate) const fn new(shared: Rc<Shared>, index: usize) -> Self {
+        Self { shared, index }
+    }
+
+    #[inline]
+    fn service(&self) -> &ServiceCell {
+        &self.shared.services[self.index]
+    }
+
+    #[inline]
+    fn port(&self, frame: &Frame) -> &Port {
+        &self.shared.ports[usize::from(frame.port())]
+    }
+
+    /// The shard that this is.
+    pub fn shard(&self) -> ShardId {
+        self.shared.id
+    }
+
+    /// The ports of this shard, in the order of their numbers.
+    pub fn ports(&self) -> &[PortFacts] {
+        &self.shared.facts
+    }
+
+    /// Time of this turn: nanoseconds of `CLOCK_MONOTONIC`, or of the manual clock on `sim`.
+    #[inline]
+    pub fn now_ns(&self) -> u64 {
+        self.shared.now_ns.get()
+    }
+
+    /// The same moment as [`Self::now_ns`] in nanoseconds of TAI since 1970.
+    #[inline]
+    pub fn tai_ns(&self) -> u64 {
+        self.shared.now_ns.get().wrapping_add(self.shared.tai_offset_ns.get())
+    }
+
+    /// Whether the shard drains. Whoever waits is told by [`Delivery::Drained`]; this is for
+    /// services that compute for long.
+    pub fn draining(&self) -> bool {
+        self.shared.draining.get()
+    }
+
+    /// Waits for frames.
+    ///
+    /// # Panics
+    ///
+    /// When frames are left in `burst`: settle them, or move them out.
+    #[inline]
+    pub fn recv(&mut self, burst: &mut Burst) -> impl Future<Output = Delivery> {
+        self.recv_until(burst, u64::MAX)
+    }
+
+    /// Waits for frames, but no longer than until `deadline_ns`. What is there already is
+    /// received even when the deadline is past. While the shard drains, goes on receiving until
+    /// its RX rings are empty.
+    ///
+    /// # Panics
+    ///
+    /// When frames are left in `burst`: settle them, or move them out.
+    #[inline]
+    pub fn recv_until(
+        &mut self,
+        burst: &mut Burst,
+        deadline_ns: u64,
+    ) -> impl Future<Output = Delivery> {
+        assert!(burst.frames.is_empty(), "frames of the last burst were not settled");
+        poll_fn(move |_| self.poll_recv(burst, deadline_ns))
+    }
+
+    fn poll_recv(&self, burst: &mut Burst, deadline_ns: u64) -> Poll<Delivery> {
+        let service = self.service();
+        let mut inbox = service.inbox.borrow_mut();
+        if !inbox.is_empty() {
+            if !service.burn() {
+                return Poll::Pending;
+            }
+            let count = inbox.len().min(BURST_FRAMES_MAX);
+            burst.frames.extend(inbox.drain(..count));
+            burst.at_ns = service.inbox_at_ns.get();
+            add(&service.tally.flow.bursts, 1);
+            return Poll::Ready(Delivery::Received);
+        }
+        if self.shared.rx_closed.get() {
+            return self.drained();
+        }
+        service.waiting.set(Waiting::Frames);
+        self.wait_until(deadline_ns)
+    }
+
+    /// Waits until `deadline_ns`: a microsecond or two late while the shard is busy, never early,
+    /// except that a shard that drains ends every sleep.
+    #[inline]
+    pub fn sleep_until(&mut self, deadline_ns: u64) -> impl Future<Output = Delivery> {
+        poll_fn(move |_| match self.shared.draining.get() {
+            true => self.drained(),
+            false => self.wait_until(deadline_ns),
+        })
+    }
+
+    fn wait_until(&self, deadline_ns: u64) -> Poll<Delivery> {
+        if deadline_ns <= self.now_ns() {
+            return if self.service().burn() {
+                Poll::Ready(Delivery::TimedOut)
+            } else {
+                Poll::Pending
+            };
+        }
+        self.service().deadline_ns.set(deadline_ns);
+        Poll::Pending
+    }
+
+    /// Says `Drained`, but not without end within one poll: a service that does not listen must
+    /// not stop the shard from draining its neighbours.
+    fn drained(&self) -> Poll<Delivery> {
+        if self.service().burn() { Poll::Ready(Delivery::Drained) } else { Poll::Pending }
+    }
+
+    /// Gives a frame its fate. Every frame ends here or in `send`.
+    #[inline]
+    pub fn settle(&mut self, frame: Frame, verdict: Verdict) {
+        let service = self.service();
+        let port = self.port(&frame);
+        service.settled(1);
+        match verdict {
+            Verdict::Drop(reason) => {
+                service.tally.drop(reason, 1);
+                port.release(frame);
+            }
+            Verdict::Consumed => {
+                add(&service.tally.flow.consumed, 1);
+                port.release(frame);
+            }
+            Verdict::Transmit => port.transmit(frame, &service.tally),
+            Verdict::Reinject => port.reinject(frame, &service.tally, self.now_ns()),
+        }
+    }
+
+    /// A blank frame of `port`, to be filled and sent there. `None` when the pool is empty or the
+    /// service holds as many frames as it may.
+    ///
+    /// # Panics
+    ///
+    /// When the shard has no such port.
+    #[inline]
+    pub fn take(&mut self, port: usize) -> Option<Frame> {
+        let service = self.service();
+        if service.held.get() >= service.held_max {
+            return None;
+        }
+        let frame = self.shared.ports[port].take()?;
+        service.held.set(service.held.get() + 1);
+        add(&service.tally.flow.taken, 1);
+        Some(frame)
+    }
+
+    /// Puts frames of `port` on its TX ring, from the front of `group`; returns how many found
+    /// room. The rest stay in `group`. They go out at the end of the turn, or with
+    /// [`Self::flush`].
+    ///
+    /// # Panics
+    ///
+    /// When a frame belongs to another port or is empty, or the shard has no such port.
+    #[inline]
+    pub fn send(&mut self, port: usize, group: &mut Frames) -> u32 {
+        for frame in &*group {
+            // Here, before the ring has taken half of the group.
+            assert_eq!(usize::from(frame.port()), port, "a frame of another port");
+            assert!(!frame.is_empty(), "an empty frame cannot be sent");
+        }
+        let service = self.service();
+        let count = self.shared.ports[port].send(group, &service.tally);
+        service.settled(count);
+        count
+    }
+
+    /// Sends all of `group`, waiting for room where the ring is full. `Received` once all are on
+    /// the ring. Not cut short by a drain: what was built is sent, as long as the drain lasts.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::send`].
+    #[inline]
+    pub fn send_all(&mut self, port: usize, group: &mut Frames) -> impl Future<Output = Delivery> {
+        poll_fn(move |_| {
+            if !group.is_empty() && self.service().burn() {
+                self.send(port, group);
+            }
+            if group.is_empty() {
+                return Poll::Ready(Delivery::Received);
+            }
+            self.service().waiting.set(Waiting::Room { port });
+            Poll::Pending
+        })
+    }
+
+    /// One wake-up for `port` now, instead of at the end of the turn.
+    ///
+    /// # Panics
+    ///
+    /// When the shard has no such port.
+    pub fn flush(&mut self, port: usize) {
+        let port = &self.shared.ports[port];
+        port.flush_stage(&self.service().tally);
+        port.kick();
+    }
+
+    /// Adds to a counter.
+    #[inline]
+    pub fn count(&mut self, counter: Counter, by: u64) {
+        self.service().tally.count(counter, by);
+    }
+
+    /// Sets a gauge.
+    #[inline]
+    pub fn set(&mut self, gauge: Gauge, value: u64) {
+        self.service().tally.set(gauge, value);
+    }
+
+    /// Frames that this service has now and has not settled.
+    pub fn held_frames(&self) -> u32 {
+        self.service().held.get()
+    }
+}

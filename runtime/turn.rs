@@ -1,0 +1,292 @@
+//! One pass of a shard.
+
+use tracing::{error, info, warn};
+
+use crate::burst::BURST_FRAMES_MAX;
+use crate::demux::Demux;
+use crate::plan::RESTART_DELAY_NS;
+use crate::shard::{LastTurn, Shard, State};
+use crate::shared::Waiting;
+use crate::tally::add;
+use crate::task::Ended;
+use crate::verdict::DropReason;
+
+/// Frames taken from one port's RX ring in one turn: a burst, so that an inbox is handed over by
+/// one `recv`, and a flood on one port delays the other by one burst only.
+const RX_FRAMES_MAX: u32 = BURST_FRAMES_MAX as u32;
+
+/// How old the offset between TAI and the monotonic clock may be.
+///
+/// Both run at the same rate; the offset changes only when someone sets the clock. Lower costs
+/// three clock readings more often, higher notices a step later: half a video frame is soon
+/// enough.
+const TAI_REFRESH_NS: u64 = 10_000_000;
+
+/// A reading of both clocks that took longer was interrupted between the two, and is repeated.
+const TAI_READING_NS_MAX: u64 = 1_000;
+
+/// What a turn brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Something happened: the next turn should follow at once.
+    pub progress: bool,
+    /// The shard has drained; there is no next turn.
+    pub finished: bool,
+}
+
+/// What the rings had.
+#[derive(Clone, Copy, Debug, Default)]
+struct Received {
+    frames: u32,
+    reaped: u32,
+}
+
+impl Shard {
+    /// One pass: takes what the rings have, lets the services work, hands over what they did.
+    ///
+    /// `now_ns` is the time of everything that happens in it, and never smaller than before.
+    pub fn turn(&mut self, now_ns: u64) -> Turn {
+        self.account_for_last_turn(now_ns);
+        self.shared.now_ns.set(now_ns);
+        if now_ns >= self.tai_refresh_at_ns {
+            self.refresh_tai(now_ns);
+        }
+        let Received { frames, reaped } = self.receive();
+        self.fire_timers(now_ns);
+        let polled = self.poll_services(now_ns);
+        for port in &self.shared.ports {
+            port.end_turn(now_ns);
+        }
+        let finished = self.drain_further(now_ns, frames > 0);
+        let progress = frames > 0 || reaped > 0 || polled;
+        self.last_turn.progress = progress;
+        Turn { progress, finished }
+    }
+
+    /// When the shard must turn again though nothing else happens.
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        self.wheel.next_deadline_ns()
+    }
+
+    /// Whether nothing would be missed by waiting for the rings' file descriptors, the next
+    /// deadline and the mail: no service waits for anything else.
+    pub fn may_sleep(&self) -> bool {
+        let idle = |(cell, resident): (&crate::shared::ServiceCell, &crate::shard::Resident)| {
+            let room = matches!(cell.waiting.get(), Waiting::Room { .. });
+            !room && !cell.ready.get() && !resident.task.is_woken()
+        };
+        self.drain.is_none()
+            && self.shared.services.iter().zip(&self.residents).all(idle)
+            && self.shared.ports.iter().all(|port| {
+                let queue = port.queue.borrow();
+                !queue.tx_pending() && queue.rx_waiting() == 0
+            })
+    }
+
+    /// Tells the shard that its thread slept until `now_ns`.
+    pub fn slept(&mut self, now_ns: u64) {
+        self.counts.sleeps += 1;
+        self.counts.idle_ns += now_ns.saturating_sub(self.last_turn.began_ns);
+        self.last_turn = LastTurn { began_ns: now_ns, progress: false };
+    }
+
+    fn account_for_last_turn(&mut self, now_ns: u64) {
+        let LastTurn { began_ns, progress } = self.last_turn;
+        debug_assert!(now_ns >= began_ns, "from {began_ns} back to {now_ns} ns");
+        let took_ns = now_ns.saturating_sub(began_ns);
+        let counts = &mut self.counts;
+        counts.turns += 1;
+        if progress {
+            counts.busy_turns += 1;
+            counts.busy_ns += took_ns;
+            counts.turn_ns_max = counts.turn_ns_max.max(took_ns);
+        } else {
+            counts.idle_ns += took_ns;
+        }
+        self.last_turn.began_ns = now_ns;
+    }
+
+    /// Reads how far TAI is ahead. Both clocks are read close together, or again.
+    pub(crate) fn refresh_tai(&mut self, now_ns: u64) {
+        for _ in 0..3 {
+            let before_ns = self.clock.now_ns();
+            let tai_ns = self.clock.tai_ns();
+            let after_ns = self.clock.now_ns();
+            if after_ns - before_ns <= TAI_READING_NS_MAX || self.tai_refresh_at_ns == 0 {
+                let middle_ns = before_ns + (after_ns - before_ns) / 2;
+                self.shared.tai_offset_ns.set(tai_ns.wrapping_sub(middle_ns));
+                self.tai_refresh_at_ns = now_ns + TAI_REFRESH_NS;
+            }
+            if after_ns - before_ns <= TAI_READING_NS_MAX {
+                return;
+            }
+        }
+    }
+
+    /// Completion and RX rings of every port, and from there into the inboxes.
+    fn receive(&mut self) -> Received {
+        let Self { shared, claims, staged, unclaimed, .. } = self;
+        let mut received = Received::default();
+        for (port, claims) in shared.ports.iter().zip(claims) {
+            let mut queue = port.queue.borrow_mut();
+            received.reaped += queue.reap();
+            let mut demux = Demux { claims, staged, unclaimed };
+            let count = queue.recv(&mut demux, RX_FRAMES_MAX);
+            if count == 0 {
+                continue;
+            }
+            received.frames += count;
+            add(&port.counts.delivered, u64::from(count) - unclaimed.len() as u64);
+            add(&port.counts.unclaimed, unclaimed.len() as u64);
+            for frame in unclaimed.drain(..) {
+                queue.release(frame);
+            }
+        }
+        if received.frames > 0 {
+            for (cell, staged) in shared.services.iter().zip(staged) {
+                if !staged.is_empty() {
+                    shared.deliver(cell, staged);
+                }
+            }
+        }
+        received
+    }
+
+    fn fire_timers(&mut self, now_ns: u64) {
+        let Self { wheel, shared, residents, .. } = self;
+        wheel.advance(now_ns, &mut |token| {
+            let cell = &shared.services[token as usize];
+            residents[token as usize].armed = None;
+            if cell.deadline_ns.get() <= now_ns {
+                cell.ready.set(true);
+            }
+        });
+        for index in 0..self.residents.len() {
+            self.arm(index);
+        }
+    }
+
+    /// Sees to it that the service's timer fires no later than its deadline.
+    #[inline]
+    fn arm(&mut self, index: usize) {
+        let deadline_ns = self.shared.services[index].deadline_ns.get();
+        let armed = &mut self.residents[index].armed;
+        match *armed {
+            _ if deadline_ns == u64::MAX => return,
+            Some((at_ns, _)) if at_ns <= deadline_ns => return,
+            Some((_, timer)) => {
+                self.wheel.cancel(timer);
+            }
+            None => {}
+        }
+        let token = u32::try_from(index).expect("the wheel was made for all services");
+        let timer = self.wheel.insert(deadline_ns, token).expect("one timer per service");
+        *armed = Some((deadline_ns, timer));
+    }
+
+    fn poll_services(&mut self, now_ns: u64) -> bool {
+        let mut progress = false;
+        for index in 0..self.residents.len() {
+            if !self.is_ready(index) {
+                continue;
+            }
+            progress = true;
+            match self.residents[index].state {
+                State::Running => self.poll(index, now_ns),
+                State::AwaitsRestart => self.restart(index, now_ns),
+                State::Gone(_) => self.shared.services[index].ready.set(false),
+            }
+        }
+        progress
+    }
+
+    #[inline]
+    fn is_ready(&self, index: usize) -> bool {
+        let cell = &self.shared.services[index];
+        let has_room = |port: usize| self.shared.ports[port].queue.borrow_mut().tx_room() > 0;
+        cell.ready.get()
+            || self.residents[index].task.take_woken()
+            || matches!(cell.waiting.get(), Waiting::Room { port } if has_room(port))
+    }
+
+    fn poll(&mut self, index: usize, now_ns: u64) {
+        let cell = &self.shared.services[index];
+        cell.before_poll();
+        add(&cell.tally.flow.polls, 1);
+        let ended = self.residents[index].task.poll();
+        for port in &self.shared.ports {
+            port.flush_stage(&cell.tally);
+        }
+        self.attribute_reclaimed(index);
+        match ended {
+            None => self.arm(index),
+            Some(ended) => self.end(index, ended, now_ns),
+        }
+    }
+
+    /// Frames that were dropped without a verdict since the last service was polled were this
+    /// one's.
+    pub(crate) fn attribute_reclaimed(&mut self, index: usize) {
+        let reclaimed = self.shared.reclaimed();
+        let count = reclaimed - self.reclaimed_seen;
+        if count > 0 {
+            self.reclaimed_seen = reclaimed;
+            let cell = &self.shared.services[index];
+            cell.settled(u32::try_from(count).expect("no more than the UMEM has"));
+            add(&cell.tally.flow.reclaimed, count);
+        }
+    }
+
+    /// Cleans up after a service that ended, and decides whether it comes back.
+    pub(crate) fn end(&mut self, index: usize, ended: Ended, now_ns: u64) {
+        let cell = &self.shared.services[index];
+        let resident = &mut self.residents[index];
+        // The service is gone for now: nothing wakes it but a restart.
+        cell.before_poll();
+        cell.running.set(false);
+        let mut inbox = cell.inbox.borrow_mut();
+        let abandoned = self.shared.drop_frames(cell, inbox.drain(..), DropReason::ABANDONED);
+        cell.settled(abandoned);
+        // The future is dropped, so what is still held can never be settled: `mem::forget`.
+        let leaked = cell.held.replace(0);
+        add(&cell.tally.flow.leaked, u64::from(leaked));
+        let (shard, service) = (self.shared.id, &*cell.name);
+        if leaked > 0 {
+            error!(%shard, service, leaked, "leaked frames; their chunks are lost until the end");
+        }
+        match &ended {
+            Ended::Finished => info!(%shard, service, "finished"),
+            Ended::Failed(cause) => {
+                add(&cell.tally.flow.failures, 1);
+                warn!(%shard, service, %cause, "failed");
+            }
+            Ended::Panicked(message) => {
+                add(&cell.tally.flow.panics, 1);
+                error!(%shard, service, %message, "panicked");
+            }
+        }
+        let failed = !matches!(ended, Ended::Finished);
+        let again =
+            failed && self.drain.is_none() && resident.failures.allow(self.policy.restart, now_ns);
+        if again {
+            resident.state = State::AwaitsRestart;
+            cell.deadline_ns.set(now_ns + RESTART_DELAY_NS);
+        } else {
+            if failed {
+                warn!(%shard, service, "stays away");
+            }
+            resident.state = State::Gone(ended);
+        }
+        drop(inbox);
+        self.arm(index);
+    }
+
+    fn restart(&mut self, index: usize, now_ns: u64) {
+        let cell = &self.shared.services[index];
+        cell.before_poll();
+        add(&cell.tally.flow.restarts, 1);
+        if let Err(error) = self.begin(index) {
+            self.end(index, Ended::Failed(error.to_string().into()), now_ns);
+        }
+    }
+}
