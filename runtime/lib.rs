@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod gate;
 pub mod metrics;
+pub mod watchdog;
 pub mod wheel;
