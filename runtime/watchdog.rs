@@ -261,4 +261,6 @@ impl State {
 }
 
 #[cfg(test)]
+mod stress;
+#[cfg(test)]
 mod tests;
