@@ -274,17 +274,22 @@ impl Sim {
         }
     }
 
+    /// Tells all shards to leave. They go on turning by [`Self::turn`].
+    pub fn begin_drain(&mut self) {
+        for node in &mut self.shards {
+            node.shard.begin_drain(self.clock.now_ns());
+        }
+    }
+
     /// Drains all shards, turns until they have left, checks the laws, and returns what they did.
     ///
     /// # Panics
     ///
     /// When a law does not hold, or a shard does not finish by its own deadline.
     pub fn drain(&mut self) -> Vec<ShardReport> {
-        let mut patience_ns = 0;
-        for node in &mut self.shards {
-            node.shard.begin_drain(self.clock.now_ns());
-            patience_ns = patience_ns.max(node.shard.policy.drain_timeout_ns);
-        }
+        self.begin_drain();
+        let patience = self.shards.iter().map(|node| node.shard.policy.drain_timeout_ns);
+        let patience_ns = patience.max().unwrap_or(0);
         let until_ns = self.clock.now_ns() + patience_ns + 2 * TURN_NS;
         while self.shards.iter().any(|node| !node.finished) {
             assert!(self.clock.now_ns() < until_ns, "a drain without end");

@@ -1,1 +1,9 @@
+//! The platform's promises to service authors, each kept on `sim`.
 
+mod bad_days;
+mod budgets;
+mod containment;
+mod drain;
+mod ordinary;
+mod services;
+mod time;

@@ -1,0 +1,126 @@
+//! Deadlines, sleeps and clocks.
+
+use super::services::*;
+use crate::burst::{Burst, Delivery};
+use crate::context::ShardContext;
+use crate::plan::{Policy, ServicePlan};
+use crate::service::{Build, BuildError, Service, ServiceError};
+use crate::sim::TURN_NS;
+use crate::tally::{Counter, Gauge};
+use crate::verdict::Verdict;
+
+#[test]
+fn a_sleeper_is_woken_in_the_first_turn_at_or_after_its_time() {
+    let ticker = ServicePlan::of::<Ticker>("ticker", 2_500);
+    let mut sim = one_shard(vec![ticker], Policy::default());
+    let start_ns = sim.now_ns();
+    sim.run_for(20 * TURN_NS);
+    let stamps: Vec<u64> = sim
+        .sent(0, 0)
+        .iter()
+        .map(|packet| u64::from_be_bytes(packet[..8].try_into().unwrap()) - start_ns)
+        .collect();
+    assert_eq!(stamps, [3_000, 5_000, 8_000, 10_000, 13_000, 15_000, 18_000]);
+}
+
+/// Counts what its waits end with.
+struct Patient {
+    received: Counter,
+    timed_out: Counter,
+    tai_ns: Gauge,
+}
+
+const PATIENCE_NS: u64 = 10 * TURN_NS;
+
+impl Service for Patient {
+    const KIND: &'static str = "patient";
+    type Options = ();
+
+    fn build(_: &(), build: &mut Build<'_>) -> Result<Self, BuildError> {
+        Ok(Self {
+            received: build.counter("received", "Waits that ended with frames"),
+            timed_out: build.counter("timed_out", "Waits that ended without"),
+            tai_ns: build.gauge("tai_ns", "The time"),
+        })
+    }
+
+    async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
+        let mut burst = Burst::default();
+        loop {
+            let deadline_ns = cx.now_ns() + PATIENCE_NS;
+            match cx.recv_until(&mut burst, deadline_ns).await {
+                Delivery::Received => cx.count(self.received, 1),
+                Delivery::TimedOut => cx.count(self.timed_out, 1),
+                Delivery::Drained => return Ok(()),
+            }
+            cx.set(self.tai_ns, cx.tai_ns());
+            for frame in burst.frames.drain(..) {
+                cx.settle(frame, Verdict::Consumed);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_deadline_that_moves_on_with_every_burst_fires_only_after_silence() {
+    let mut sim = one_shard(vec![ServicePlan::of::<Patient>("patient", ())], Policy::default());
+    for _ in 0..100 {
+        sim.deliver(0, 0, &packet(0), 0);
+        sim.run_for(9 * TURN_NS);
+    }
+    let service = &sim.report(0).services[0];
+    assert_eq!((service.counter("received"), service.counter("timed_out")), (100, 0));
+    sim.run_for(35 * TURN_NS);
+    let service = &sim.report(0).services[0];
+    assert_eq!((service.counter("received"), service.counter("timed_out")), (100, 4));
+}
+
+#[test]
+fn a_wait_that_found_its_frames_leaves_no_timer_that_polls_for_nothing() {
+    let mut sim = one_shard(vec![ServicePlan::of::<Patient>("patient", ())], Policy::default());
+    sim.run_for(2 * TURN_NS);
+    let polls = sim.report(0).services[0].flow.polls;
+    sim.deliver(0, 0, &packet(0), 0);
+    sim.run_for(9 * TURN_NS);
+    assert_eq!(sim.report(0).services[0].flow.polls, polls + 1);
+}
+
+#[test]
+fn tai_and_now_are_the_same_moment() {
+    let mut sim = one_shard(vec![ServicePlan::of::<Patient>("patient", ())], Policy::default());
+    sim.run_for(200 * TURN_NS);
+    let gauges = &sim.report(0).services[0].gauges;
+    let ahead_ns = crate::sim::TAI_AT_ZERO_NS;
+    let (_, tai_ns) = &gauges[0];
+    assert!((1_000_000_000..=sim.now_ns()).contains(&(tai_ns - ahead_ns)));
+    assert_eq!((tai_ns - ahead_ns) % TURN_NS, 0, "the time of a turn");
+}
+
+#[test]
+fn the_next_deadline_is_known_before_a_sleep() {
+    let ticker = ServicePlan::of::<Ticker>("ticker", 1_000_000);
+    let mut sim = one_shard(vec![ticker], Policy::default());
+    let start_ns = sim.now_ns();
+    sim.turn();
+    sim.turn();
+    assert!(sim.inside(0).may_sleep());
+    assert_eq!(sim.inside(0).next_deadline_ns(), Some(start_ns + 1_000_000));
+}
+
+#[test]
+fn busy_and_idle_time_add_up() {
+    let mut sim = one_shard(vec![ServicePlan::of::<Echo>("echo", ())], Policy::default());
+    sim.run_for(10 * TURN_NS);
+    let before = sim.report(0).counts;
+    for _ in 0..10 {
+        sim.deliver(0, 0, &packet(1), 0);
+        sim.turn();
+        sim.run_for(4 * TURN_NS);
+    }
+    let after = sim.report(0).counts;
+    assert_eq!(after.turns - before.turns, 50);
+    // The completion that comes back makes a turn busy as well.
+    assert_eq!(after.busy_turns - before.busy_turns, 20);
+    assert_eq!(after.busy_ns - before.busy_ns, 20 * TURN_NS);
+    assert_eq!(after.busy_ns + after.idle_ns, (after.turns - 1) * TURN_NS);
+}
