@@ -1,5 +1,7 @@
 //! What the program writes in front of each packet that it redirects.
 
+use crate::xsk::queue::{METADATA_MAGIC, METADATA_OCTETS};
+
 /// The 8 octets in front of a packet, in native byte order.
 ///
 /// They are there for every redirected packet: where a driver has no room for them, the
@@ -18,9 +20,9 @@ pub struct Metadata {
 
 impl Metadata {
     /// Octets in front of the packet.
-    pub const LEN: usize = 8;
+    pub const LEN: usize = METADATA_OCTETS;
     /// First field, `MAGIC` of steer.bpf.c.
-    pub const MAGIC: u16 = 0x6774;
+    pub const MAGIC: u16 = METADATA_MAGIC;
 
     /// Reads the octets right before a packet; `None` where they do not start with the magic.
     pub fn parse(octets: &[u8; Self::LEN]) -> Option<Self> {

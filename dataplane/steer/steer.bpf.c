@@ -54,8 +54,8 @@ enum outcome {
 #define SELECTORS 64
 // Most receive queues that can have a socket.
 #define QUEUES 1024
-// Marks metadata as ours; "tg" in memory on a little-endian machine.
-#define MAGIC 0x6774
+// Marks metadata as ours; "ti" read from its high octet.
+#define MAGIC 0x7469
 
 #define SELECTOR_ANY_PROTOCOL 1
 #define SELECTOR_PORTS 2
