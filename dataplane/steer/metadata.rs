@@ -1,7 +1,5 @@
 //! What the program writes in front of each packet that it redirects.
 
-use crate::xsk::queue::{METADATA_MAGIC, METADATA_OCTETS};
-
 /// The 8 octets in front of a packet, in native byte order.
 ///
 /// They are there for every redirected packet: where a driver has no room for them, the
@@ -20,9 +18,9 @@ pub struct Metadata {
 
 impl Metadata {
     /// Octets in front of the packet.
-    pub const LEN: usize = METADATA_OCTETS;
+    pub const LEN: usize = 8;
     /// First field, `MAGIC` of steer.bpf.c.
-    pub const MAGIC: u16 = METADATA_MAGIC;
+    pub const MAGIC: u16 = 0x7469;
 
     /// Reads the octets right before a packet; `None` where they do not start with the magic.
     pub fn parse(octets: &[u8; Self::LEN]) -> Option<Self> {

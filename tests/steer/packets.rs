@@ -30,6 +30,10 @@ pub(super) fn tagged(tpid: u16, packet: &[u8]) -> Vec<u8> {
     tagged
 }
 
+fn length(octets: usize) -> [u8; 2] {
+    u16::try_from(octets).unwrap().to_be_bytes()
+}
+
 /// An IPv4 header in front of `payload`, without checksum.
 pub(super) struct Ipv4 {
     pub(super) protocol: u8,
@@ -45,8 +49,8 @@ impl Ipv4 {
 
     pub(super) fn packet(&self, payload: &[u8]) -> Vec<u8> {
         let header_len = 20 + self.options.len();
-        let mut ip = vec![0x40 | (header_len / 4) as u8, 0];
-        ip.extend(((header_len + payload.len()) as u16).to_be_bytes());
+        let mut ip = vec![0x40 | (header_len / 4).to_le_bytes()[0], 0];
+        ip.extend(length(header_len + payload.len()));
         ip.extend([0, 1]);
         ip.extend(self.fragment.to_be_bytes());
         ip.extend([64, self.protocol, 0, 0]);
@@ -61,7 +65,7 @@ impl Ipv4 {
 /// A whole IPv6 packet; `chain` is extension headers and payload.
 pub(super) fn ipv6(next: u8, chain: &[u8]) -> Vec<u8> {
     let mut ip = vec![0x60, 0, 0, 0];
-    ip.extend((chain.len() as u16).to_be_bytes());
+    ip.extend(length(chain.len()));
     ip.extend([next, 64]);
     ip.extend(CLIENT6);
     ip.extend(VICTIM6);
