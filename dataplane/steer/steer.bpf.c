@@ -17,9 +17,7 @@
 // (rx-vlan-offload) is not, and the packet then looks untagged.
 //
 // Only <linux/bpf.h> is included, helpers and headers are declared here: clang and the
-// kernel's user-space headers rebuild the object (see ./rebuild). Pointers into the packet
-// are neither subtracted nor compared with null: the verifier forbids both to whoever has
-// CAP_BPF and CAP_NET_ADMIN but not CAP_PERFMON.
+// kernel's user-space headers rebuild the object (see ./rebuild).
 
 #include <linux/bpf.h>
 
