@@ -1,1 +1,5 @@
 //! The program from outside.
+
+mod attach;
+mod own_namespace;
+mod steer;
