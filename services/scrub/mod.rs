@@ -1,0 +1,3 @@
+//! Flood scrubbing.
+mod limiter;
+mod siphash;
