@@ -1,7 +1,7 @@
 //! What rules ask about a packet, gathered once.
 
 use tidegate_dataplane::wire::packet::{Network, Transport};
-use tidegate_dataplane::wire::{Fragment, Malformed, Packet};
+use tidegate_dataplane::wire::{Fragment, Malformed, Packet, protocol};
 
 /// Bits of [`Facts::has`].
 pub(super) mod has {
@@ -9,7 +9,7 @@ pub(super) mod has {
     pub(crate) const IPV4: u8 = 1;
     /// The packet is IPv6.
     pub(crate) const IPV6: u8 = 2;
-    /// It carries ICMP, of its own family.
+    /// It carries ICMP, or a later part of it, of its own family.
     pub(crate) const ICMP: u8 = 4;
     /// It shows ports.
     pub(crate) const PORTS: u8 = 8;
@@ -26,7 +26,7 @@ pub(super) mod has {
 /// The numbers of one packet, side by side and in host order. What the packet
 /// does not have is zero and its bit of `has` is not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// See [`has`].
     pub(super) has: u8,
     pub(super) protocol: u8,
@@ -49,7 +49,7 @@ impl<'a> Facts<'a> {
     ///
     /// What [`Packet::parse`] refuses.
     #[inline]
-    pub fn of(frame: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn of(frame: &'a [u8]) -> Result<Self, Malformed> {
         match Packet::parse(frame) {
             Ok(packet) => Ok(Self::gather(&packet)),
             Err(Malformed::NotIp { .. }) => Ok(Self::default()),
@@ -59,6 +59,7 @@ impl<'a> Facts<'a> {
 
     #[inline]
     fn gather(packet: &Packet<'a>) -> Self {
+        let icmp = |is| if is { has::ICMP } else { 0 };
         let mut facts = Self {
             has: has::LENGTH,
             protocol: packet.protocol(),
@@ -69,12 +70,12 @@ impl<'a> Facts<'a> {
         };
         match packet.network() {
             Network::V4(ip) => {
-                facts.has |= has::IPV4;
+                facts.has |= has::IPV4 | icmp(facts.protocol == protocol::ICMP);
                 facts.source = u128::from(ip.source().to_bits());
                 facts.destination = u128::from(ip.destination().to_bits());
             }
             Network::V6(ip) => {
-                facts.has |= has::IPV6;
+                facts.has |= has::IPV6 | icmp(facts.protocol == protocol::ICMPV6);
                 facts.source = ip.source().to_bits();
                 facts.destination = ip.destination().to_bits();
             }
@@ -94,8 +95,10 @@ impl<'a> Facts<'a> {
                 facts.has |= has::PORTS;
                 (facts.source_port, facts.destination_port) = (udp.source(), udp.destination());
             }
-            Transport::Icmp(_) | Transport::Icmpv6(_) => facts.has |= has::ICMP,
-            Transport::Other(_) | Transport::Fragment(_) => {}
+            Transport::Icmp(_)
+            | Transport::Icmpv6(_)
+            | Transport::Other(_)
+            | Transport::Fragment(_) => {}
         }
         facts
     }

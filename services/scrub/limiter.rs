@@ -35,13 +35,13 @@ const NANO: u64 = 1_000_000_000;
 
 /// What a limit allows to each source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// Packets per second in the long run, at least 1.
-    pub packets_per_second: u32,
+    pub(crate) packets_per_second: u32,
     /// Packets at once after a silence, at least 1.
-    pub burst_packets: u32,
+    pub(crate) burst_packets: u32,
     /// Sources remembered at once. Rounded up to a power of two.
-    pub sources: u32,
+    pub(crate) sources: u32,
 }
 
 impl Limit {
@@ -53,7 +53,7 @@ impl Limit {
 
 /// What became of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// There was a token.
     Admitted,
     /// The source has spent its tokens.
@@ -99,7 +99,7 @@ struct Group([Slot; SLOTS]);
 const _: () = assert!(size_of::<Group>() == 256, "four cache lines, no padding");
 
 /// The buckets of one limit. All memory is taken by [`Limiter::new`].
-pub struct Limiter {
+pub(crate) struct Limiter {
     limit: Limit,
     key: Key,
     groups: Box<[Group]>,
@@ -117,7 +117,7 @@ impl Limiter {
     /// # Panics
     ///
     /// When a number in `limit` is zero: a bucket that can never be filled.
-    pub fn new(limit: Limit, key: Key) -> Self {
+    pub(crate) fn new(limit: Limit, key: Key) -> Self {
         assert!(limit.packets_per_second > 0 && limit.burst_packets > 0 && limit.sources > 0);
         let count = (limit.sources as usize).div_ceil(SLOTS).next_power_of_two();
         let mask = count as u64 - 1;
@@ -128,15 +128,16 @@ impl Limiter {
     }
 
     /// Takes a token of the IPv4 source `address` if there is one.
-    pub fn admit_ipv4(&mut self, address: u32, now_ns: u64) -> Admission {
+    pub(crate) fn admit_ipv4(&mut self, address: u32, now_ns: u64) -> Admission {
         self.admit(self.ipv4_prefix | u128::from(address), now_ns)
     }
 
     /// Takes a token of the IPv6 source `address` if there is one.
-    pub fn admit_ipv6(&mut self, address: u128, now_ns: u64) -> Admission {
+    pub(crate) fn admit_ipv6(&mut self, address: u128, now_ns: u64) -> Admission {
         self.admit(address, now_ns)
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "the mask is less than a table's length")]
     fn admit(&mut self, source: u128, now_ns: u64) -> Admission {
         let limit = self.limit;
         let index = (self.key.hash(source) & self.mask) as usize;
@@ -163,13 +164,8 @@ impl Limiter {
     }
 
     /// How often a source took over a bucket that was still in use.
-    pub const fn takeovers(&self) -> u64 {
+    pub(crate) const fn takeovers(&self) -> u64 {
         self.takeovers
-    }
-
-    /// Sources that the table remembers at once.
-    pub const fn slots(&self) -> usize {
-        self.groups.len() * SLOTS
     }
 }
 
@@ -182,6 +178,10 @@ mod tests {
 
     fn limiter(packets_per_second: u32, burst_packets: u32, sources: u32) -> Limiter {
         Limiter::new(Limit { packets_per_second, burst_packets, sources }, Key::fixed(7))
+    }
+
+    fn slots(limiter: &Limiter) -> u64 {
+        (limiter.groups.len() * SLOTS) as u64
     }
 
     /// How many of `tries` packets of one source at one moment are admitted.
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn no_number_of_invented_sources_gets_more_than_the_table_holds() {
         let mut limiter = limiter(2, 3, 64);
-        let slots = limiter.slots() as u64;
+        let slots = slots(&limiter);
         let (mut passed, mut full) = (0_u64, 0_u64);
         // 100,000 sources, one packet each, within ten seconds.
         for address in 0..100_000_u32 {
@@ -285,7 +285,7 @@ mod tests {
     fn a_source_over_its_limit_is_not_washed_out_by_others() {
         // One group only. The source spends all; then 7 others fill the group.
         let mut limiter = limiter(1, 4, 8);
-        assert_eq!(limiter.slots(), 8);
+        assert_eq!(slots(&limiter), 8);
         assert_eq!(admitted(&mut limiter, 1, 9, 0), 4);
         for other in 100..107 {
             assert_eq!(admitted(&mut limiter, other, 1, 0), 1);

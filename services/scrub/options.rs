@@ -1,8 +1,11 @@
 //! What an operator may say to a scrubber.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use tidegate_config::{PortRange, Prefix, Refusal};
 use tidegate_dataplane::wire::protocol;
 
@@ -29,15 +32,42 @@ pub struct Options {
 #[serde(deny_unknown_fields)]
 struct Written {
     #[serde(default)]
-    rules: Vec<RuleOptions>,
+    rules: Vec<Checked>,
     #[serde(default)]
     default: Fallback,
+}
+
+/// A rule that was looked at as a whole while serde still knew its place in the
+/// file, so that a mistake is shown there.
+#[derive(Debug)]
+struct Checked(RuleOptions);
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Table;
+
+        impl<'de> Visitor<'de> for Table {
+            type Value = Checked;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table with name, conditions and action")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Checked, A::Error> {
+                let rule = RuleOptions::deserialize(MapAccessDeserializer::new(map))?;
+                rule.check().map_err(A::Error::custom)?;
+                Ok(Checked(rule))
+            }
+        }
+
+        deserializer.deserialize_map(Table)
+    }
 }
 
 /// One rule. A condition that is not given holds for every packet.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RuleOptions {
+pub(crate) struct RuleOptions {
     /// Names its counter and its drop reason.
     pub(super) name: RuleName,
     /// Network of the source address.
@@ -68,7 +98,7 @@ pub struct RuleOptions {
 /// other protocols behind the IP header.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PayloadOptions {
+pub(crate) struct PayloadOptions {
     /// Where they start.
     #[serde(default)]
     pub(super) offset: u16,
@@ -137,7 +167,7 @@ impl TryFrom<Written> for Options {
     type Error = Refusal;
 
     fn try_from(written: Written) -> Result<Self, Refusal> {
-        let Written { rules, default } = written;
+        let rules: Vec<_> = written.rules.into_iter().map(|Checked(rule)| rule).collect();
         if rules.len() > RULES_MAX {
             let found = format!("{} rules", rules.len());
             return Err(Refusal::new(found, format!("at most {RULES_MAX} rules")));
@@ -153,11 +183,8 @@ impl TryFrom<Written> for Options {
                 let found = format!("{place}, the name of rules[{first}] too");
                 return Err(Refusal::new(found, "a name of its own for each rule"));
             }
-            rule.check().map_err(|refusal| {
-                Refusal::new(format!("{place}: {}", refusal.found), refusal.allowed)
-            })?;
         }
-        Ok(Self { rules, default })
+        Ok(Self { rules, default: written.default })
     }
 }
 
@@ -173,7 +200,10 @@ impl RuleOptions {
         let is = |number| self.protocol == Some(Protocol::Number(number));
         let (any, tcp, udp) = (self.protocol.is_none(), is(protocol::TCP), is(protocol::UDP));
         if self.flags.is_some() && !(any || tcp) {
-            return Err(Refusal::new("flags of another protocol", "protocol = \"tcp\" beside flags"));
+            return Err(Refusal::new(
+                "flags of another protocol",
+                "protocol = \"tcp\" beside flags",
+            ));
         }
         let ports = self.source_ports.or(self.destination_ports);
         if ports.is_some() && !(any || tcp || udp) {

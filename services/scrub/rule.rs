@@ -15,7 +15,7 @@ use super::words::Protocol;
 
 /// The conditions of one rule. All must hold.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Bits of `has` that are looked at, and what they must be.
     has_mask: u8,
     has_value: u8,
@@ -54,7 +54,7 @@ struct Needle {
 
 impl Rule {
     /// The rule that `options` describe.
-    pub fn new(options: &RuleOptions) -> Self {
+    pub(crate) fn new(options: &RuleOptions) -> Self {
         let mut rule = Self {
             has_mask: 0,
             has_value: 0,
@@ -115,7 +115,7 @@ impl Rule {
 
     /// Whether a packet is what the rule says.
     #[inline]
-    pub fn matches(&self, facts: &Facts<'_>) -> bool {
+    pub(crate) fn matches(&self, facts: &Facts<'_>) -> bool {
         let within = |range: Range<u16>, port: u16| port.wrapping_sub(range.first) <= range.span;
         (facts.has & self.has_mask) == self.has_value
             && (facts.protocol & self.protocol_mask) == self.protocol

@@ -81,8 +81,12 @@ const fn mix<const N: u32>([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
 mod tests {
     use super::*;
 
-    const SAMPLES: [u128; 4] =
-        [0, 1, 0x2001_0db8_0000_0000_0000_0000_0000_0001, 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100];
+    const SAMPLES: [u128; 4] = [
+        0,
+        1,
+        0x2001_0db8_0000_0000_0000_0000_0000_0001,
+        0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
+    ];
 
     #[test]
     fn the_form_1_3_is_the_one_of_the_standard_library() {

@@ -67,7 +67,7 @@ read_from_text! {
 
 /// A rule's name, which is also the name of its counter and drop reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleName(pub(super) Box<str>);
+pub(crate) struct RuleName(pub(super) Box<str>);
 
 impl FromStr for RuleName {
     type Err = Refusal;
@@ -82,7 +82,7 @@ impl FromStr for RuleName {
 
 /// What is above IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// ICMP over IPv4, ICMPv6 over IPv6.
     Icmp,
     /// The one with this number.
@@ -104,7 +104,7 @@ impl FromStr for Protocol {
 
 /// Which TCP flags must be set and which must not; the others may be either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlagsMatch {
+pub(crate) struct FlagsMatch {
     /// The flags that are looked at.
     pub(super) mask: u8,
     /// Those of them that are set.
@@ -136,7 +136,7 @@ impl FromStr for FlagsMatch {
 
 /// Lengths of an IP packet, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LengthRange {
+pub(crate) struct LengthRange {
     pub(super) first: u32,
     pub(super) last: u32,
 }
@@ -163,7 +163,7 @@ impl FromStr for LengthRange {
 
 /// Octets to be found in a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Octets(pub(super) Box<[u8]>);
+pub(crate) struct Octets(pub(super) Box<[u8]>);
 
 /// Octets that a rule compares at most. More would be a second parser, and slow.
 const OCTETS_MAX: usize = 64;
