@@ -46,7 +46,7 @@ const RULES: &str = r#"
     protocol = "udp"
     destination = "10.10.10.10"
     source_ports = 53
-    length_octets = "512-65535"
+    length = "512-65535"
     action = "drop"
 
     [[rules]]

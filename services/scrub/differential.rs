@@ -158,7 +158,7 @@ impl Plain {
             );
         }
         if let Some((first, last)) = self.length {
-            line("length_octets", format!("\"{first}-{last}\""));
+            line("length", format!("\"{first}-{last}\""));
         }
         if let Some((offset, octets)) = &self.payload {
             let octets: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();

@@ -23,7 +23,7 @@ mod judge;
 mod limiter;
 mod options;
 mod rule;
-//TMP mod service;
+mod service;
 mod siphash;
 mod words;
 
@@ -38,7 +38,7 @@ mod tests;
 
 pub use judge::{Decision, Fate, Reason, State, judge};
 pub use options::{Action, Fallback, LimitOptions, Options, RULES_MAX};
-//TMP pub use service::Scrub;
+pub use service::Scrub;
 pub use siphash::Key;
 
 /// The scrubber's own drop reasons; a rule's reason has the rule's name.

@@ -83,7 +83,7 @@ pub(crate) struct RuleOptions {
     /// TCP flags.
     pub(super) flags: Option<FlagsMatch>,
     /// Octets of the IP packet, header included, Ethernet and its padding not.
-    pub(super) length_octets: Option<LengthRange>,
+    pub(super) length: Option<LengthRange>,
     /// Octets in the payload.
     pub(super) payload: Option<PayloadOptions>,
     /// `true`: only parts of a datagram; `false`: only whole ones. Ports, flags

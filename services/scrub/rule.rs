@@ -64,8 +64,9 @@ impl Rule {
             flags: options.flags.map_or(0, |flags| flags.value),
             source_ports: ports(options.source_ports),
             destination_ports: ports(options.destination_ports),
-            lengths: (options.length_octets).map_or(Range { first: 0, span: u32::MAX }, |range| {
-                Range { first: range.first, span: range.last - range.first }
+            lengths: (options.length).map_or(Range { first: 0, span: u32::MAX }, |range| Range {
+                first: range.first,
+                span: range.last - range.first,
             }),
             source: network(options.source),
             destination: network(options.destination),
@@ -91,7 +92,7 @@ impl Rule {
         if options.flags.is_some() {
             rule.require(has::FLAGS);
         }
-        if options.length_octets.is_some() {
+        if options.length.is_some() {
             rule.require(has::LENGTH);
         }
         if options.payload.is_some() {

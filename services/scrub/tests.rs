@@ -65,9 +65,9 @@ fn each_condition_matches_what_it_says_and_nothing_beside() {
         ("flags = \"syn,!ack\"", &[&syn]),
         ("flags = \"syn,ack\"", &none),
         ("flags = \"!rst\"", &[&syn]),
-        ("length_octets = 34", &[&ntp]),
-        ("length_octets = \"0-28\"", &[&ping, &gre, &later]),
-        ("length_octets = \"48-60\"", &[&ping_v6, &syn]),
+        ("length = 34", &[&ntp]),
+        ("length = \"0-28\"", &[&ping, &gre, &later]),
+        ("length = \"48-60\"", &[&ping_v6, &syn]),
         ("payload = { octets = \"17 00 03 2a\" }", &[&ntp, &first]),
         ("payload = { offset = 3, octets = \"2a\" }", &[&ntp, &first]),
         ("payload = { offset = 5, octets = \"00 00\" }", &[&first]),
@@ -164,7 +164,7 @@ fn a_frame_that_is_not_ip_meets_only_rules_without_conditions() {
     let mut arp = Sample::udp(b"").frame();
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
     assert!(is_dropped("", &arp));
-    for conditions in ["protocol = 0", "length_octets = \"0-65575\"", "fragment = false"] {
+    for conditions in ["protocol = 0", "length = \"0-65575\"", "fragment = false"] {
         assert!(!is_dropped(conditions, &arp), "{conditions}");
     }
 }
@@ -173,7 +173,7 @@ fn a_frame_that_is_not_ip_meets_only_rules_without_conditions() {
 fn padding_is_neither_length_nor_payload() {
     let mut frame = Sample::udp(b"\x01").frame();
     frame.resize(60, 0xa5);
-    assert!(is_dropped("length_octets = 29", &frame));
+    assert!(is_dropped("length = 29", &frame));
     assert!(!is_dropped("payload = { octets = \"01 a5\" }", &frame));
 }
 
@@ -201,7 +201,7 @@ fn mistakes_are_named_with_their_rule_and_what_is_allowed() {
             "options.rules[1].flag",
             "the unknown key \"flag\"; did you mean \"flags\"?",
             "name, source, destination, protocol, source_ports, destination_ports, flags, \
-             length_octets, payload, fragment, action",
+             length, payload, fragment, action",
         ),
         (
             rule("protocol = \"udp\"\nflags = \"syn\""),
