@@ -1,1 +1,5 @@
 //! Services.
+
+pub mod echo;
+pub mod registry;
+pub mod scrub;
