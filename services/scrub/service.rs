@@ -31,6 +31,7 @@ struct Account {
 
 impl BurstHandler for Scrub {
     const KIND: &'static str = "scrub";
+    const REINJECTS: bool = true;
     type Options = Options;
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
