@@ -1,5 +1,6 @@
-//! Services.
+//! Services, and the program around them.
 
+pub mod cli;
 pub mod echo;
 pub mod registry;
 pub mod scrub;
