@@ -15,7 +15,7 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tidegate_config::{ConfigError, Options, Service as Configured};
+use tidegate_config::{Config, ConfigError, Options, Remark, Service as Configured};
 use tidegate_runtime::service::Service;
 use tidegate_runtime::task::Factory;
 
@@ -37,6 +37,7 @@ pub struct Registry {
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     name: &'static str,
+    reinjects: bool,
     read: fn(&Options) -> Result<Factory, ConfigError>,
 }
 
@@ -64,7 +65,7 @@ impl Registry {
     {
         assert!(self.kind(S::KIND).is_none(), "two services of the kind {:?}", S::KIND);
         let read = |options: &Options| options.parse::<S::Options>().map(Factory::of::<S>);
-        self.kinds.push(Kind { name: S::KIND, read });
+        self.kinds.push(Kind { name: S::KIND, reinjects: S::REINJECTS, read });
         self
     }
 
@@ -76,6 +77,29 @@ impl Registry {
     /// The one that the config calls `name`.
     pub fn kind(&self, name: &str) -> Option<&Kind> {
         self.kinds.iter().find(|kind| kind.name == name)
+    }
+
+    /// Checks what only the services know: that each kind is there and understands its options.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Mistakes`] with all of them, in the file's order.
+    pub fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        let names: Vec<&str> = self.kinds().iter().map(Kind::name).collect();
+        let unknown = config.check_kinds(&names).err();
+        let wrong = config
+            .services
+            .iter()
+            .filter_map(|service| self.kind(&service.kind)?.check(&service.options).err());
+        let mut mistakes: Vec<Remark> =
+            unknown.into_iter().chain(wrong).flat_map(|error| error.mistakes().to_vec()).collect();
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Mistakes(mistakes)) }
+    }
+
+    /// Whether services of this kind give packets back to the kernel.
+    pub fn reinjects(&self, kind: &str) -> bool {
+        self.kind(kind).is_some_and(|kind| kind.reinjects)
     }
 
     /// What makes `service` on one shard. Its kind must be one that was checked.
@@ -152,5 +176,25 @@ mod tests {
     #[should_panic(expected = "two services of the kind \"echo\"")]
     fn a_kind_is_added_once() {
         let _ = Registry::stock().add::<Echo>();
+    }
+
+    #[test]
+    fn mistakes_of_kinds_and_options_come_together_in_the_files_order() {
+        let text = "[[service]]\nname = \"a\"\nkind = \"echo\"\noptions = { x = 1 }\n\
+                    [[service]]\nname = \"b\"\nkind = \"scrup\"\n\
+                    [[service]]\nname = \"c\"\nkind = \"echo\"\noptions = { y = 1 }\n";
+        let config = Config::parse("tide.toml", text).unwrap();
+        let error = Registry::stock().check(&config).unwrap_err();
+        let said: Vec<(&str, &str)> =
+            error.mistakes().iter().map(|it| (it.key.as_str(), it.found.as_str())).collect();
+        assert_eq!(
+            said,
+            [
+                ("service[0].options.x", "the unknown key \"x\""),
+                ("service[1].kind", "the unknown kind \"scrup\"; did you mean \"scrub\"?"),
+                ("service[2].options.y", "the unknown key \"y\""),
+            ]
+        );
+        assert_eq!(error.mistakes()[0].allowed, "no keys at all");
     }
 }

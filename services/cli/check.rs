@@ -9,19 +9,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tidegate_config::{
-    Config, ConfigError, Fragments, Idle, Interface, Options, Port, Prefix, Protocol, Remark,
-    Restart, Selector, Service,
+    Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Remark, Restart,
+    Selector, Service,
 };
 
 use super::wrap::wrap;
-
-/// A kind of service that the program has, and how its options are checked.
-pub struct Kind<'a> {
-    /// The word in the config.
-    pub name: &'a str,
-    /// Reads the options and throws them away.
-    pub check: &'a dyn Fn(&Options) -> Result<(), ConfigError>,
-}
+use crate::registry::Registry;
 
 /// Runs the command: prints the plan to `out`, or all mistakes to `errors`.
 ///
@@ -30,11 +23,11 @@ pub struct Kind<'a> {
 /// Where `out` or `errors` cannot be written.
 pub fn run(
     path: &Path,
-    kinds: &[Kind<'_>],
+    registry: &Registry,
     out: &mut dyn Write,
     errors: &mut dyn Write,
 ) -> io::Result<ExitCode> {
-    match load(path, kinds) {
+    match load(path, registry) {
         Ok(config) => {
             for warning in config.warnings() {
                 writeln!(errors, "{warning}\n")?;
@@ -55,28 +48,10 @@ pub fn run(
 /// # Errors
 ///
 /// [`ConfigError`] with the mistakes of the file, else of all its kinds and options together.
-pub fn load(path: &Path, kinds: &[Kind<'_>]) -> Result<Config, ConfigError> {
+pub fn load(path: &Path, registry: &Registry) -> Result<Config, ConfigError> {
     let config = Config::load(path)?;
-    check(&config, kinds)?;
+    registry.check(&config)?;
     Ok(config)
-}
-
-/// Checks what only the services know: that each kind is there and understands its options.
-///
-/// # Errors
-///
-/// [`ConfigError::Mistakes`] with all of them, in the file's order.
-pub fn check(config: &Config, kinds: &[Kind<'_>]) -> Result<(), ConfigError> {
-    let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
-    let unknown = config.check_kinds(&names).err();
-    let wrong = config.services.iter().filter_map(|service| {
-        let kind = kinds.iter().find(|kind| kind.name == service.kind)?;
-        (kind.check)(&service.options).err()
-    });
-    let mut mistakes: Vec<Remark> =
-        unknown.into_iter().chain(wrong).flat_map(|error| error.mistakes().to_vec()).collect();
-    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Mistakes(mistakes)) }
 }
 
 /// What a config would do. At most 80 columns, but for long names.
@@ -286,37 +261,10 @@ interface eth2: XDP auto, copy auto
     }
 
     #[test]
-    fn mistakes_of_kinds_and_options_come_together_in_the_files_order() {
-        let options = |options: &Options| {
-            #[derive(serde::Deserialize)]
-            #[serde(deny_unknown_fields)]
-            struct Empty {}
-
-            options.parse::<Empty>().map(drop)
-        };
-        let kinds = [Kind { name: "scrub", check: &options }];
-        let text = "[[service]]\nname = \"a\"\nkind = \"scrub\"\noptions = { x = 1 }\n\
-                    [[service]]\nname = \"b\"\nkind = \"scrup\"\n\
-                    [[service]]\nname = \"c\"\nkind = \"scrub\"\noptions = { y = 1 }\n";
-        let error = check(&config(text), &kinds).unwrap_err();
-        let said: Vec<(&str, &str)> =
-            error.mistakes().iter().map(|it| (it.key.as_str(), it.found.as_str())).collect();
-        assert_eq!(
-            said,
-            [
-                ("service[0].options.x", "the unknown key \"x\""),
-                ("service[1].kind", "the unknown kind \"scrup\"; did you mean \"scrub\"?"),
-                ("service[2].options.y", "the unknown key \"y\""),
-            ]
-        );
-        assert_eq!(error.mistakes()[0].allowed, "no keys at all");
-    }
-
-    #[test]
     fn a_file_that_is_not_there_fails_on_the_error_stream() {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
         let path = Path::new("/nonexistent/tide.toml");
-        assert_eq!(run(path, &[], &mut out, &mut errors).unwrap(), ExitCode::FAILURE);
+        assert_eq!(run(path, &Registry::new(), &mut out, &mut errors).unwrap(), ExitCode::FAILURE);
         assert!(out.is_empty());
         let said = String::from_utf8(errors).unwrap();
         assert!(
