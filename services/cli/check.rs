@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tidegate_config::{
-    Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Remark, Restart,
-    Selector, Service,
+    Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Restart, Selector,
+    Service,
 };
 
 use super::wrap::wrap;
