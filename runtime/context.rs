@@ -13,9 +13,9 @@ use std::task::Poll;
 use tidegate_dataplane::frame::Frame;
 
 use crate::burst::{BURST_FRAMES_MAX, Burst, Delivery, Frames};
+use crate::metrics::{Counter, Gauge};
 use crate::port::{Port, PortFacts};
-use crate::shared::{ServiceCell, ShardId, Shared, Waiting};
-use crate::tally::{Counter, Gauge, add};
+use crate::shared::{Mail, ServiceCell, ShardId, Shared, Waiting};
 use crate::verdict::Verdict;
 
 /// A service's hold on its shard. Made by the shard, one per service.
@@ -104,7 +104,7 @@ impl ShardContext {
             let count = inbox.len().min(BURST_FRAMES_MAX);
             burst.frames.extend(inbox.drain(..count));
             burst.at_ns = service.inbox_at_ns.get();
-            add(&service.tally.flow.bursts, 1);
+            service.account.metrics.counters.bursts.increment();
             return Poll::Ready(Delivery::Received);
         }
         if self.shared.rx_closed.get() {
@@ -150,16 +150,22 @@ impl ShardContext {
         service.settled(1);
         match verdict {
             Verdict::Drop(reason) => {
-                service.tally.drop(reason, 1);
-                port.release(frame);
+                service.account.metrics.count_drop(reason, 1);
+                port.drop_frame(frame);
             }
             Verdict::Consumed => {
-                add(&service.tally.flow.consumed, 1);
-                port.release(frame);
+                service.account.metrics.counters.settled_consumed.increment();
+                port.consume(frame);
             }
-            Verdict::Transmit => port.transmit(frame, &service.tally),
-            Verdict::Reinject => port.reinject(frame, &service.tally, self.now_ns()),
+            Verdict::Transmit => port.transmit(frame, &service.account),
+            Verdict::Reinject => port.reinject(frame, &service.account, self.now_ns()),
         }
+    }
+
+    /// The fate of frames that a [`BurstHandler`](crate::service::BurstHandler) did not settle.
+    pub(crate) fn drop_unsettled(&mut self, frame: Frame) {
+        let reason = self.service().account.reasons.unsettled;
+        self.settle(frame, Verdict::Drop(reason));
     }
 
     /// A blank frame of `port`, to be filled and sent there. `None` when the pool is empty or the
@@ -171,12 +177,14 @@ impl ShardContext {
     #[inline]
     pub fn take(&mut self, port: usize) -> Option<Frame> {
         let service = self.service();
+        let counters = &service.account.metrics.counters;
         if service.held.get() >= service.held_max {
+            counters.over_budget.increment();
             return None;
         }
         let frame = self.shared.ports[port].take()?;
         service.held.set(service.held.get() + 1);
-        add(&service.tally.flow.taken, 1);
+        counters.taken_frames.increment();
         Some(frame)
     }
 
@@ -195,7 +203,7 @@ impl ShardContext {
             assert!(!frame.is_empty(), "an empty frame cannot be sent");
         }
         let service = self.service();
-        let count = self.shared.ports[port].send(group, &service.tally);
+        let count = self.shared.ports[port].send(group, &service.account);
         service.settled(count);
         count
     }
@@ -227,20 +235,41 @@ impl ShardContext {
     /// When the shard has no such port.
     pub fn flush(&mut self, port: usize) {
         let port = &self.shared.ports[port];
-        port.flush_stage(&self.service().tally);
+        port.flush_stage(&self.service().account);
         port.kick();
+    }
+
+    /// Waits for a message to this service. `None` once the shard drains.
+    pub fn recv_mail(&mut self) -> impl Future<Output = Option<Mail>> {
+        poll_fn(move |_| {
+            let service = self.service();
+            if !service.mail.borrow().is_empty() || self.shared.draining.get() {
+                // Also at the end: see `drained`.
+                return match service.burn() {
+                    true => Poll::Ready(service.mail.borrow_mut().pop_front()),
+                    false => Poll::Pending,
+                };
+            }
+            service.waiting.set(Waiting::Mail);
+            Poll::Pending
+        })
+    }
+
+    /// The next message to this service, if there is one.
+    pub fn try_mail(&mut self) -> Option<Mail> {
+        self.service().mail.borrow_mut().pop_front()
     }
 
     /// Adds to a counter.
     #[inline]
     pub fn count(&mut self, counter: Counter, by: u64) {
-        self.service().tally.count(counter, by);
+        self.service().account.metrics.count(counter, by);
     }
 
     /// Sets a gauge.
     #[inline]
     pub fn set(&mut self, gauge: Gauge, value: u64) {
-        self.service().tally.set(gauge, value);
+        self.service().account.metrics.set(gauge, value);
     }
 
     /// Frames that this service has now and has not settled.

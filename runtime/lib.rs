@@ -16,7 +16,6 @@ pub mod shard;
 pub mod shards;
 mod shared;
 pub mod sim;
-pub mod tally;
 pub mod task;
 pub mod turn;
 pub mod verdict;

@@ -195,6 +195,12 @@ counters! {
         settled_consumed: Counter,
         #[doc = "Received frames settled: dropped, for one of the services' reasons"]
         settled_drop: Counter,
+        #[doc = "Received frames dropped: no service has their selector"]
+        unclaimed_frames: Counter,
+        #[doc = "Blank frames that services took to build packets in"]
+        taken_frames: Counter,
+        #[doc = "Packets that the kernel stack refused when they were given back to it"]
+        reinject_refused_packets: Counter,
         #[doc = "Frames that were dropped without a verdict and went back to the pool"]
         reclaimed_frames: Counter,
         #[doc = "Descriptors from the kernel that name no frame it owned"]
@@ -258,9 +264,18 @@ impl PortStats {
         self.total_frames.abs_diff(known)
     }
 
-    /// Received frames that were given a verdict.
+    /// Frames that were given a verdict.
     pub const fn settled(&self) -> u64 {
         self.settled_transmit + self.settled_reinject + self.settled_consumed + self.settled_drop
+    }
+
+    /// Both sides of the law of a port's frames: what came into services' hands, and what left
+    /// them or is there still.
+    pub const fn flow(&self) -> (u64, u64) {
+        let came = self.rx_frames + self.taken_frames;
+        let built_and_sent = self.tx_frames - self.settled_transmit;
+        let left = self.settled() + self.unclaimed_frames + built_and_sent;
+        (came, left + self.reclaimed_frames + self.held_frames)
     }
 
     /// Packets that the kernel lost between steering and the RX ring.
@@ -272,11 +287,13 @@ impl PortStats {
 counters! {
     /// What one service did on one shard.
     ServiceCounters => ServiceStats {
-        #[doc = "Frames handed to the service"]
+        #[doc = "Frames handed to the service, those over its budget included"]
         rx_frames: Counter,
         #[doc = "Octets handed to the service"]
         rx_octets: Counter,
-        #[doc = "Frames the service sent"]
+        #[doc = "Blank frames the service took to build packets in"]
+        taken_frames: Counter,
+        #[doc = "Frames the service sent, transmitted ones included"]
         tx_frames: Counter,
         #[doc = "Octets the service sent"]
         tx_octets: Counter,
@@ -292,13 +309,19 @@ counters! {
         settled_drop: Counter,
         #[doc = "Frames the service lost without a verdict, taken back"]
         reclaimed_frames: Counter,
-        #[doc = "Received frames the service has and did not settle yet"]
+        #[doc = "Frames the service lost for good: it ended and they were not found"]
+        leaked_frames: Counter,
+        #[doc = "Frames the service has and did not settle yet, those waiting for it included"]
         held_frames: Gauge,
+        #[doc = "Times the service was given control"]
+        polls: Counter,
+        #[doc = "Times the service returned an error or could not be built"]
+        failures: Counter,
         #[doc = "Panics of the service, each contained"]
         panics: Counter,
         #[doc = "Times the service was built again after a panic or an error"]
         restarts: Counter,
-        #[doc = "Times the service asked for a frame beyond its budget"]
+        #[doc = "Times the service asked for a blank frame beyond its budget"]
         over_budget: Counter,
         #[doc = "Times the service kept its shard past the stall budget"]
         stalls: Counter,
@@ -306,9 +329,18 @@ counters! {
 }
 
 impl ServiceStats {
-    /// Received frames that were given a verdict.
+    /// Frames that were given a verdict.
     pub const fn settled(&self) -> u64 {
         self.settled_transmit + self.settled_reinject + self.settled_consumed + self.settled_drop
+    }
+
+    /// Both sides of the law of a service's frames: what came into its hands, and what left them
+    /// or is there still.
+    pub const fn flow(&self) -> (u64, u64) {
+        let came = self.rx_frames + self.taken_frames;
+        let built_and_sent = self.tx_frames - self.settled_transmit;
+        let left = self.settled() + built_and_sent + self.reclaimed_frames + self.leaked_frames;
+        (came, left + self.held_frames)
     }
 }
 

@@ -12,14 +12,17 @@
 //! ring together; the one wake-up of the turn comes at its end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::rc::Rc;
 
 use tidegate_dataplane::frame::Frame;
-use tidegate_dataplane::xsk::Queue;
+use tidegate_dataplane::umem::Pages;
+use tidegate_dataplane::xsk::{Bind, CopyMode, Queue};
 
 use crate::burst::Frames;
-use crate::tally::{Tally, add};
-use crate::verdict::DropReason;
+use crate::metrics::PortCounters;
+use crate::shared::Account;
 
 /// The way of a validated packet back into the kernel stack, onto its own interface.
 ///
@@ -62,6 +65,33 @@ pub struct PortFacts {
     pub queue: u32,
     /// Octets that a blank frame can hold, Ethernet header included.
     pub chunk_capacity_octets: usize,
+    /// Where the steering program runs, in words (`native`, `generic`); empty where there is none.
+    pub xdp: Box<str>,
+}
+
+impl PortFacts {
+    /// What was obtained, in words, for whoever looks at the port's numbers.
+    pub(crate) fn obtained(&self, bind: Bind) -> BTreeMap<String, String> {
+        let copy = match bind.copy {
+            CopyMode::ZeroCopy => "zero-copy",
+            CopyMode::Auto | CopyMode::Copy => "copy",
+        };
+        let pages = match bind.pages {
+            Pages::Huge => "huge",
+            Pages::Auto | Pages::Ordinary => "ordinary",
+        };
+        let mut words = BTreeMap::from([
+            ("copy".to_owned(), copy.to_owned()),
+            ("pages".to_owned(), pages.to_owned()),
+        ]);
+        if !self.xdp.is_empty() {
+            words.insert("xdp".to_owned(), self.xdp.to_string());
+        }
+        if let Some(frames) = bind.tx_budget {
+            words.insert("tx_budget_frames".to_owned(), frames.to_string());
+        }
+        words
+    }
 }
 
 /// What an opener returns: the queue, the way back into the kernel, and the facts.
@@ -77,34 +107,37 @@ pub(crate) struct Port {
     reinject_dirty: Cell<bool>,
     /// Frames to transmit of the service that is being polled.
     stage: RefCell<Frames>,
-    pub(crate) counts: PortCounts,
-}
-
-/// What the shard did with the frames of a port, beyond what its queue counts.
-#[derive(Debug, Default)]
-pub(crate) struct PortCounts {
-    /// Handed to a service.
-    pub(crate) delivered: Cell<u64>,
-    /// Dropped: no service has the selector.
-    pub(crate) unclaimed: Cell<u64>,
-    /// Packets that the kernel refused to take back.
-    pub(crate) reinject_refused: Cell<u64>,
+    pub(crate) counters: Rc<PortCounters>,
 }
 
 impl Port {
-    pub(crate) fn new(mut queue: Queue, reinject: Box<dyn Reinject>, number: u16) -> Self {
+    pub(crate) fn new(
+        mut queue: Queue,
+        reinject: Box<dyn Reinject>,
+        counters: Rc<PortCounters>,
+        number: u16,
+    ) -> Self {
         queue.set_port(number);
         Self {
             queue: RefCell::new(queue),
             reinject: RefCell::new(reinject),
             reinject_dirty: Cell::new(false),
             stage: RefCell::default(),
-            counts: PortCounts::default(),
+            counters,
         }
     }
 
+    /// The frame's verdict was `Drop`.
     #[inline]
-    pub(crate) fn release(&self, frame: Frame) {
+    pub(crate) fn drop_frame(&self, frame: Frame) {
+        self.counters.settled_drop.increment();
+        self.queue.borrow_mut().release(frame);
+    }
+
+    /// The frame's verdict was `Consumed`.
+    #[inline]
+    pub(crate) fn consume(&self, frame: Frame) {
+        self.counters.settled_consumed.increment();
         self.queue.borrow_mut().release(frame);
     }
 
@@ -114,63 +147,72 @@ impl Port {
     ///
     /// When the frame is empty: here, in the service that did it, not where the ring refuses it.
     #[inline]
-    pub(crate) fn transmit(&self, frame: Frame, tally: &Tally) {
+    pub(crate) fn transmit(&self, frame: Frame, account: &Account) {
         assert!(!frame.is_empty(), "an empty frame cannot be transmitted");
         let mut stage = self.stage.borrow_mut();
         stage.push(frame);
         if stage.len() == stage.inline_size() {
             drop(stage);
-            self.flush_stage(tally);
+            self.flush_stage(account);
         }
     }
 
     /// Publishes what is staged. What finds no room, also after a wake-up, is dropped: whoever
     /// transmits does not wait, and a frame that waits here would be late and in the way.
-    pub(crate) fn flush_stage(&self, tally: &Tally) {
+    pub(crate) fn flush_stage(&self, account: &Account) {
         let mut stage = self.stage.borrow_mut();
         if stage.is_empty() {
             return;
         }
         let mut queue = self.queue.borrow_mut();
         let octets_before = queue.stats().tx_octets;
-        let mut count = queue.send(&mut stage);
+        let mut count = u64::from(queue.send(&mut stage));
         if !stage.is_empty() {
             queue.kick();
-            count += queue.send(&mut stage);
+            count += u64::from(queue.send(&mut stage));
         }
-        add(&tally.flow.transmitted, u64::from(count));
-        add(&tally.flow.sent_octets, queue.stats().tx_octets - octets_before);
-        tally.drop(DropReason::TX_FULL, stage.len() as u64);
-        for frame in stage.drain(..) {
-            queue.release(frame);
+        let service = &account.metrics.counters;
+        service.settled_transmit.add(count);
+        service.tx_frames.add(count);
+        service.tx_octets.add(queue.stats().tx_octets - octets_before);
+        self.counters.settled_transmit.add(count);
+        if !stage.is_empty() {
+            let late = stage.len() as u64;
+            account.metrics.count_drop(account.reasons.tx_full, late);
+            self.counters.settled_drop.add(late);
+            stage.drain(..).for_each(|frame| queue.release(frame));
         }
     }
 
     /// Gives the packet back to the kernel and the frame to the pool.
-    pub(crate) fn reinject(&self, frame: Frame, tally: &Tally, now_ns: u64) {
+    pub(crate) fn reinject(&self, frame: Frame, account: &Account, now_ns: u64) {
         if self.reinject.borrow_mut().inject(frame.bytes(), now_ns) {
             self.reinject_dirty.set(true);
-            add(&tally.flow.reinjected, 1);
+            account.metrics.counters.settled_reinject.increment();
+            self.counters.settled_reinject.increment();
+            self.queue.borrow_mut().release(frame);
         } else {
-            tally.drop(DropReason::REINJECT_FULL, 1);
+            account.metrics.count_drop(account.reasons.reinject_full, 1);
+            self.drop_frame(frame);
         }
-        self.release(frame);
     }
 
     /// Takes a blank frame.
     #[inline]
     pub(crate) fn take(&self) -> Option<Frame> {
-        self.queue.borrow_mut().take()
+        let frame = self.queue.borrow_mut().take()?;
+        self.counters.taken_frames.increment();
+        Some(frame)
     }
 
     /// Puts frames on the TX ring behind those that the service transmitted before.
-    pub(crate) fn send(&self, group: &mut Frames, tally: &Tally) -> u32 {
-        self.flush_stage(tally);
+    pub(crate) fn send(&self, group: &mut Frames, account: &Account) -> u32 {
+        self.flush_stage(account);
         let mut queue = self.queue.borrow_mut();
         let octets_before = queue.stats().tx_octets;
         let count = queue.send(group);
-        add(&tally.flow.sent, u64::from(count));
-        add(&tally.flow.sent_octets, queue.stats().tx_octets - octets_before);
+        account.metrics.counters.tx_frames.add(u64::from(count));
+        account.metrics.counters.tx_octets.add(queue.stats().tx_octets - octets_before);
         count
     }
 
@@ -188,7 +230,7 @@ impl Port {
         drop(queue);
         if self.reinject_dirty.replace(false) {
             let refused = self.reinject.borrow_mut().flush(now_ns);
-            add(&self.counts.reinject_refused, u64::from(refused));
+            self.counters.reinject_refused_packets.add(u64::from(refused));
         }
     }
 
@@ -196,5 +238,49 @@ impl Port {
     #[inline]
     pub(crate) fn reclaimed(&self) -> u64 {
         self.queue.borrow().reclaimed_frames()
+    }
+
+    /// Brings the counters that the queue keeps to where they are published.
+    pub(crate) fn publish(&self) {
+        let queue = self.queue.borrow();
+        let (stats, census, counters) = (queue.stats(), queue.census(), &self.counters);
+        for (counter, value) in [
+            (&counters.rx_frames, stats.rx_frames),
+            (&counters.rx_octets, stats.rx_octets),
+            (&counters.tx_frames, stats.tx_frames),
+            (&counters.tx_octets, stats.tx_octets),
+            (&counters.completed_frames, stats.completed_frames),
+            (&counters.bad_descriptors, stats.bad_descriptors),
+            (&counters.reclaimed_frames, queue.reclaimed_frames()),
+            (&counters.tx_wakes, stats.tx_wakes),
+            (&counters.rx_wakes, stats.rx_wakes),
+            (&counters.wake_errors_again, stats.wake_again),
+            (&counters.wake_errors_busy, stats.wake_busy),
+            (&counters.wake_errors_nobufs, stats.wake_no_buffers),
+            (&counters.wake_errors_netdown, stats.wake_link_down),
+            (&counters.wake_errors_other, stats.wake_other),
+            (&counters.total_frames, u64::from(census.total)),
+            (&counters.free_frames, u64::from(census.free)),
+            (&counters.fill_frames, u64::from(census.fill)),
+            (&counters.ring_rx_frames, u64::from(census.rx)),
+            (&counters.held_frames, u64::from(census.held)),
+            (&counters.ring_tx_frames, u64::from(census.tx)),
+            (&counters.completion_frames, u64::from(census.completion)),
+        ] {
+            counter.set(value);
+        }
+    }
+
+    /// The same for what the kernel counts: one system call, so not as often.
+    pub(crate) fn publish_kernel_statistics(&self) {
+        // It fails only for a socket that was never bound.
+        let Ok(kernel) = self.queue.borrow_mut().kernel_statistics() else { return };
+        let counters = &self.counters;
+        counters.kernel_rx_dropped.set(kernel.rx_dropped);
+        counters.kernel_rx_invalid_descs.set(kernel.rx_invalid_descriptors);
+        counters.kernel_tx_invalid_descs.set(kernel.tx_invalid_descriptors);
+        counters.kernel_rx_ring_full.set(kernel.rx_ring_full);
+        counters.kernel_rx_fill_ring_empty_descs.set(kernel.rx_fill_ring_empty);
+        counters.kernel_tx_ring_empty_descs.set(kernel.tx_ring_empty);
     }
 }

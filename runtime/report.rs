@@ -1,13 +1,11 @@
 //! What a shard did, in full: for the end of a run, and for tests at any quiet moment.
 
-use std::error;
-use std::fmt;
+use std::{error, fmt};
 
-use tidegate_dataplane::xsk::{Census, QueueStats};
-
-use crate::shard::{Shard, ShardCounts, State};
+use crate::metrics::snapshot::{PortSnapshot, ServiceSnapshot};
+use crate::metrics::{ServiceStats, ShardStats};
+use crate::shard::{Shard, State};
 use crate::shared::ShardId;
-use crate::tally::Flow;
 use crate::task::Ended;
 
 /// One shard.
@@ -16,13 +14,13 @@ pub struct ShardReport {
     /// Which one.
     pub shard: ShardId,
     /// What it did with its time.
-    pub counts: ShardCounts,
+    pub stats: ShardStats,
     /// Its ports, by number.
-    pub ports: Vec<PortReport>,
+    pub ports: Vec<PortSnapshot>,
     /// Its services, in the order of the plan.
     pub services: Vec<ServiceReport>,
     /// Frames that are nowhere. Anything but 0 is a bug of ours.
-    pub unaccounted: u32,
+    pub unaccounted: u64,
     /// Frames that services lost by their own doing (`mem::forget`).
     pub leaked: u64,
     /// The drain's deadline came before all was settled.
@@ -31,44 +29,13 @@ pub struct ShardReport {
     pub drain_ns: u64,
 }
 
-/// One port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortReport {
-    /// Name of its interface.
-    pub interface: Box<str>,
-    /// Its queue.
-    pub queue: u32,
-    /// What passed the rings.
-    pub stats: QueueStats,
-    /// Where its chunks are.
-    pub census: Census,
-    /// Frames handed to services.
-    pub delivered_frames: u64,
-    /// Frames dropped because no service has their selector.
-    pub unclaimed_frames: u64,
-    /// Packets that the kernel refused to take back.
-    pub reinject_refused_packets: u64,
-    /// Frames dropped without a verdict, that came back by themselves.
-    pub reclaimed_frames: u64,
-}
-
 /// One service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceReport {
-    /// Its name in the configuration.
-    pub name: Box<str>,
     /// How it is.
     pub health: Health,
-    /// What became of its frames.
-    pub flow: FlowReport,
-    /// Frames that it has and has not settled.
-    pub held_frames: u32,
-    /// Frames dropped, by reason.
-    pub drops: Vec<(Box<str>, u64)>,
-    /// Its own counters.
-    pub counters: Vec<(Box<str>, u64)>,
-    /// Its own gauges.
-    pub gauges: Vec<(Box<str>, u64)>,
+    /// What it counted.
+    pub snapshot: ServiceSnapshot,
 }
 
 /// How a service is.
@@ -86,75 +53,49 @@ pub enum Health {
     Panicked(Box<str>),
 }
 
-macro_rules! flow_report {
-    ($(#[doc = $help:literal] $field:ident,)+) => {
-        /// What became of a service's frames.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct FlowReport { $(#[doc = $help] pub $field: u64,)+ }
+impl ServiceReport {
+    /// What every service counts.
+    pub const fn stats(&self) -> &ServiceStats {
+        &self.snapshot.stats
+    }
 
-        impl FlowReport {
-            /// Name and help text of every number, in the order of declaration.
-            pub const HELP: &[(&str, &str)] = &[$((stringify!($field), $help)),+];
+    /// Frames dropped for `reason`; 0 when there is no such reason.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        self.snapshot.drops.get(reason).copied().unwrap_or(0)
+    }
 
-            fn of(flow: &Flow) -> Self {
-                Self { $($field: flow.$field.get()),+ }
-            }
+    /// Value of one of the service's own counters; 0 when there is no such counter.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.snapshot.counters.get(name).copied().unwrap_or(0)
+    }
 
-            /// The numbers in the order of [`Self::HELP`].
-            pub const fn values(&self) -> [u64; Self::HELP.len()] {
-                [$(self.$field),+]
-            }
-        }
-    };
-}
-
-flow_report! {
-    #[doc = "Frames delivered from RX rings, those over budget included"]
-    received,
-    #[doc = "Octets in them, Ethernet header included"]
-    received_octets,
-    #[doc = "Blank frames taken from the pool"]
-    taken,
-    #[doc = "Frames sent back out of the port that they came from"]
-    transmitted,
-    #[doc = "Packets given back to the kernel stack"]
-    reinjected,
-    #[doc = "Frames used up by the service"]
-    consumed,
-    #[doc = "Frames sent that the service built"]
-    sent,
-    #[doc = "Octets in frames transmitted and sent"]
-    sent_octets,
-    #[doc = "Frames dropped without a verdict, that came back by themselves"]
-    reclaimed,
-    #[doc = "Frames lost by the service until the shard ends"]
-    leaked,
-    #[doc = "Bursts received"]
-    bursts,
-    #[doc = "Times that the service was polled"]
-    polls,
-    #[doc = "Times that it panicked"]
-    panics,
-    #[doc = "Times that it returned an error or could not be built"]
-    failures,
-    #[doc = "Times that it was built anew"]
-    restarts,
+    /// Value of one of the service's own gauges; 0 when there is no such gauge.
+    pub fn gauge(&self, name: &str) -> u64 {
+        self.snapshot.gauges.get(name).copied().unwrap_or(0)
+    }
 }
 
 /// A law of frames that does not hold: a bug of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imbalance {
-    /// Which law, of what, and its two sides.
+    /// Which law, of what.
     pub what: Box<str>,
+    /// Its two sides.
+    pub sides: (u64, u64),
 }
 
 impl fmt::Display for Imbalance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "frames are not conserved: {}", self.what)
+        let Self { what, sides: (left, right) } = self;
+        write!(f, "frames are not conserved: {what}: {left} against {right}")
     }
 }
 
 impl error::Error for Imbalance {}
+
+fn law(what: impl FnOnce() -> String, sides: (u64, u64)) -> Result<(), Imbalance> {
+    if sides.0 == sides.1 { Ok(()) } else { Err(Imbalance { what: what().into(), sides }) }
+}
 
 impl Shard {
     /// Checks, between two turns, that no frame was lost or counted twice.
@@ -162,110 +103,68 @@ impl Shard {
     /// # Errors
     ///
     /// The first law that does not hold.
-    pub fn check_conservation(&self) -> Result<(), Imbalance> {
+    pub fn check_conservation(&mut self) -> Result<(), Imbalance> {
         let report = self.report();
-        let law = |what: String, left: u64, right: u64| {
-            let what = || format!("{what}: {left} against {right}").into();
-            if left == right { Ok(()) } else { Err(Imbalance { what: what() }) }
-        };
-        let mut held = 0;
-        for service in &report.services {
-            let flow = service.flow;
-            let dropped: u64 = service.drops.iter().map(|(_, count)| count).sum();
-            let settled = dropped + flow.transmitted + flow.reinjected + flow.consumed + flow.sent;
-            let gone = settled + flow.reclaimed + flow.leaked;
-            held += u64::from(service.held_frames) + flow.leaked;
-            law(
-                format!("{}: received and taken, settled and held", service.name),
-                flow.received + flow.taken,
-                gone + u64::from(service.held_frames),
-            )?;
+        for ServiceReport { snapshot, .. } in &report.services {
+            let name = &snapshot.name;
+            law(|| format!("{name}: came and left"), snapshot.stats.flow())?;
+            let dropped = (snapshot.drops.values().sum(), snapshot.stats.settled_drop);
+            law(|| format!("{name}: drops by reason and their sum"), dropped)?;
         }
-        let mut with_shard = 0;
         for port in &report.ports {
-            with_shard += u64::from(port.census.held);
-            law(
-                format!("{}: received, delivered and unclaimed", port.interface),
-                port.stats.rx_frames,
-                port.delivered_frames + port.unclaimed_frames,
-            )?;
-            law(
-                format!("{}: chunks that are nowhere", port.interface),
-                u64::from(port.census.unaccounted()),
-                0,
-            )?;
+            let name = &port.interface;
+            law(|| format!("{name}: came and left"), port.stats.flow())?;
+            law(|| format!("{name}: chunks nowhere"), (port.stats.unaccounted(), 0))?;
         }
-        law("chunks with the shard, frames held and leaked".into(), with_shard, held)
+        law(|| "chunks with the shard, frames held".into(), report.hands())
     }
 
     /// What the shard did until now. Allocates: not for every turn.
-    pub fn report(&self) -> ShardReport {
-        let ports: Vec<_> = (0..self.shared.ports.len()).map(|at| self.port_report(at)).collect();
-        let services: Vec<_> =
-            (0..self.shared.services.len()).map(|index| self.service_report(index)).collect();
-        let leaked: u64 = services.iter().map(|service| service.flow.leaked).sum();
-        let claimed: u64 =
-            services.iter().map(|service| u64::from(service.held_frames)).sum::<u64>() + leaked;
-        let with_shard: u64 = ports.iter().map(|port| u64::from(port.census.held)).sum();
-        let nowhere: u32 = ports.iter().map(|port| port.census.unaccounted()).sum();
-        let astray = u32::try_from(with_shard.abs_diff(claimed)).unwrap_or(u32::MAX);
-        let drain_ns = |drain: crate::drain::Drain| self.shared.now_ns.get() - drain.began_ns;
-        ShardReport {
+    pub fn report(&mut self) -> ShardReport {
+        let now_ns = self.shared.now_ns.get();
+        self.publish(now_ns);
+        let snapshot = self.metrics.snapshot();
+        let services = snapshot.services.into_iter().zip(&self.residents);
+        let mut report = ShardReport {
             shard: self.shared.id,
-            counts: self.counts,
-            ports,
-            services,
-            unaccounted: nowhere.saturating_add(astray),
-            leaked,
+            stats: snapshot.stats,
+            ports: snapshot.ports,
+            services: services
+                .map(|(snapshot, resident)| ServiceReport {
+                    health: Health::of(&resident.state),
+                    snapshot,
+                })
+                .collect(),
+            unaccounted: 0,
+            leaked: 0,
             drain_timed_out: self.drain.is_some_and(|drain| drain.timed_out),
-            drain_ns: self.drain.map_or(0, drain_ns),
-        }
-    }
-
-    fn port_report(&self, at: usize) -> PortReport {
-        let (port, facts) = (&self.shared.ports[at], &self.shared.facts[at]);
-        let queue = port.queue.borrow();
-        PortReport {
-            interface: facts.interface.clone(),
-            queue: facts.queue,
-            stats: *queue.stats(),
-            census: queue.census(),
-            delivered_frames: port.counts.delivered.get(),
-            unclaimed_frames: port.counts.unclaimed.get(),
-            reinject_refused_packets: port.counts.reinject_refused.get(),
-            reclaimed_frames: queue.reclaimed_frames(),
-        }
-    }
-
-    fn service_report(&self, index: usize) -> ServiceReport {
-        let (cell, resident) = (&self.shared.services[index], &self.residents[index]);
-        let [drops, counters, gauges] = cell.tally.named();
-        ServiceReport {
-            name: cell.name.clone(),
-            health: match &resident.state {
-                State::Running => Health::Running,
-                State::AwaitsRestart => Health::AwaitsRestart,
-                State::Gone(Ended::Finished) => Health::Finished,
-                State::Gone(Ended::Failed(cause)) => Health::Failed(cause.clone()),
-                State::Gone(Ended::Panicked(message)) => Health::Panicked(message.clone()),
-            },
-            flow: FlowReport::of(&cell.tally.flow),
-            held_frames: cell.held.get(),
-            drops,
-            counters,
-            gauges,
-        }
+            drain_ns: self.drain.map_or(0, |drain| now_ns - drain.began_ns),
+        };
+        let (with_shard, held) = report.hands();
+        let nowhere: u64 = report.ports.iter().map(|port| port.stats.unaccounted()).sum();
+        report.unaccounted = nowhere + with_shard.abs_diff(held);
+        report.leaked = report.services.iter().map(|service| service.stats().leaked_frames).sum();
+        report
     }
 }
 
-impl ServiceReport {
-    /// Frames dropped for `reason`; 0 when there is no such reason.
-    pub fn dropped(&self, reason: &str) -> u64 {
-        self.drops.iter().find(|(name, _)| **name == *reason).map_or(0, |(_, count)| *count)
+impl ShardReport {
+    /// Chunks that are with the shard as the UMEM sees it, and as services account for it.
+    fn hands(&self) -> (u64, u64) {
+        let with_shard = self.ports.iter().map(|port| port.stats.held_frames).sum();
+        let services = self.services.iter().map(ServiceReport::stats);
+        (with_shard, services.map(|stats| stats.held_frames + stats.leaked_frames).sum())
     }
+}
 
-    /// Value of one of the service's own counters; 0 when there is no such counter.
-    pub fn counter(&self, name: &str) -> u64 {
-        self.counters.iter().find(|(known, _)| **known == *name).map_or(0, |(_, count)| *count)
+impl Health {
+    fn of(state: &State) -> Self {
+        match state {
+            State::Running => Self::Running,
+            State::AwaitsRestart => Self::AwaitsRestart,
+            State::Gone(Ended::Finished) => Self::Finished,
+            State::Gone(Ended::Failed(cause)) => Self::Failed(cause.clone()),
+            State::Gone(Ended::Panicked(message)) => Self::Panicked(message.clone()),
+        }
     }
 }

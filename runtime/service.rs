@@ -24,7 +24,6 @@ use std::future::Future;
 
 use crate::burst::{Burst, Delivery};
 use crate::context::ShardContext;
-use crate::verdict::{DropReason, Verdict};
 
 mod build;
 
@@ -128,7 +127,7 @@ impl<H: BurstHandler> Service for H {
         while cx.recv(&mut burst).await == Delivery::Received {
             self.on_burst(&mut burst, cx).await?;
             for frame in burst.frames.drain(..) {
-                cx.settle(frame, Verdict::Drop(DropReason::UNSETTLED));
+                cx.drop_unsettled(frame);
             }
         }
         Ok(())

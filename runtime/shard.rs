@@ -23,14 +23,19 @@ use crate::clock::Clock;
 use crate::context::ShardContext;
 use crate::demux::Claims;
 use crate::drain::Drain;
+use crate::metrics::registry::ShardMetrics;
 use crate::plan::{Policy, Restart, ServicePlan};
-use crate::port::{Opened, Port};
+use crate::port::{Opened, Port, PortFacts};
 use crate::service::Build;
 use crate::service::BuildError;
-use crate::shared::{ServiceCell, ShardId, Shared, Waiting, inbox_capacity};
+use crate::shared::{Account, MAIL_MAX, ServiceCell, Shared, Waiting, inbox_capacity};
 use crate::task::{Ended, Factory, Task};
+use crate::verdict::OwnReasons;
 use crate::wake::Unpark;
+use crate::watchdog::{Progress, TaskIndex, Watched};
 use crate::wheel::{TimerId, Wheel};
+
+pub use crate::shared::{Mail, ShardId};
 
 /// One core's ports, services and time.
 pub struct Shard {
@@ -48,25 +53,22 @@ pub struct Shard {
     pub(crate) reclaimed_seen: u64,
     pub(crate) tai_refresh_at_ns: u64,
     pub(crate) drain: Option<Drain>,
-    pub(crate) counts: ShardCounts,
+    pub(crate) metrics: ShardMetrics,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) kernel_statistics_at_ns: u64,
     pub(crate) last_turn: LastTurn,
 }
 
-/// What a shard did with its time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardCounts {
-    /// Passes of the loop.
-    pub turns: u64,
-    /// Those in which something happened.
-    pub busy_turns: u64,
-    /// Time spent in them.
-    pub busy_ns: u64,
-    /// Time spent in the others and asleep.
-    pub idle_ns: u64,
-    /// The longest busy one.
-    pub turn_ns_max: u64,
-    /// Times that it slept.
-    pub sleeps: u64,
+/// What a shard is given besides its ports and services.
+pub struct Equipment<'a> {
+    /// Where time comes from.
+    pub clock: Clock,
+    /// What wakes its thread.
+    pub unpark: &'a Arc<Unpark>,
+    /// Where it counts.
+    pub metrics: ShardMetrics,
+    /// Who watches it, if anyone does.
+    pub watched: Option<&'a Watched>,
 }
 
 /// The turn before, whose length is known only when the next one begins.
@@ -82,6 +84,8 @@ pub(crate) struct Resident {
     pub(crate) task: Task,
     pub(crate) state: State,
     pub(crate) failures: Failures,
+    /// What the watchdog calls it.
+    pub(crate) watched_as: TaskIndex,
     /// The one timer of the service, and when it fires. May be earlier than needed: a deadline
     /// that moves on with every burst costs a comparison, not a cancellation.
     pub(crate) armed: Option<(u64, TimerId)>,
@@ -191,22 +195,29 @@ impl Shard {
         ports: Vec<Opened>,
         services: Vec<ServicePlan>,
         policy: Policy,
-        clock: Clock,
-        unpark: &Arc<Unpark>,
+        equipment: Equipment<'_>,
     ) -> Result<Self, Error> {
+        let Equipment { clock, unpark, mut metrics, watched } = equipment;
         let now_ns = clock.now_ns();
         let claims = claims(&ports, &services)?;
-        let facts = ports.iter().map(|(_, _, facts)| facts.clone()).collect();
+        let facts: Box<[PortFacts]> = ports.iter().map(|(_, _, facts)| facts.clone()).collect();
         let number = |at: usize| u16::try_from(at).expect("far fewer than 65536 ports");
         let ports: Box<[Port]> = ports
             .into_iter()
             .enumerate()
-            .map(|(at, (queue, reinject, _))| Port::new(queue, reinject, number(at)))
+            .map(|(at, (queue, reinject, facts))| {
+                let obtained = facts.obtained(queue.obtained());
+                let counters = metrics.add_port(&facts.interface, facts.queue, obtained);
+                Port::new(queue, reinject, counters, number(at))
+            })
             .collect();
-        let cell = |plan: &ServicePlan| {
-            ServiceCell::new(plan.name.clone(), plan.held_frames_max, ports.len())
+        let mut cell = |plan: &ServicePlan| {
+            let metrics = metrics.add_service(&plan.name, plan.factory.kind());
+            let reasons = OwnReasons::register(&metrics).expect("they come first");
+            let account = Account { metrics, reasons };
+            ServiceCell::new(plan.name.clone(), plan.held_frames_max, ports.len(), account)
         };
-        let cells: Box<[ServiceCell]> = services.iter().map(cell).collect();
+        let cells: Box<[ServiceCell]> = services.iter().map(&mut cell).collect();
         let room = |plan: &ServicePlan| {
             Vec::with_capacity(inbox_capacity(plan.held_frames_max, ports.len()))
         };
@@ -223,12 +234,14 @@ impl Shard {
             services: cells,
         });
         let resident = |plan: ServicePlan| Resident {
+            watched_as: watched.map_or(TaskIndex::NONE, |watched| watched.name_task(&plan.name)),
             factory: plan.factory,
             task: Task::new(Arc::clone(unpark)),
             state: State::AwaitsRestart,
             failures: Failures::default(),
             armed: None,
         };
+        let progress = watched.map_or_else(Arc::default, |watched| Arc::clone(watched.progress()));
         let mut shard = Self {
             shared,
             clock,
@@ -241,7 +254,9 @@ impl Shard {
             reclaimed_seen: 0,
             tai_refresh_at_ns: 0,
             drain: None,
-            counts: ShardCounts::default(),
+            metrics,
+            progress,
+            kernel_statistics_at_ns: 0,
             last_turn: LastTurn { began_ns: now_ns, progress: false },
         };
         shard.refresh_tai(now_ns);
@@ -251,6 +266,7 @@ impl Shard {
                 source,
             })?;
         }
+        shard.publish(now_ns);
         Ok(shard)
     }
 
@@ -259,9 +275,26 @@ impl Shard {
         self.shared.id
     }
 
-    /// What it did with its time.
-    pub const fn counts(&self) -> ShardCounts {
-        self.counts
+    /// Leaves a message for a service, by its name. The message comes back where no service has
+    /// the name, or too many wait for it.
+    ///
+    /// # Errors
+    ///
+    /// The message itself.
+    pub fn post(&mut self, service: &str, mail: Mail) -> Result<(), Mail> {
+        let cells = &self.shared.services;
+        let Some(cell) = cells.iter().find(|cell| *cell.name == *service) else {
+            return Err(mail);
+        };
+        let mut waiting = cell.mail.borrow_mut();
+        if waiting.len() == MAIL_MAX {
+            return Err(mail);
+        }
+        waiting.push_back(mail);
+        if cell.waiting.get() == Waiting::Mail {
+            cell.ready.set(true);
+        }
+        Ok(())
     }
 
     /// Builds a service and puts it to work; it is polled in the next turn.

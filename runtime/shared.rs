@@ -4,15 +4,18 @@
 //! `Rc`. Nothing here is borrowed while a service is polled, except inside the one call of the
 //! context that needs it.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
+use std::rc::Rc;
 
 use tidegate_dataplane::frame::Frame;
 
 use crate::burst::BURST_FRAMES_MAX;
+use crate::metrics::registry::ServiceMetrics;
 use crate::port::{Port, PortFacts};
-use crate::tally::{Tally, add};
-use crate::verdict::DropReason;
+use crate::verdict::{DropReason, OwnReasons};
 
 /// Number of a shard, counting from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,8 +58,23 @@ pub(crate) enum Waiting {
     Elsewhere,
     /// Frames in the inbox.
     Frames,
+    /// Mail.
+    Mail,
     /// Room on the TX ring of a port.
     Room { port: usize },
+}
+
+/// A message to a service; what is in it is between its sender and the service.
+pub type Mail = Box<dyn Any + Send>;
+
+/// Messages that may wait for a service. A bound as for everything that others fill: control
+/// messages are rare, and one who sends more than this is told so.
+pub(crate) const MAIL_MAX: usize = 64;
+
+/// Where the fates of a service's frames are written down.
+pub(crate) struct Account {
+    pub(crate) metrics: Rc<ServiceMetrics>,
+    pub(crate) reasons: OwnReasons,
 }
 
 /// The shared half of one service.
@@ -77,11 +95,12 @@ pub(crate) struct ServiceCell {
     /// Frames that the service has, its inbox included.
     pub(crate) held: Cell<u32>,
     pub(crate) held_max: u32,
-    pub(crate) tally: Tally,
+    pub(crate) mail: RefCell<VecDeque<Mail>>,
+    pub(crate) account: Account,
 }
 
 impl ServiceCell {
-    pub(crate) fn new(name: Box<str>, held_max: u32, ports: usize) -> Self {
+    pub(crate) fn new(name: Box<str>, held_max: u32, ports: usize, account: Account) -> Self {
         Self {
             name,
             inbox: RefCell::new(Vec::with_capacity(inbox_capacity(held_max, ports))),
@@ -93,7 +112,8 @@ impl ServiceCell {
             fuel: Cell::new(0),
             held: Cell::new(0),
             held_max,
-            tally: Tally::new(),
+            mail: RefCell::new(VecDeque::with_capacity(MAIL_MAX)),
+            account,
         }
     }
 
@@ -150,26 +170,26 @@ impl Shared {
     ) -> u32 {
         let mut count = 0;
         for frame in frames {
-            self.ports[usize::from(frame.port())].release(frame);
+            self.ports[usize::from(frame.port())].drop_frame(frame);
             count += 1;
         }
-        service.tally.drop(reason, u64::from(count));
+        service.account.metrics.count_drop(reason, u64::from(count));
         count
     }
 
     /// Hands frames to a service: what is over its budget is dropped, the rest is put into its
     /// inbox. `staged` is empty afterwards and as roomy as before.
     pub(crate) fn deliver(&self, service: &ServiceCell, staged: &mut Vec<Frame>) {
-        let flow = &service.tally.flow;
-        add(&flow.received, staged.len() as u64);
-        add(&flow.received_octets, staged.iter().map(|frame| frame.len() as u64).sum());
+        let Account { metrics, reasons } = &service.account;
+        metrics.counters.rx_frames.add(staged.len() as u64);
+        metrics.counters.rx_octets.add(staged.iter().map(|frame| frame.len() as u64).sum());
         if !service.running.get() {
-            self.drop_frames(service, staged.drain(..), DropReason::ABANDONED);
+            self.drop_frames(service, staged.drain(..), reasons.abandoned);
             return;
         }
         let room = service.held_max.saturating_sub(service.held.get()) as usize;
         if staged.len() > room {
-            self.drop_frames(service, staged.drain(room..), DropReason::OVER_BUDGET);
+            self.drop_frames(service, staged.drain(room..), reasons.over_budget);
         }
         let count = u32::try_from(staged.len()).expect("bounded by the budget");
         if count == 0 {

@@ -22,11 +22,12 @@ use tidegate_dataplane::umem::{self, Pages};
 use tidegate_dataplane::xsk::testing::{self, Kernel};
 
 use crate::clock::{Clock, Manual};
+use crate::metrics::registry::Registry;
 use crate::plan::{Policy, ServicePlan};
 use crate::port::{PortFacts, Reinject};
 use crate::report::ShardReport;
-use crate::shard::{self, Shard};
-use crate::shared::ShardId;
+use crate::shard::{self, Equipment, Shard};
+use crate::shared::{Mail, ShardId};
 use crate::wake::Unpark;
 
 mod link;
@@ -71,6 +72,7 @@ impl Default for SimPort {
             mtu: 1500,
             queue: 0,
             chunk_capacity_octets: 0,
+            xdp: Box::default(),
         };
         Self { umem_frames: 256, chunk_octets: 2048, ring_entries: 64, fill_frames: 64, facts }
     }
@@ -84,6 +86,7 @@ pub struct Sim {
     shards: Vec<Node>,
     links: Vec<Link>,
     trace: Trace,
+    registry: Arc<Registry>,
 }
 
 /// One shard and the kernels' halves of its ports.
@@ -128,6 +131,7 @@ impl Sim {
             shards: Vec::new(),
             links: Vec::new(),
             trace: Trace::new(),
+            registry: Registry::new("sim", 1_000_000_000),
         }
     }
 
@@ -165,8 +169,13 @@ impl Sim {
         let number = self.shards.len();
         let id = ShardId(u16::try_from(number).expect("far fewer than 65536 shards"));
         let unpark = Arc::new(Unpark::never_asleep());
-        let clock = Clock::manual(&self.clock);
-        let shard = Shard::new(id, opened, services, policy, clock, &unpark)?;
+        let equipment = Equipment {
+            clock: Clock::manual(&self.clock),
+            unpark: &unpark,
+            metrics: self.registry.add_shard(u32::from(id.0), None),
+            watched: None,
+        };
+        let shard = Shard::new(id, opened, services, policy, equipment)?;
         self.shards.push(Node { shard, ends, finished: false });
         Ok(number)
     }
@@ -251,13 +260,22 @@ impl Sim {
         &mut self.shards[shard].ends[port].kernel
     }
 
+    /// Leaves a message for a service of a shard, by its name.
+    ///
+    /// # Errors
+    ///
+    /// The message itself, where it finds no taker.
+    pub fn post(&mut self, shard: usize, service: &str, mail: Mail) -> Result<(), Mail> {
+        self.shards[shard].shard.post(service, mail)
+    }
+
     /// A shard itself.
     pub fn inside(&self, shard: usize) -> &Shard {
         &self.shards[shard].shard
     }
 
     /// What a shard did until now.
-    pub fn report(&self, shard: usize) -> ShardReport {
+    pub fn report(&mut self, shard: usize) -> ShardReport {
         self.shards[shard].shard.report()
     }
 
@@ -266,8 +284,8 @@ impl Sim {
     /// # Panics
     ///
     /// When one does not hold: that is a failed test.
-    pub fn check(&self) {
-        for node in &self.shards {
+    pub fn check(&mut self) {
+        for node in &mut self.shards {
             if let Err(imbalance) = node.shard.check_conservation() {
                 panic!("{}: {imbalance}", node.shard.id());
             }
@@ -296,7 +314,7 @@ impl Sim {
             self.turn();
         }
         self.check();
-        self.shards.iter().map(|node| node.shard.report()).collect()
+        self.shards.iter_mut().map(|node| node.shard.report()).collect()
     }
 
     /// A number that stands for everything that happened on the ports, in order and in time. Two

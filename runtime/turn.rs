@@ -5,11 +5,10 @@ use tracing::{error, info, warn};
 use crate::burst::BURST_FRAMES_MAX;
 use crate::demux::Demux;
 use crate::plan::RESTART_DELAY_NS;
+use crate::port::Port;
 use crate::shard::{LastTurn, Shard, State};
 use crate::shared::Waiting;
-use crate::tally::add;
 use crate::task::Ended;
-use crate::verdict::DropReason;
 
 /// Frames taken from one port's RX ring in one turn: a burst, so that an inbox is handed over by
 /// one `recv`, and a flood on one port delays the other by one burst only.
@@ -24,6 +23,12 @@ const TAI_REFRESH_NS: u64 = 10_000_000;
 
 /// A reading of both clocks that took longer was interrupted between the two, and is repeated.
 const TAI_READING_NS_MAX: u64 = 1_000;
+
+/// How often the kernel is asked what it lost.
+///
+/// A system call per port each time. Lower costs a busy shard half a microsecond more often,
+/// higher shows losses later than anyone watches.
+const KERNEL_STATISTICS_NS: u64 = 100_000_000;
 
 /// What a turn brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +65,9 @@ impl Shard {
         let finished = self.drain_further(now_ns, frames > 0);
         let progress = frames > 0 || reaped > 0 || polled;
         self.last_turn.progress = progress;
+        if self.metrics.is_due(now_ns) {
+            self.publish(now_ns);
+        }
         Turn { progress, finished }
     }
 
@@ -83,10 +91,21 @@ impl Shard {
             })
     }
 
+    /// Tells the shard that its thread is about to sleep: what was counted is published, and the
+    /// watchdog does not take the sleep for a stall.
+    pub fn falls_asleep(&mut self, now_ns: u64) {
+        self.publish(now_ns);
+        self.metrics.counters().sleeps.increment();
+        self.progress.fall_asleep();
+    }
+
     /// Tells the shard that its thread slept until `now_ns`.
-    pub fn slept(&mut self, now_ns: u64) {
-        self.counts.sleeps += 1;
-        self.counts.idle_ns += now_ns.saturating_sub(self.last_turn.began_ns);
+    pub fn wakes_up(&mut self, now_ns: u64) {
+        let counters = self.metrics.counters();
+        let slept_ns = now_ns.saturating_sub(self.last_turn.began_ns);
+        counters.asleep_ns.add(slept_ns);
+        counters.total_ns.add(slept_ns);
+        counters.wakeups.increment();
         self.last_turn = LastTurn { began_ns: now_ns, progress: false };
     }
 
@@ -94,16 +113,32 @@ impl Shard {
         let LastTurn { began_ns, progress } = self.last_turn;
         debug_assert!(now_ns >= began_ns, "from {began_ns} back to {now_ns} ns");
         let took_ns = now_ns.saturating_sub(began_ns);
-        let counts = &mut self.counts;
-        counts.turns += 1;
+        let counters = self.metrics.counters();
+        counters.turns.increment();
+        counters.total_ns.add(took_ns);
         if progress {
-            counts.busy_turns += 1;
-            counts.busy_ns += took_ns;
-            counts.turn_ns_max = counts.turn_ns_max.max(took_ns);
-        } else {
-            counts.idle_ns += took_ns;
+            counters.busy_turns.increment();
+            counters.busy_ns.add(took_ns);
+            counters.longest_turn_ns.raise_to(took_ns);
         }
         self.last_turn.began_ns = now_ns;
+        self.progress.start_turn(now_ns);
+    }
+
+    /// Brings all counters to where other threads read them.
+    pub(crate) fn publish(&mut self, now_ns: u64) {
+        if now_ns >= self.kernel_statistics_at_ns {
+            self.kernel_statistics_at_ns = now_ns + KERNEL_STATISTICS_NS;
+            self.shared.ports.iter().for_each(Port::publish_kernel_statistics);
+        }
+        self.shared.ports.iter().for_each(Port::publish);
+        for (cell, resident) in self.shared.services.iter().zip(&self.residents) {
+            let counters = &cell.account.metrics.counters;
+            counters.held_frames.set(u64::from(cell.held.get()));
+            counters.stalls.set(self.progress.stalls_of(resident.watched_as));
+        }
+        self.metrics.counters().stalls.set(self.progress.stalls());
+        self.metrics.publish(now_ns);
     }
 
     /// Reads how far TAI is ahead. Both clocks are read close together, or again.
@@ -136,8 +171,7 @@ impl Shard {
                 continue;
             }
             received.frames += count;
-            add(&port.counts.delivered, u64::from(count) - unclaimed.len() as u64);
-            add(&port.counts.unclaimed, unclaimed.len() as u64);
+            port.counters.unclaimed_frames.add(unclaimed.len() as u64);
             for frame in unclaimed.drain(..) {
                 queue.release(frame);
             }
@@ -154,13 +188,17 @@ impl Shard {
 
     fn fire_timers(&mut self, now_ns: u64) {
         let Self { wheel, shared, residents, .. } = self;
-        wheel.advance(now_ns, &mut |token| {
+        let fired = wheel.advance(now_ns, &mut |token| {
             let cell = &shared.services[token as usize];
             residents[token as usize].armed = None;
             if cell.deadline_ns.get() <= now_ns {
                 cell.ready.set(true);
             }
         });
+        if fired == 0 {
+            return;
+        }
+        self.metrics.counters().timers_fired.add(u64::from(fired));
         for index in 0..self.residents.len() {
             self.arm(index);
         }
@@ -212,10 +250,13 @@ impl Shard {
     fn poll(&mut self, index: usize, now_ns: u64) {
         let cell = &self.shared.services[index];
         cell.before_poll();
-        add(&cell.tally.flow.polls, 1);
-        let ended = self.residents[index].task.poll();
+        cell.account.metrics.counters.polls.increment();
+        let resident = &mut self.residents[index];
+        self.progress.enter(resident.watched_as);
+        let ended = resident.task.poll();
+        self.progress.leave();
         for port in &self.shared.ports {
-            port.flush_stage(&cell.tally);
+            port.flush_stage(&cell.account);
         }
         self.attribute_reclaimed(index);
         match ended {
@@ -233,7 +274,7 @@ impl Shard {
             self.reclaimed_seen = reclaimed;
             let cell = &self.shared.services[index];
             cell.settled(u32::try_from(count).expect("no more than the UMEM has"));
-            add(&cell.tally.flow.reclaimed, count);
+            cell.account.metrics.counters.reclaimed_frames.add(count);
         }
     }
 
@@ -245,11 +286,13 @@ impl Shard {
         cell.before_poll();
         cell.running.set(false);
         let mut inbox = cell.inbox.borrow_mut();
-        let abandoned = self.shared.drop_frames(cell, inbox.drain(..), DropReason::ABANDONED);
+        let reason = cell.account.reasons.abandoned;
+        let abandoned = self.shared.drop_frames(cell, inbox.drain(..), reason);
         cell.settled(abandoned);
         // The future is dropped, so what is still held can never be settled: `mem::forget`.
         let leaked = cell.held.replace(0);
-        add(&cell.tally.flow.leaked, u64::from(leaked));
+        let counters = &cell.account.metrics.counters;
+        counters.leaked_frames.add(u64::from(leaked));
         let (shard, service) = (self.shared.id, &*cell.name);
         if leaked > 0 {
             error!(%shard, service, leaked, "leaked frames; their chunks are lost until the end");
@@ -257,11 +300,11 @@ impl Shard {
         match &ended {
             Ended::Finished => info!(%shard, service, "finished"),
             Ended::Failed(cause) => {
-                add(&cell.tally.flow.failures, 1);
+                counters.failures.increment();
                 warn!(%shard, service, %cause, "failed");
             }
             Ended::Panicked(message) => {
-                add(&cell.tally.flow.panics, 1);
+                counters.panics.increment();
                 error!(%shard, service, %message, "panicked");
             }
         }
@@ -284,7 +327,7 @@ impl Shard {
     fn restart(&mut self, index: usize, now_ns: u64) {
         let cell = &self.shared.services[index];
         cell.before_poll();
-        add(&cell.tally.flow.restarts, 1);
+        cell.account.metrics.counters.restarts.increment();
         if let Err(error) = self.begin(index) {
             self.end(index, Ended::Failed(error.to_string().into()), now_ns);
         }

@@ -1,4 +1,8 @@
-//! What becomes of a frame, and the words for why one was dropped.
+//! What becomes of a frame, and the runtime's own words for why one was dropped.
+
+pub use crate::metrics::DropReason;
+use crate::metrics::NameError;
+use crate::metrics::registry::ServiceMetrics;
 
 /// The fate of one frame. Every received frame ends in exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,36 +17,33 @@ pub enum Verdict {
     Consumed,
 }
 
-/// Why a frame was dropped: one word, one counter. Registered with
-/// [`Build::drop_reason`](crate::service::Build::drop_reason), valid for the service that did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DropReason(pub(crate) u8);
+const _: () = assert!(size_of::<Verdict>() <= 4, "passed in a register");
 
-/// Reasons that a service can have, the runtime's own included. A bound, so that a counter is
-/// found without a look-up; a service with more should count its finer distinctions by
-/// [`Counter`](crate::tally::Counter)s.
-pub const DROP_REASONS_MAX: usize = 64;
-
-/// The runtime's own reasons, by which a service's frames end without the service.
-pub(crate) const OWN_REASONS: [(&str, &str); 5] = [
-    ("over_budget", "Frames dropped: the service held as many as it may"),
-    ("unsettled", "Frames dropped: the handler left them in the burst"),
-    ("tx_full", "Frames dropped: the TX ring was full, also after a wake-up"),
-    ("reinject_full", "Frames dropped: the injector took no more"),
-    ("abandoned", "Frames dropped: the service had ended, or ended before it received them"),
-];
-
-impl DropReason {
-    /// The service held as many frames as it may.
-    pub const OVER_BUDGET: Self = Self(0);
+/// Reasons by which a service's frames end without the service.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnReasons {
+    /// It held as many as it may.
+    pub(crate) over_budget: DropReason,
     /// A handler left the frame in its burst.
-    pub const UNSETTLED: Self = Self(1);
-    /// The TX ring had no room.
-    pub const TX_FULL: Self = Self(2);
-    /// The injector had no room.
-    pub const REINJECT_FULL: Self = Self(3);
+    pub(crate) unsettled: DropReason,
+    /// The TX ring had no room, also after a wake-up.
+    pub(crate) tx_full: DropReason,
+    /// The injector took no more.
+    pub(crate) reinject_full: DropReason,
     /// The service had ended, or ended before it received the frame.
-    pub const ABANDONED: Self = Self(4);
+    pub(crate) abandoned: DropReason,
 }
 
-const _: () = assert!(size_of::<Verdict>() == 2, "passed in a register");
+impl OwnReasons {
+    /// Registers them before the service registers any of its own.
+    pub(crate) fn register(metrics: &ServiceMetrics) -> Result<Self, NameError> {
+        let reason = |name, help| metrics.drop_reason(name, help);
+        Ok(Self {
+            over_budget: reason("over_budget", "The service held as many frames as it may")?,
+            unsettled: reason("unsettled", "The handler left the frame in its burst")?,
+            tx_full: reason("tx_full", "The TX ring was full, also after a wake-up")?,
+            reinject_full: reason("reinject_full", "The injector took no more packets")?,
+            abandoned: reason("abandoned", "The service had ended")?,
+        })
+    }
+}

@@ -247,10 +247,20 @@ impl ShardMetrics {
         service
     }
 
+    /// Whether the last publication was [`PUBLISH_EVERY_NS`] ago.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.counters.published_ns.get()) >= PUBLISH_EVERY_NS
+    }
+
+    /// What was published last, as any reader sees it.
+    pub fn snapshot(&self) -> ShardSnapshot {
+        self.published.read()
+    }
+
     /// [`ShardMetrics::publish`], when the last one was [`PUBLISH_EVERY_NS`] ago.
     /// For every turn: mostly one comparison.
     pub fn publish_if_due(&self, now_ns: u64) {
-        if now_ns.saturating_sub(self.counters.published_ns.get()) >= PUBLISH_EVERY_NS {
+        if self.is_due(now_ns) {
             self.publish(now_ns);
         }
     }

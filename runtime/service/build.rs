@@ -1,9 +1,9 @@
 //! What a service learns and registers while it is built.
 
+use crate::metrics::registry::ServiceMetrics;
+use crate::metrics::{Counter, DropReason, Gauge, NameError};
 use crate::port::PortFacts;
 use crate::shared::{ShardId, Shared};
-use crate::tally::{Counter, Gauge, Tally};
-use crate::verdict::DropReason;
 
 /// The shard as a service sees it that is being built.
 ///
@@ -19,8 +19,8 @@ impl<'a> Build<'a> {
         Self { shared, index }
     }
 
-    fn tally(&self) -> &'a Tally {
-        &self.shared.services[self.index].tally
+    fn metrics(&self) -> &'a ServiceMetrics {
+        &self.shared.services[self.index].account.metrics
     }
 
     /// Name of the service in the configuration.
@@ -52,29 +52,44 @@ impl<'a> Build<'a> {
     ///
     /// # Panics
     ///
-    /// When the name is not `[a-z0-9_]+` or is one too many
-    /// ([`COUNTERS_MAX`](crate::tally::COUNTERS_MAX)).
+    /// When the name cannot be exported, stands for something else, or is one too many: a mistake
+    /// of the service's author. A panic in `build` is a refusal with this message.
     pub fn counter(&mut self, name: &str, help: &str) -> Counter {
-        self.tally().counter(name, help)
+        self.metrics().counter(name, help).unwrap_or_else(refuse)
     }
 
     /// Registers a number that goes up and down.
     ///
     /// # Panics
     ///
-    /// When the name is not `[a-z0-9_]+` or is one too many
-    /// ([`GAUGES_MAX`](crate::tally::GAUGES_MAX)).
+    /// As [`Self::counter`].
     pub fn gauge(&mut self, name: &str, help: &str) -> Gauge {
-        self.tally().gauge(name, help)
+        self.metrics().gauge(name, help).unwrap_or_else(refuse)
     }
 
     /// Registers a reason for which frames are dropped.
     ///
     /// # Panics
     ///
-    /// When the name is not `[a-z0-9_]+` or is one too many
-    /// ([`DROP_REASONS_MAX`](crate::verdict::DROP_REASONS_MAX)).
+    /// As [`Self::counter`].
     pub fn drop_reason(&mut self, name: &str, help: &str) -> DropReason {
-        self.tally().drop_reason(name, help)
+        self.metrics().drop_reason(name, help).unwrap_or_else(refuse)
     }
+
+    /// Registers a reason whose name an operator chose.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the name.
+    pub fn drop_reason_named_by_operator(
+        &mut self,
+        name: &str,
+        help: &str,
+    ) -> Result<DropReason, NameError> {
+        self.metrics().drop_reason(name, help)
+    }
+}
+
+fn refuse<T>(error: NameError) -> T {
+    panic!("{error}")
 }

@@ -15,7 +15,7 @@ fn what_finds_no_room_in_the_tx_ring_is_dropped_and_counted() {
         sim.turn();
     }
     let service = &sim.report(0).services[0];
-    assert_eq!((service.flow.transmitted, service.dropped("tx_full")), (64, 56));
+    assert_eq!((service.stats().settled_transmit, service.dropped("tx_full")), (64, 56));
     sim.check();
     sim.stall(0, 0, false);
     sim.run_for(2 * TURN_NS);
@@ -33,12 +33,16 @@ fn send_all_waits_for_room_and_loses_nothing() {
     sim.stall(0, 0, true);
     sim.run_for(100 * TURN_NS);
     let service = &sim.report(0).services[0];
-    assert_eq!((service.flow.sent, service.held_frames), (64, 1), "one waits for room");
+    assert_eq!(
+        (service.stats().tx_frames, service.stats().held_frames),
+        (64, 1),
+        "one waits for room"
+    );
     assert!(!sim.inside(0).may_sleep(), "no file descriptor tells of room");
     sim.stall(0, 0, false);
     sim.run_for(5 * TURN_NS);
     let sent = sim.sent(0, 0).len() as u64;
-    assert_eq!(sent, sim.report(0).services[0].flow.sent);
+    assert_eq!(sent, sim.report(0).services[0].stats().tx_frames);
     assert!(sent > 64);
     sim.check();
 }
@@ -53,14 +57,14 @@ fn an_empty_pool_gives_no_blank_frame_and_recovers() {
     ];
     sim.shard(&[port], services, Policy::default()).unwrap();
     sim.run_for(5 * TURN_NS);
-    assert_eq!(sim.report(0).services[0].flow.taken, 0, "the fill ring has every chunk");
+    assert_eq!(sim.report(0).services[0].stats().taken_frames, 0, "the fill ring has every chunk");
     for _ in 0..20 {
         sim.deliver(0, 0, &packet(TRANSMIT), 0);
     }
     sim.run_for(50 * TURN_NS);
     let services = sim.report(0).services;
-    assert_eq!((services[1].flow.transmitted, services[1].dropped("tx_full")), (20, 0));
-    assert!(services[0].flow.sent > 0, "chunks went round to it");
+    assert_eq!((services[1].stats().settled_transmit, services[1].dropped("tx_full")), (20, 0));
+    assert!(services[0].stats().tx_frames > 0, "chunks went round to it");
     sim.check();
 }
 
@@ -75,7 +79,7 @@ fn the_kernels_losses_are_the_kernels() {
         .count();
     assert_eq!(accepted, 64);
     sim.run_for(5 * TURN_NS);
-    assert_eq!(sim.report(0).services[0].flow.received, 64);
+    assert_eq!(sim.report(0).services[0].stats().rx_frames, 64);
     sim.check();
 }
 
@@ -115,5 +119,5 @@ fn the_laws_hold_in_any_order_of_things() {
     sim.stall(0, 0, false);
     let last = sim.drain();
     assert_eq!((last[0].unaccounted, last[0].leaked), (0, 0));
-    assert!(last[0].services[0].flow.panics > 5, "{:?}", last[0].services[0]);
+    assert!(last[0].services[0].stats().panics > 5, "{:?}", last[0].services[0]);
 }

@@ -23,8 +23,8 @@ fn frames_over_the_budget_are_dropped_and_neighbours_do_not_notice() {
     }
     let report = sim.report(0);
     let [hoarder, neighbour] = &report.services[..] else { panic!("two services") };
-    assert_eq!((hoarder.held_frames, hoarder.dropped("over_budget")), (10, 30));
-    assert_eq!(neighbour.flow.transmitted, 5);
+    assert_eq!((hoarder.stats().held_frames, hoarder.dropped("over_budget")), (10, 30));
+    assert_eq!(neighbour.stats().settled_transmit, 5);
     sim.check();
 }
 
@@ -54,10 +54,14 @@ fn blank_frames_count_against_the_budget_too() {
     let mut sim = one_shard(vec![greedy], Policy::default());
     sim.turn();
     let service = &sim.report(0).services[0];
-    assert_eq!((service.held_frames, service.flow.taken), (10, 10));
+    assert_eq!((service.stats().held_frames, service.stats().taken_frames), (10, 10));
     sim.check();
     let last = sim.drain();
-    assert_eq!(last[0].services[0].flow.reclaimed, 10, "they came back with their owner's end");
+    assert_eq!(
+        last[0].services[0].stats().reclaimed_frames,
+        10,
+        "they came back with their owner's end"
+    );
     assert_eq!(last[0].leaked, 0);
 }
 

@@ -23,9 +23,12 @@ fn a_panic_costs_its_own_burst_and_nobody_elses() {
     let report = sim.report(0);
     let [broken, neighbour] = &report.services[..] else { panic!("two services") };
     assert_eq!(broken.health, Health::AwaitsRestart);
-    assert_eq!((broken.flow.panics, broken.flow.transmitted, broken.flow.reclaimed), (1, 1, 3));
-    assert_eq!((broken.held_frames, broken.flow.leaked), (0, 0));
-    assert_eq!((neighbour.flow.transmitted, neighbour.flow.panics), (1, 0));
+    assert_eq!(
+        (broken.stats().panics, broken.stats().settled_transmit, broken.stats().reclaimed_frames),
+        (1, 1, 3)
+    );
+    assert_eq!((broken.stats().held_frames, broken.stats().leaked_frames), (0, 0));
+    assert_eq!((neighbour.stats().settled_transmit, neighbour.stats().panics), (1, 0));
     assert_eq!(sim.sent(0, 0), [packet(TRANSMIT), packet(77)]);
     sim.check();
 }
@@ -44,7 +47,7 @@ fn a_service_that_panicked_is_built_anew_after_the_delay_with_its_counters() {
     sim.deliver(0, 0, &packet(DROP), 0);
     sim.turn();
     let service = &sim.report(0).services[0];
-    assert_eq!((&service.health, service.flow.restarts), (&Health::Running, 1));
+    assert_eq!((&service.health, service.stats().restarts), (&Health::Running, 1));
     assert_eq!(service.dropped("on_request"), 2, "one before, one after");
     sim.check();
 }
@@ -56,7 +59,7 @@ fn a_service_that_fails_is_treated_alike() {
     sim.turn();
     let service = &sim.report(0).services[0];
     assert_eq!(service.health, Health::Failed("it said so".into()));
-    assert_eq!((service.flow.failures, service.flow.restarts), (1, 0));
+    assert_eq!((service.stats().failures, service.stats().restarts), (1, 0));
     sim.pass(10 * RESTART_DELAY_NS);
     sim.run_for(3 * TURN_NS);
     assert!(matches!(sim.report(0).services[0].health, Health::Failed(_)), "it stays away");
@@ -73,7 +76,7 @@ fn the_policy_bounds_restarts_per_minute() {
         sim.run_for(2 * TURN_NS);
     }
     let service = &sim.report(0).services[0];
-    assert_eq!((service.flow.panics, service.flow.restarts), (3, 2));
+    assert_eq!((service.stats().panics, service.stats().restarts), (3, 2));
     assert_eq!(service.health, Health::Panicked("it said so".into()));
     sim.check();
 }
@@ -86,9 +89,9 @@ fn a_frame_that_is_dropped_without_a_verdict_is_counted_and_comes_back() {
     }
     sim.turn();
     let report = sim.report(0);
-    assert_eq!(report.services[0].flow.reclaimed, 2);
-    assert_eq!(report.services[1].flow.reclaimed, 0);
-    assert_eq!(report.ports[0].reclaimed_frames, 2);
+    assert_eq!(report.services[0].stats().reclaimed_frames, 2);
+    assert_eq!(report.services[1].stats().reclaimed_frames, 0);
+    assert_eq!(report.ports[0].stats.reclaimed_frames, 2);
     sim.check();
 }
 
@@ -97,11 +100,11 @@ fn a_frame_that_is_forgotten_is_missed_as_soon_as_its_service_is_gone() {
     let mut sim = neighbours(Restart::Always);
     sim.deliver(0, 0, &packet(FORGET), 0);
     sim.turn();
-    assert_eq!(sim.report(0).services[0].held_frames, 1, "for all we know it still has it");
+    assert_eq!(sim.report(0).services[0].stats().held_frames, 1, "for all we know it still has it");
     sim.deliver(0, 0, &packet(PANIC), 0);
     sim.turn();
     let report = sim.report(0);
-    assert_eq!((report.services[0].flow.leaked, report.leaked), (1, 1));
+    assert_eq!((report.services[0].stats().leaked_frames, report.leaked), (1, 1));
     assert_eq!(report.unaccounted, 0, "lost, but we know by whom");
     sim.check();
     let last = sim.drain();

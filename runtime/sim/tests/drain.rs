@@ -16,8 +16,10 @@ fn a_drain_delivers_what_is_in_the_rings_and_sends_the_answers() {
     let report = &last[0];
     assert_eq!(report.services[0].health, Health::Finished);
     assert_eq!((report.unaccounted, report.leaked, report.drain_timed_out), (0, 0, false));
-    let census = report.ports[0].census;
-    assert_eq!((census.held, census.tx, census.rx, census.completion), (0, 0, 0, 0));
+    let port = report.ports[0].stats;
+    let places =
+        [port.held_frames, port.ring_tx_frames, port.ring_rx_frames, port.completion_frames];
+    assert_eq!(places, [0; 4]);
 }
 
 #[test]
@@ -31,7 +33,7 @@ fn packets_that_were_on_their_way_are_still_received() {
         sim.run_for(50 * TURN_NS);
     }
     let last = sim.drain();
-    assert_eq!(last[0].services[0].flow.transmitted, 20);
+    assert_eq!(last[0].services[0].stats().settled_transmit, 20);
     assert_eq!(last[0].services[0].dropped("abandoned"), 0);
 }
 
@@ -54,7 +56,11 @@ fn a_link_that_takes_nothing_ends_the_drain_by_its_deadline_and_is_told() {
     sim.deliver(0, 0, &packet(1), 0);
     let last = sim.drain();
     assert!(last[0].drain_timed_out);
-    assert_eq!((last[0].ports[0].census.tx, last[0].unaccounted), (1, 0), "we know where it is");
+    assert_eq!(
+        (last[0].ports[0].stats.ring_tx_frames, last[0].unaccounted),
+        (1, 0),
+        "we know where it is"
+    );
 }
 
 #[test]
@@ -75,6 +81,6 @@ fn frames_that_a_service_kept_come_back_with_its_end() {
     let mut sim = one_shard(vec![ServicePlan::of::<Obedient>("obedient", ())], Policy::default());
     sim.deliver(0, 0, &packet(KEEP), 0);
     let last = sim.drain();
-    assert_eq!((last[0].services[0].flow.reclaimed, last[0].leaked), (1, 0));
-    assert_eq!(last[0].ports[0].census.held, 0);
+    assert_eq!((last[0].services[0].stats().reclaimed_frames, last[0].leaked), (1, 0));
+    assert_eq!(last[0].ports[0].stats.held_frames, 0);
 }

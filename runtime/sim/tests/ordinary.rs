@@ -34,10 +34,10 @@ fn every_verdict_leads_where_it_says_and_is_counted_once() {
     assert_eq!(sim.sent(0, 0), [packet(TRANSMIT)]);
     assert_eq!(sim.reinjected(0, 0), [packet(REINJECT), packet(REINJECT)]);
     let service = &sim.report(0).services[0];
-    let flow = service.flow;
-    assert_eq!((flow.received, flow.received_octets, flow.bursts), (8, 480, 1));
-    assert_eq!((flow.transmitted, flow.reinjected, flow.consumed), (1, 2, 3));
-    assert_eq!((service.dropped("on_request"), service.held_frames), (2, 0));
+    let flow = service.stats();
+    assert_eq!((flow.rx_frames, flow.rx_octets, flow.bursts), (8, 480, 1));
+    assert_eq!((flow.settled_transmit, flow.settled_reinject, flow.settled_consumed), (1, 2, 3));
+    assert_eq!((service.dropped("on_request"), service.stats().held_frames), (2, 0));
     sim.check();
 }
 
@@ -49,7 +49,7 @@ fn what_a_handler_leaves_in_the_burst_is_dropped_as_unsettled() {
     }
     sim.turn();
     let service = &sim.report(0).services[0];
-    assert_eq!((service.dropped("unsettled"), service.flow.transmitted), (2, 1));
+    assert_eq!((service.dropped("unsettled"), service.stats().settled_transmit), (2, 1));
     sim.check();
 }
 
@@ -60,8 +60,8 @@ fn a_frame_that_is_nobodys_is_dropped_as_unclaimed() {
     sim.deliver(0, 0, &packet(TRANSMIT), 9_999);
     sim.kernel(0, 0).deliver_bare(&packet(TRANSMIT));
     sim.turn();
-    assert_eq!(sim.report(0).ports[0].unclaimed_frames, 3);
-    assert_eq!(sim.report(0).services[0].flow.received, 0);
+    assert_eq!(sim.report(0).ports[0].stats.unclaimed_frames, 3);
+    assert_eq!(sim.report(0).services[0].stats().rx_frames, 0);
     sim.check();
 }
 
@@ -74,7 +74,7 @@ fn two_services_on_one_shard_get_their_own_frames_only() {
     }
     sim.turn();
     let report = sim.report(0);
-    let received = report.services.iter().map(|service| service.flow.received);
+    let received = report.services.iter().map(|service| service.stats().rx_frames);
     assert_eq!(received.collect::<Vec<_>>(), [20, 10]);
     assert_eq!(sim.sent(0, 0).len(), 30);
     sim.check();
@@ -92,8 +92,8 @@ fn a_frame_goes_out_of_the_port_that_it_came_from() {
     assert_eq!(sim.sent(0, 0), [packet(10)]);
     assert_eq!(sim.sent(0, 1), [packet(11)]);
     let report = sim.report(0);
-    assert_eq!(report.services[0].flow.bursts, 1, "one burst over both ports");
-    assert_eq!(report.ports[1].unclaimed_frames, 1);
+    assert_eq!(report.services[0].stats().bursts, 1, "one burst over both ports");
+    assert_eq!(report.ports[1].stats.unclaimed_frames, 1);
     sim.check();
 }
 
@@ -111,7 +111,7 @@ fn more_than_a_burst_takes_more_than_a_turn_and_none_is_lost() {
     assert_eq!(sim.sent(0, 0).len(), 64);
     sim.run_for(3 * TURN_NS);
     assert_eq!(sim.sent(0, 0).len(), 136);
-    assert_eq!(sim.report(0).services[0].flow.bursts, 4);
+    assert_eq!(sim.report(0).services[0].stats().bursts, 4);
     sim.check();
 }
 
@@ -137,8 +137,8 @@ fn a_turn_with_traffic_allocates_nothing() {
         sim.turn();
         turns += 1;
     }
-    assert_eq!(sim.report(0).services[0].flow.received, turns * 31);
-    assert!(sim.report(0).services[1].flow.sent > 10);
+    assert_eq!(sim.report(0).services[0].stats().rx_frames, turns * 31);
+    assert!(sim.report(0).services[1].stats().tx_frames > 10);
     sim.check();
 }
 
@@ -155,7 +155,7 @@ fn rally(seed: u64, faults: Faults) -> (u64, [u64; 2]) {
     }
     sim.run_for(400 * TURN_NS);
     sim.check();
-    let received = [0, 1].map(|shard| sim.report(shard).services[0].flow.received);
+    let received = [0, 1].map(|shard| sim.report(shard).services[0].stats().rx_frames);
     (sim.trace(), received)
 }
 

@@ -2,10 +2,10 @@
 
 use crate::burst::{Burst, Delivery, Frames};
 use crate::context::ShardContext;
+use crate::metrics::Counter;
 use crate::plan::{Policy, ServicePlan};
 use crate::service::{Build, BuildError, BurstHandler, Service, ServiceError};
 use crate::sim::{Sim, SimPort};
-use crate::tally::Counter;
 use crate::verdict::{DropReason, Verdict};
 use tidegate_dataplane::frame::Frame;
 
@@ -73,7 +73,7 @@ impl BurstHandler for Obedient {
     type Options = ();
 
     fn build(_: &(), build: &mut Build<'_>) -> Result<Self, BuildError> {
-        let on_request = build.drop_reason("on_request", "Frames dropped: it said so");
+        let on_request = build.drop_reason("on_request", "It said so");
         Ok(Self { on_request, kept: Vec::new() })
     }
 

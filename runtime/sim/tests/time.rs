@@ -3,10 +3,10 @@
 use super::services::*;
 use crate::burst::{Burst, Delivery};
 use crate::context::ShardContext;
+use crate::metrics::{Counter, Gauge};
 use crate::plan::{Policy, ServicePlan};
 use crate::service::{Build, BuildError, Service, ServiceError};
 use crate::sim::TURN_NS;
-use crate::tally::{Counter, Gauge};
 use crate::verdict::Verdict;
 
 #[test]
@@ -79,19 +79,18 @@ fn a_deadline_that_moves_on_with_every_burst_fires_only_after_silence() {
 fn a_wait_that_found_its_frames_leaves_no_timer_that_polls_for_nothing() {
     let mut sim = one_shard(vec![ServicePlan::of::<Patient>("patient", ())], Policy::default());
     sim.run_for(2 * TURN_NS);
-    let polls = sim.report(0).services[0].flow.polls;
+    let polls = sim.report(0).services[0].stats().polls;
     sim.deliver(0, 0, &packet(0), 0);
     sim.run_for(9 * TURN_NS);
-    assert_eq!(sim.report(0).services[0].flow.polls, polls + 1);
+    assert_eq!(sim.report(0).services[0].stats().polls, polls + 1);
 }
 
 #[test]
 fn tai_and_now_are_the_same_moment() {
     let mut sim = one_shard(vec![ServicePlan::of::<Patient>("patient", ())], Policy::default());
     sim.run_for(200 * TURN_NS);
-    let gauges = &sim.report(0).services[0].gauges;
+    let tai_ns = sim.report(0).services[0].gauge("tai_ns");
     let ahead_ns = crate::sim::TAI_AT_ZERO_NS;
-    let (_, tai_ns) = &gauges[0];
     assert!((1_000_000_000..=sim.now_ns()).contains(&(tai_ns - ahead_ns)));
     assert_eq!((tai_ns - ahead_ns) % TURN_NS, 0, "the time of a turn");
 }
@@ -111,16 +110,17 @@ fn the_next_deadline_is_known_before_a_sleep() {
 fn busy_and_idle_time_add_up() {
     let mut sim = one_shard(vec![ServicePlan::of::<Echo>("echo", ())], Policy::default());
     sim.run_for(10 * TURN_NS);
-    let before = sim.report(0).counts;
+    let before = sim.report(0).stats;
     for _ in 0..10 {
         sim.deliver(0, 0, &packet(1), 0);
         sim.turn();
         sim.run_for(4 * TURN_NS);
     }
-    let after = sim.report(0).counts;
+    let after = sim.report(0).stats;
     assert_eq!(after.turns - before.turns, 50);
     // The completion that comes back makes a turn busy as well.
     assert_eq!(after.busy_turns - before.busy_turns, 20);
     assert_eq!(after.busy_ns - before.busy_ns, 20 * TURN_NS);
-    assert_eq!(after.busy_ns + after.idle_ns, (after.turns - 1) * TURN_NS);
+    assert_eq!(after.longest_turn_ns, TURN_NS);
+    assert_eq!(after.total_ns, (after.turns - 1) * TURN_NS);
 }
