@@ -7,3 +7,4 @@
 
 pub mod ethtool;
 pub mod netlink;
+pub mod permission;
