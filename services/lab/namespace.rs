@@ -15,9 +15,8 @@ use super::LabError;
 /// counters that have to be exact.
 ///
 /// No duplicate detection, no router solicitation, no link-local address: each
-/// sends packets of its own when a link comes up. What remains are the MLD
-/// reports for the groups of a link's IPv6 addresses; their delay, a second by
-/// default, is cut to a millisecond so that [`super::Wire`] can wait them out.
+/// sends packets of its own when a link comes up. What then remains, the report
+/// of a group for each address, a [`super::Wire`] avoids.
 const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv6/conf/all/accept_dad", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
@@ -27,8 +26,6 @@ const SETTINGS: &[(&str, &str)] = &[
     ("net/ipv6/conf/all/accept_ra", "0"),
     ("net/ipv6/conf/default/accept_ra", "0"),
     ("net/ipv6/conf/default/addr_gen_mode", "1"),
-    ("net/ipv6/conf/all/mldv2_unsolicited_report_interval", "1"),
-    ("net/ipv6/conf/default/mldv2_unsolicited_report_interval", "1"),
     // So that an end that was switched off and on again is the same as before.
     ("net/ipv6/conf/all/keep_addr_on_down", "1"),
     ("net/ipv6/conf/default/keep_addr_on_down", "1"),

@@ -13,11 +13,6 @@ use super::{LabError, Namespace};
 /// machine the work that says so may wait for a processor.
 const CARRIER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long the kernel's own reports about new IPv6 addresses may still come,
-/// with the report interval that the namespace sets: two, some milliseconds
-/// apart. Too low and tests that count every packet see strangers.
-const SETTLE: Duration = Duration::from_millis(40);
-
 /// The offloads that leave a packet unfinished on a veth, or merge several.
 const UNFINISHED: [Offload; 4] = [Offload::TxChecksum, Offload::Tso, Offload::Gso, Offload::Gro];
 
@@ -30,8 +25,7 @@ pub struct Options {
     pub queues: u32,
     /// Largest packet, in octets.
     pub mtu: u32,
-    /// Whether the ends have IPv6 addresses too. Without them nothing at all
-    /// passes the wire that nobody sent.
+    /// Whether the ends have IPv6 addresses too.
     pub ipv6: bool,
 }
 
@@ -44,7 +38,10 @@ impl Default for Options {
 /// A link between two namespaces, up, with addresses, ready.
 ///
 /// Holding one proves that both ends have carrier and the queues asked for,
-/// know each other's hardware address for good, and send finished packets.
+/// know each other's hardware address for good, send finished packets, and
+/// nothing that nobody asked for: address resolution is off (and with it the
+/// reports of groups joined for it, which would come at any time within a
+/// second).
 #[derive(Clone, Debug)]
 pub struct Wire {
     /// Where the program under test is: `tide1`, 198.18.1.1, 2001:db8:0:1::1.
@@ -181,9 +178,6 @@ impl Wire {
         for end in [&wire.near, &wire.far] {
             end.await_carrier()?;
         }
-        if options.ipv6 {
-            thread::sleep(SETTLE);
-        }
         Ok(wire)
     }
 }
@@ -263,6 +257,7 @@ impl End {
                 got,
             });
         }
+        netlink.set_arp(self.index, false)?;
         netlink.add_address(self.index, self.ipv4.into(), 24)?;
         if self.has_ipv6 {
             netlink.add_address(self.index, self.ipv6.into(), 64)?;
