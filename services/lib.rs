@@ -4,3 +4,6 @@ pub mod cli;
 pub mod echo;
 pub mod registry;
 pub mod scrub;
+//! Services.
+
+pub mod lab;
