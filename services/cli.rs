@@ -7,4 +7,5 @@ pub mod args;
 pub mod check;
 pub mod completions;
 pub mod doctor;
+pub mod stats;
 mod wrap;
