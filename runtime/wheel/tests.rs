@@ -175,7 +175,6 @@ fn does_what_a_sorted_map_does_for_random_operations() {
 }
 
 /// Shown only when the test fails.
-#[expect(clippy::print_stdout, reason = "a failing run prints how to replay it")]
 fn println_seed(seed: u64) {
     println!("SEED={seed}");
 }
