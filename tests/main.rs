@@ -8,4 +8,5 @@ mod attach;
 mod lab;
 mod links;
 mod own_namespace;
+mod sockets;
 mod steer;
