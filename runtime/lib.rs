@@ -3,6 +3,7 @@
 pub mod burst;
 pub mod clock;
 pub mod context;
+pub mod control;
 mod demux;
 mod drain;
 pub mod gate;
@@ -15,6 +16,7 @@ pub mod service;
 pub mod shard;
 pub mod shards;
 mod shared;
+pub mod signals;
 pub mod sim;
 pub mod task;
 pub mod turn;
