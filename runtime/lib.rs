@@ -3,6 +3,7 @@
 pub mod burst;
 pub mod clock;
 pub mod context;
+pub mod control;
 mod demux;
 mod drain;
 pub mod gate;
