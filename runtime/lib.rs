@@ -16,6 +16,7 @@ pub mod service;
 pub mod shard;
 pub mod shards;
 mod shared;
+pub mod signals;
 pub mod sim;
 pub mod task;
 pub mod turn;
