@@ -43,7 +43,6 @@ fn tells_a_machine_without_io_uring_from_a_fault() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skip is printed with its reason")]
 fn an_executor_with_a_beat_stays_awake_under_a_yielding_task() {
     let watchdog = Watchdog::start(Options::default()).unwrap();
     let watched = (std::env::var_os("WITHOUT_BEAT").is_none()).then(|| watchdog.handle().watch(0));
