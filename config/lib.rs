@@ -57,6 +57,7 @@ pub use remark::{ConfigError, Remark, Severity};
 pub use runtime::{DEFAULT_INSTANCE, Idle, LogLevel, Machine, Restart, Runtime};
 pub use selector::{Fragments, Protocol, Selector};
 pub use service::Service;
+pub use value::Numbers;
 
 use reader::{Place, Reader, Section};
 use service::Written;

@@ -1,7 +1,10 @@
 //! How single values are written: words, durations, lists of numbers.
 
+use std::str::FromStr;
+
 use toml::de::DeValue;
 
+use crate::Refusal;
 use crate::reader::{Read, Wrong};
 
 /// A whole number, if `value` is one that fits.
@@ -31,6 +34,14 @@ macro_rules! words {
             /// The words, in the order of the variants.
             pub const WORDS: &[&str] = &[$($word),+];
 
+            /// The variant that `word` stands for.
+            pub fn of(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$Variant),)+
+                    _ => None,
+                }
+            }
+
             /// The word that stands for it.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$Variant => $word),+ }
@@ -50,13 +61,10 @@ macro_rules! words {
                 let Some(text) = $crate::value::text(value) else {
                     return Err($crate::reader::Wrong::kind());
                 };
-                match text {
-                    $($word => Ok(Self::$Variant),)+
-                    other => {
-                        let hint = $crate::nearest::hint(other, Self::WORDS);
-                        Err($crate::reader::Wrong::new(format!("{other:?}{hint}"), Self::ALLOWED))
-                    }
-                }
+                Self::of(text).ok_or_else(|| {
+                    let hint = $crate::nearest::hint(text, Self::WORDS);
+                    $crate::reader::Wrong::new(format!("{text:?}{hint}"), Self::ALLOWED)
+                })
             }
         }
     };
@@ -101,12 +109,17 @@ impl Read for String {
 ///
 /// Holding one proves that it is not empty and names no number twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Numbers(pub(crate) Vec<u32>);
+pub struct Numbers(pub(crate) Vec<u32>);
 
 impl Numbers {
     /// Highest number that may be in a list: the steering program knows 1024 queues. Without a
     /// bound a slip such as `"0-4000000000"` would take all memory.
-    pub(crate) const MAX: u32 = 1023;
+    pub const MAX: u32 = 1023;
+
+    /// The numbers, in the order in which they were written.
+    pub fn as_slice(&self) -> &[u32] {
+        &self.0
+    }
 
     fn checked(numbers: Vec<u32>) -> Result<Self, Wrong> {
         if numbers.is_empty() {
@@ -138,6 +151,20 @@ impl Numbers {
             }
         }
         Self::checked(numbers)
+    }
+}
+
+/// The form of a string, as on a command line.
+impl FromStr for Numbers {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        Self::from_text(text).map_err(|wrong| {
+            Refusal::new(
+                wrong.found.unwrap_or_default(),
+                wrong.allowed.as_deref().unwrap_or(Self::ALLOWED),
+            )
+        })
     }
 }
 

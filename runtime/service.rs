@@ -59,6 +59,10 @@ pub trait Service: Sized + 'static {
     /// The name by which the configuration asks for it: `kind = "mirror"`.
     const KIND: &'static str;
 
+    /// Whether it gives packets back to the kernel ([`Verdict::Reinject`]). Only then its ports
+    /// get an injector, which needs memory and privileges that others do without.
+    const REINJECTS: bool = false;
+
     /// Its own options table.
     type Options: Clone + Send + Sync + 'static;
 
@@ -82,6 +86,9 @@ pub trait Service: Sized + 'static {
 pub trait BurstHandler: Sized + 'static {
     /// See [`Service::KIND`].
     const KIND: &'static str;
+
+    /// See [`Service::REINJECTS`].
+    const REINJECTS: bool = false;
 
     /// See [`Service::Options`].
     type Options: Clone + Send + Sync + 'static;
@@ -108,6 +115,7 @@ pub trait BurstHandler: Sized + 'static {
 
 impl<H: BurstHandler> Service for H {
     const KIND: &'static str = H::KIND;
+    const REINJECTS: bool = H::REINJECTS;
     type Options = H::Options;
 
     fn build(options: &Self::Options, build: &mut Build<'_>) -> Result<Self, BuildError> {

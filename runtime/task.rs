@@ -30,6 +30,7 @@ pub(crate) type ServiceFuture = Pin<Box<dyn Future<Output = Result<(), ServiceEr
 /// the plan; the service that it makes never leaves that thread.
 pub struct Factory {
     kind: &'static str,
+    reinjects: bool,
     make: Box<dyn Fn(&mut Build<'_>, ShardContext) -> Result<ServiceFuture, BuildError> + Send>,
 }
 
@@ -41,12 +42,17 @@ impl Factory {
             let future = async move { service.run(&mut cx).await };
             Ok(Box::pin(future) as ServiceFuture)
         };
-        Self { kind: S::KIND, make: Box::new(make) }
+        Self { kind: S::KIND, reinjects: S::REINJECTS, make: Box::new(make) }
     }
 
     /// [`Service::KIND`] of what it makes.
     pub const fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    /// [`Service::REINJECTS`] of what it makes.
+    pub const fn reinjects(&self) -> bool {
+        self.reinjects
     }
 
     /// Builds the service and starts nothing yet. A panic in `build` counts as its refusal.

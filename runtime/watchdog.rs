@@ -7,7 +7,8 @@
 //! takes "ran nothing" for "nothing to run", parks, and nobody is left to wake
 //! it (seen within a second at a preemption timer of 100 us; also at 1 ms).
 //! A wake from another thread always ends that sleep. So each shard runs a
-//! [`Heartbeat`], and this thread wakes it: the sleep is bounded by one beat.
+//! [`Heartbeat`], and this thread wakes it: the sleep is bounded by one beat, or
+//! by a few ([`Options::asleep_beats`]) where the shard meant to sleep.
 //!
 //! **The stall.** A shard tells its [`Progress`] when a turn starts, which
 //! service runs, and when it sleeps on purpose. A turn past the budget is
@@ -42,6 +43,10 @@ pub struct Options {
     /// Time between beats. It bounds how long an executor can sleep by mistake.
     /// Lower costs wakes of idle shards; higher makes that mistake longer.
     pub beat: Duration,
+    /// Beats between wakes of a shard that sleeps on purpose. An idle executor
+    /// woken each millisecond takes 7 % of a core (debug build); the mistake is
+    /// rare there (seen once in some 500,000 wakes), so it may last longer.
+    pub asleep_beats: u32,
     /// The longest turn that is not a stall. Lower, and a busy machine's own
     /// scheduling shows as stalls; higher, and rings overflow unexplained (a
     /// ring of 2048 at 1 Mpps is full after 2 ms).
@@ -50,7 +55,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { beat: Duration::from_millis(1), stall_budget: Duration::from_millis(25) }
+        Self {
+            beat: Duration::from_millis(1),
+            asleep_beats: 4,
+            stall_budget: Duration::from_millis(25),
+        }
     }
 }
 
@@ -203,8 +212,9 @@ fn watch(shared: &Shared, options: Options) {
         }
         let now_ns = monotonic_ns();
         for state in &mut states {
-            state.beat();
-            state.check(now_ns, budget_ns);
+            let view = state.entry.progress.view();
+            state.beat(view.asleep.then_some(options.asleep_beats));
+            state.check(view, now_ns, budget_ns);
         }
         thread::park_timeout(options.beat);
     }
@@ -228,17 +238,17 @@ impl State {
         }
     }
 
-    fn beat(&mut self) {
-        let answered = self.entry.answered.swap(false, Ordering::Relaxed);
-        if self.beats.wake_due(answered)
+    fn beat(&mut self, asleep_beats: Option<u32>) {
+        let answered = self.entry.answered.load(Ordering::Relaxed);
+        if self.beats.wake_due(answered, asleep_beats.unwrap_or(1))
             && let Some(waker) = &*lock(&self.entry.waker)
         {
+            self.entry.answered.store(false, Ordering::Relaxed);
             waker.wake_by_ref();
         }
     }
 
-    fn check(&mut self, now_ns: u64, budget_ns: u64) {
-        let view = self.entry.progress.view();
+    fn check(&mut self, view: View, now_ns: u64, budget_ns: u64) {
         let Some(stall) = self.judge.judge(view, now_ns, budget_ns) else { return };
         if stall.first {
             self.entry.progress.count_stall(stall.task);
@@ -260,5 +270,7 @@ impl State {
     }
 }
 
+#[cfg(test)]
+mod stress;
 #[cfg(test)]
 mod tests;

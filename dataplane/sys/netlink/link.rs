@@ -168,6 +168,19 @@ impl Netlink {
         self.set_state(index, LinkFlags::empty(), "off")
     }
 
+    /// Switches address resolution on or off: ARP, and neighbour discovery with
+    /// the groups that an interface joins for it. Off, only known neighbours
+    /// are reached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set_up`].
+    pub fn set_arp(&mut self, index: u32, on: bool) -> Result<(), Error> {
+        let off = if on { LinkFlags::empty() } else { LinkFlags::Noarp };
+        let what = || format!("switch the address resolution of interface number {index}");
+        self.set_flags(what, index, off, LinkFlags::Noarp)
+    }
+
     /// Gives an interface to another namespace. It arrives there switched off
     /// and without addresses.
     ///
@@ -192,10 +205,21 @@ impl Netlink {
     }
 
     fn set_state(&mut self, index: u32, state: LinkFlags, word: &str) -> Result<(), Error> {
-        let mut message = header(index);
-        message.header.flags = state;
-        message.header.change_mask = LinkFlags::Up;
         let what = || format!("switch interface number {index} {word}");
+        self.set_flags(what, index, state, LinkFlags::Up)
+    }
+
+    /// Gives those flags that are in `mask` the values that they have in `flags`.
+    fn set_flags(
+        &mut self,
+        what: impl Fn() -> String,
+        index: u32,
+        flags: LinkFlags,
+        mask: LinkFlags,
+    ) -> Result<(), Error> {
+        let mut message = header(index);
+        message.header.flags = flags;
+        message.header.change_mask = mask;
         self.change(what, 0, Message::SetLink(message))
     }
 

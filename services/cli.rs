@@ -1,0 +1,11 @@
+//! The command line: what an operator types, and what they see.
+//!
+//! Each command is one file with a `run(args, out)`. What it prints goes to `out`, so a test
+//! reads it; what it decides is a pure function beside it.
+
+pub mod args;
+pub mod check;
+pub mod completions;
+pub mod doctor;
+pub mod stats;
+mod wrap;

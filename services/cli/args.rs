@@ -1,0 +1,162 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+use tidegate_config::{DEFAULT_INSTANCE, LogLevel, Numbers};
+
+/// Thread-per-core services on AF_XDP: stream video out, shut floods out.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tidegate", version, arg_required_else_help = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the services of a config until SIGTERM or Ctrl-C.
+    Run(Run),
+    /// Say what a config would do, and what is wrong with it.
+    Check(Check),
+    /// Show what a running tidegate does.
+    Stats(Stats),
+    /// Show all of it at once, on links of its own, and check every packet.
+    Demo(Demo),
+    /// Look for what stands in the way on this machine.
+    Doctor(Doctor),
+    /// Print the completions for a shell.
+    Completions(Completions),
+}
+
+/// Arguments of `run`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Run {
+    /// The config; config/example.toml is the manual.
+    #[arg(long, value_name = "PATH")]
+    pub config: PathBuf,
+    /// Least severe level to log, instead of the config's.
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    pub log: Option<LogLevel>,
+    /// CPUs for the shards, as 0-3,8, instead of the config's.
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<Numbers>,
+}
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Check {
+    /// The config to check.
+    #[arg(long, value_name = "PATH")]
+    pub config: PathBuf,
+}
+
+/// Arguments of `stats`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Stats {
+    /// Show it again each second, with rates.
+    #[arg(long)]
+    pub watch: bool,
+    /// Print the numbers as JSON, one object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Instance to ask: runtime.instance of its config.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_INSTANCE)]
+    pub instance: String,
+    /// Control socket to ask: runtime.control_socket of its config.
+    #[arg(long, value_name = "PATH", conflicts_with = "instance")]
+    pub socket: Option<PathBuf>,
+}
+
+/// Arguments of `demo`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Demo {
+    /// How long to run.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Print one JSON object at the end and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// Least severe level to log.
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    pub log: Option<LogLevel>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Doctor {
+    /// Interfaces to look at; all but the loopback if none is named.
+    #[arg(value_name = "INTERFACE")]
+    pub interfaces: Vec<String>,
+    /// Print findings and facts as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Completions {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// Levels by their words, which also stand in the help and the completions.
+fn level() -> impl clap::builder::TypedValueParser<Value = LogLevel> {
+    PossibleValuesParser::new(LogLevel::WORDS)
+        .map(|word| LogLevel::of(&word).expect("only its words are possible"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let words = ["tidegate"].into_iter().chain(line.split_whitespace());
+        Args::try_parse_from(words).map(|args| args.command)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_each_command() {
+        let Ok(Command::Run(run)) = parse("run --config a.toml --log debug --cpus 0-1,3") else {
+            panic!("run")
+        };
+        assert_eq!(run.log, Some(LogLevel::Debug));
+        assert_eq!(run.cpus.unwrap().as_slice(), [0, 1, 3]);
+        assert!(matches!(parse("check --config a.toml"), Ok(Command::Check(_))));
+        let Ok(Command::Stats(stats)) = parse("stats --watch --json") else { panic!("stats") };
+        assert!(stats.watch && stats.json && stats.instance == "main");
+        let Ok(Command::Demo(demo)) = parse("demo --seconds 3 --json") else { panic!("demo") };
+        assert_eq!(demo.seconds, 3);
+        let Ok(Command::Doctor(doctor)) = parse("doctor eth0 eth1") else { panic!("doctor") };
+        assert_eq!(doctor.interfaces, ["eth0", "eth1"]);
+        assert!(matches!(parse("completions bash"), Ok(Command::Completions(_))));
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        for line in [
+            "run",
+            "run --config a --log loud",
+            "run --config a --cpus 3-0",
+            "demo --seconds 0",
+            "stats --instance a --socket /b",
+            "completions cobol",
+            "frobnicate",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        let error = parse("run --config a --cpus 3-0").unwrap_err().to_string();
+        assert!(error.contains("which runs backwards; allowed: \"0-3\""), "{error}");
+    }
+}

@@ -1,0 +1,275 @@
+//! `tidegate check`: what a config would do, in plain words, without doing it.
+//!
+//! It goes as far as one can without the machine: the file, the kinds of its services, and each
+//! service's own options. Whether the interfaces are there and may be used, `doctor` says.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use tidegate_config::{
+    Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Restart, Selector,
+    Service,
+};
+
+use super::wrap::wrap;
+use crate::registry::Registry;
+
+/// Runs the command: prints the plan to `out`, or all mistakes to `errors`.
+///
+/// # Errors
+///
+/// Where `out` or `errors` cannot be written.
+pub fn run(
+    path: &Path,
+    registry: &Registry,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> io::Result<ExitCode> {
+    match load(path, registry) {
+        Ok(config) => {
+            for warning in config.warnings() {
+                writeln!(errors, "{warning}\n")?;
+            }
+            writeln!(out, "{} is a valid config.\n", path.display())?;
+            out.write_all(plan(&config).as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            writeln!(errors, "{error}")?;
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Reads a config and checks it with the services that the program has: what `run` starts from.
+///
+/// # Errors
+///
+/// [`ConfigError`] with the mistakes of the file, else of all its kinds and options together.
+pub fn load(path: &Path, registry: &Registry) -> Result<Config, ConfigError> {
+    let config = Config::load(path)?;
+    registry.check(&config)?;
+    Ok(config)
+}
+
+/// What a config would do. At most 80 columns, but for long names.
+pub fn plan(config: &Config) -> String {
+    let mut text = String::new();
+    runtime(&mut text, config);
+    for shard in 0..config.runtime.shards {
+        shard_plan(&mut text, config, shard);
+    }
+    for interface in &config.interfaces {
+        interface_plan(&mut text, config, interface);
+    }
+    text
+}
+
+fn runtime(text: &mut String, config: &Config) {
+    let runtime = &config.runtime;
+    let cpus = match &runtime.cpus {
+        Some(cpus) => format!("CPUs {}", list(cpus)),
+        None => "all CPUs that it may use".to_owned(),
+    };
+    let idle = match runtime.idle {
+        Idle::Spin => "never sleep".to_owned(),
+        Idle::SleepAfter(time) => format!("sleep after {time} without work"),
+    };
+    let restart = match runtime.restart {
+        Restart::Never => "stays down".to_owned(),
+        Restart::Always => "is built again".to_owned(),
+        Restart::MaxPerMinute(count) => format!("is built again up to {count} times a minute"),
+    };
+    let _ = writeln!(text, "instance {}, {} on {cpus}", runtime.instance, shards(runtime.shards));
+    let _ = writeln!(text, "  shards {idle}; a turn over {} is a stall", runtime.stall_budget);
+    let _ = writeln!(text, "  a service that panics {restart}");
+    let _ = writeln!(text, "  a stop takes {} at most", runtime.drain_timeout);
+    let _ = writeln!(text, "  stats at {}", runtime.control_socket.display());
+}
+
+fn shard_plan(text: &mut String, config: &Config, shard: u32) {
+    let cpu = runtime_cpu(config, shard).map_or(String::new(), |cpu| format!(" (CPU {cpu})"));
+    let _ = writeln!(text, "\nshard {shard}{cpu}");
+    let own: Vec<&Port> = config.ports.iter().filter(|port| port.shard == shard).collect();
+    for port in &own {
+        let who: Vec<String> =
+            (port.services.iter()).map(|&index| describe(&config.services[index])).collect();
+        let _ = writeln!(text, "  {} queue {}: {}", port.interface, port.queue, who.join(", "));
+    }
+    let portless =
+        |service: &&Service| service.interface.is_none() && service.cores.contains(&shard);
+    for service in config.services.iter().filter(portless) {
+        let _ = writeln!(text, "  no queue: {}", describe(service));
+    }
+    if own.is_empty() && !config.services.iter().any(|service| portless(&service)) {
+        let _ = writeln!(text, "  nothing");
+    }
+}
+
+fn runtime_cpu(config: &Config, shard: u32) -> Option<u32> {
+    let cpus = config.runtime.cpus.as_ref()?;
+    cpus.get(shard as usize % cpus.len()).copied()
+}
+
+fn describe(service: &Service) -> String {
+    format!("{} ({})", service.name, service.kind)
+}
+
+fn interface_plan(text: &mut String, config: &Config, interface: &Interface) {
+    let Interface { name, umem, ring_entries, fill_frames, .. } = interface;
+    let taken: Vec<u32> = (config.ports.iter())
+        .filter(|port| port.interface == *name)
+        .map(|port| port.queue)
+        .collect();
+    let _ = writeln!(text, "\ninterface {name}: XDP {}, copy {}", interface.xdp, interface.copy);
+    let mib = (u64::from(umem.frames) * u64::from(umem.chunk_octets)) >> 20;
+    let _ = writeln!(
+        text,
+        "  {}: {} frames of {} octets each ({mib} MiB, pages {}),\n  \
+         rings of {ring_entries}, {fill_frames} frames for the kernel",
+        queues(&taken),
+        umem.frames,
+        umem.chunk_octets,
+        umem.pages,
+    );
+    let mut number = 0;
+    for (index, selector) in config.selectors(name) {
+        number += 1;
+        let line = format!("{number}. {} -> {}", words(selector), config.services[index].name);
+        for (index, line) in wrap(&line, 80 - 7).into_iter().enumerate() {
+            let _ = writeln!(text, "  {}{line}", if index == 0 { "" } else { "   " });
+        }
+    }
+    let rest = if number == 0 { "all packets stay" } else { "what matches none stays" };
+    let _ = writeln!(text, "  {rest} with the kernel");
+}
+
+/// A selector in words.
+fn words(selector: &Selector) -> String {
+    let Selector { destination, source, protocol, ports, fragments } = selector;
+    let protocol = match protocol {
+        Protocol::Any => "all".to_owned(),
+        Protocol::Number(1) => "ICMP".to_owned(),
+        Protocol::Number(6) => "TCP".to_owned(),
+        Protocol::Number(17) => "UDP".to_owned(),
+        Protocol::Number(58) => "ICMPv6".to_owned(),
+        Protocol::Number(number) => format!("protocol {number}"),
+    };
+    let mut words = format!("{protocol} to {}", network(*destination));
+    if let Some(ports) = ports {
+        let _ = write!(words, " port {ports}");
+    }
+    if let Some(source) = source {
+        let _ = write!(words, " from {}", network(*source));
+    }
+    if ports.is_some() && *fragments == Fragments::Take {
+        words.push_str(", and later fragments");
+    }
+    words
+}
+
+/// A network, or the address alone where it has only one.
+fn network(prefix: Prefix) -> String {
+    match (prefix.prefix_len(), prefix.is_ipv4()) {
+        (0, true) => "any IPv4 address".to_owned(),
+        (0, false) => "any IPv6 address".to_owned(),
+        (32, true) | (128, false) => prefix.address().to_string(),
+        _ => prefix.to_string(),
+    }
+}
+
+fn list(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn shards(count: u32) -> String {
+    if count == 1 { "1 shard".to_owned() } else { format!("{count} shards") }
+}
+
+fn queues(queues: &[u32]) -> String {
+    match queues {
+        [] => "no queue".to_owned(),
+        [one] => format!("queue {one}"),
+        many => format!("queues {}", list(many)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::{EXAMPLE, Machine};
+
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let machine = Machine { cpus: 2, runtime_dir: None };
+        Config::parse_for("tide.toml", text, &machine).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn says_what_the_example_would_do() {
+        let text = plan(&config(EXAMPLE));
+        assert_eq!(
+            text,
+            "\
+instance main, 2 shards on CPUs 0, 1
+  shards sleep after 50us without work; a turn over 10ms is a stall
+  a service that panics is built again up to 10 times a minute
+  a stop takes 2s at most
+  stats at /run/tidegate/main.sock
+
+shard 0 (CPU 0)
+  eth1 queue 0: shield (scrub)
+  eth2 queue 0: camera (stream)
+
+shard 1 (CPU 1)
+  eth1 queue 1: shield (scrub)
+
+interface eth1: XDP auto, copy auto
+  queues 0, 1: 8192 frames of 2048 octets each (16 MiB, pages auto),
+  rings of 2048, 2048 frames for the kernel
+  1. UDP to 198.18.0.0/24 port 1000-2000 from any IPv4 address, and later
+     fragments -> shield
+  2. ICMPv6 to 2001:db8::/64 -> shield
+  what matches none stays with the kernel
+
+interface eth2: XDP auto, copy auto
+  queue 0: 8192 frames of 2048 octets each (16 MiB, pages auto),
+  rings of 2048, 2048 frames for the kernel
+  all packets stay with the kernel
+"
+        );
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    }
+
+    #[test]
+    fn says_that_a_shard_has_nothing_or_no_queue() {
+        let text = plan(&config(
+            "[runtime]\nshards = 2\nidle = \"spin\"\n\
+             [[service]]\nname = \"clock\"\nkind = \"tick\"\n",
+        ));
+        assert!(
+            text.starts_with("instance main, 2 shards on all CPUs that it may use\n"),
+            "{text}"
+        );
+        assert!(text.contains("  shards never sleep;"), "{text}");
+        assert!(
+            text.ends_with("shard 0\n  no queue: clock (tick)\n\nshard 1\n  nothing\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_fails_on_the_error_stream() {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let path = Path::new("/nonexistent/tide.toml");
+        assert_eq!(run(path, &Registry::new(), &mut out, &mut errors).unwrap(), ExitCode::FAILURE);
+        assert!(out.is_empty());
+        let said = String::from_utf8(errors).unwrap();
+        assert!(
+            said.starts_with("the config file /nonexistent/tide.toml cannot be read"),
+            "{said}"
+        );
+    }
+}

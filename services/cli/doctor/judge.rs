@@ -1,0 +1,349 @@
+//! From facts to findings. Pure: the same machine, the same advice.
+
+use serde::Serialize;
+
+use super::facts::{Answer, Capability, Facts, LinkFacts};
+
+/// One thing that `doctor` has to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is about: `kernel`, `privilege`, `memory`, or the name of an interface.
+    pub about: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found and what follows from it.
+    pub what: String,
+    /// What to type to mend it.
+    pub command: Option<String>,
+}
+
+/// How bad a [`Finding`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Good,
+    /// Works, could be better or matters to some.
+    Advice,
+    /// Works, but packets may be lost or wrong.
+    Warning,
+    /// Will not work.
+    Problem,
+}
+
+impl Severity {
+    /// The word on the screen.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Advice => "advice",
+            Self::Warning => "WARNING",
+            Self::Problem => "PROBLEM",
+        }
+    }
+}
+
+/// Memory that a default config locks for each queue: 8192 frames of 2048 octets.
+const QUEUE_OCTETS: u64 = 8192 * 2048;
+
+/// Octets of a chunk before the packet (`XDP_PACKET_HEADROOM`), of an Ethernet header, of two
+/// VLAN tags.
+const NOT_MTU: u32 = 256 + 14 + 8;
+
+/// All that is to be said about a machine, in the order in which it is asked.
+pub fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    kernel(facts, &mut findings.about("kernel"));
+    privilege(facts, &mut findings.about("privilege"));
+    memory(facts, &mut findings.about("memory"));
+    for name in &facts.missing_links {
+        let what = "no interface of that name in this network namespace";
+        findings.about(name).problem(what, "ip -brief link");
+    }
+    for link in &facts.links {
+        interface(facts, link, &mut findings.about(&link.name));
+    }
+    findings.0
+}
+
+fn kernel(facts: &Facts, say: &mut About<'_>) {
+    let release = &facts.kernel;
+    match version(release) {
+        Some(version) if version < (5, 9) => say.add(
+            Severity::Problem,
+            format!("{release}: XDP programs are attached by bpf_link, which came with 5.9"),
+            None,
+        ),
+        Some(version) if version < (5, 18) => say.add(
+            Severity::Advice,
+            format!("{release}: reinjection takes the slower way, live frames came with 5.18"),
+            None,
+        ),
+        _ => say.good(release),
+    }
+    match (&facts.io_uring, facts.io_uring_disabled) {
+        (Answer::Works, _) => say.good("io_uring works"),
+        (_, Some(disabled @ 1..)) => say.problem(
+            format!("io_uring is forbidden: kernel.io_uring_disabled = {disabled}"),
+            "sysctl -w kernel.io_uring_disabled=0",
+        ),
+        (Answer::Errno(errno), _) if *errno == libc::ENOSYS => {
+            say.add(Severity::Problem, "this kernel was built without io_uring", None);
+        }
+        (Answer::Errno(errno), _) => say.problem(
+            format!(
+                "io_uring is refused ({}), as container engines do by seccomp",
+                nix::errno::Errno::from_raw(*errno)
+            ),
+            "docker run --security-opt seccomp=unconfined ...",
+        ),
+    }
+    match facts.af_xdp {
+        Answer::Works => say.good("AF_XDP sockets work"),
+        Answer::Errno(libc::EAFNOSUPPORT) => say.problem(
+            "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)",
+            "grep XDP_SOCKETS /boot/config-$(uname -r)",
+        ),
+        // Said under privilege.
+        Answer::Errno(_) if !facts.has(Capability::NetRaw) => {}
+        Answer::Errno(errno) => say.add(
+            Severity::Problem,
+            format!("AF_XDP sockets are refused ({})", nix::errno::Errno::from_raw(errno)),
+            None,
+        ),
+    }
+    if facts.bpf_jit == Some(0) {
+        say.add(
+            Severity::Warning,
+            "XDP programs are interpreted, several times slower",
+            Some("sysctl -w net.core.bpf_jit_enable=1".to_owned()),
+        );
+    }
+}
+
+fn privilege(facts: &Facts, say: &mut About<'_>) {
+    let has_bpf = facts.has(Capability::Bpf) || facts.has(Capability::SysAdmin);
+    let needed = [
+        (Capability::NetAdmin, facts.has(Capability::NetAdmin), "attach XDP programs"),
+        (Capability::NetRaw, facts.has(Capability::NetRaw), "open AF_XDP sockets"),
+        (Capability::Bpf, has_bpf, "load XDP programs"),
+    ];
+    for (capability, _, purpose) in needed.iter().filter(|(_, has, _)| !has) {
+        say.problem(
+            format!("{} is missing: this process cannot {purpose}", capability.word()),
+            "sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep $(command -v tidegate)",
+        );
+    }
+    if needed.iter().all(|(_, has, _)| *has) {
+        say.good("cap_net_admin, cap_net_raw and cap_bpf are there");
+    }
+    if !facts.has(Capability::SysAdmin) {
+        say.add(
+            Severity::Advice,
+            "cap_sys_admin is missing: `run` does not need it, `demo` does, for its namespaces",
+            Some("sudo tidegate demo".to_owned()),
+        );
+    }
+    if facts.user_namespace {
+        say.add(
+            Severity::Problem,
+            "this process is in a user namespace, where the kernel loads no XDP program",
+            Some("podman run --userns=host ... (as root)".to_owned()),
+        );
+    }
+}
+
+fn memory(facts: &Facts, say: &mut About<'_>) {
+    match facts.memlock_octets {
+        _ if facts.has(Capability::IpcLock) => say.good("memory may be locked without a limit"),
+        None => say.good("memory may be locked without a limit"),
+        Some(limit) if limit < QUEUE_OCTETS => say.problem(
+            format!(
+                "{} KiB may be locked, a queue needs {} KiB with default frames",
+                limit >> 10,
+                QUEUE_OCTETS >> 10
+            ),
+            "ulimit -l unlimited   (or LimitMEMLOCK=infinity in the systemd unit)",
+        ),
+        Some(limit) => say.add(
+            Severity::Advice,
+            format!(
+                "{} MiB may be locked, enough for {} queues with default frames",
+                limit >> 20,
+                limit / QUEUE_OCTETS
+            ),
+            Some("ulimit -l unlimited".to_owned()),
+        ),
+    }
+    match facts.huge_pages {
+        Some(pages) if pages.free > 0 => {
+            say.good(format!("{} of {} huge pages are free", pages.free, pages.total));
+        }
+        _ => say.add(
+            Severity::Advice,
+            "no huge pages are free: ordinary pages are used, which cost some TLB misses",
+            Some("sysctl -w vm.nr_hugepages=64".to_owned()),
+        ),
+    }
+}
+
+fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
+    let name = &link.name;
+    let driver = link.driver.as_deref().unwrap_or("no driver name");
+    say.good(format!(
+        "{driver}, {} of {} queues, MTU {}",
+        link.queues,
+        link.queues_max.max(link.queues),
+        link.mtu
+    ));
+    if link.default_route {
+        say.add(
+            Severity::Warning,
+            "the default route leaves by it: a selector that is too wide cuts the machine off",
+            None,
+        );
+    }
+    match (link.up, link.carrier) {
+        (false, _) => say.problem("it is switched off", format!("ip link set dev {name} up")),
+        (true, false) => say.add(
+            Severity::Warning,
+            "nobody is at the other end of the cable (no carrier)",
+            Some(format!("ethtool {name}")),
+        ),
+        (true, true) => {}
+    }
+    if let Some(xdp) = &link.xdp {
+        say.problem(
+            format!(
+                "XDP program {} is attached ({}); there is room for one",
+                xdp.program, xdp.mode
+            ),
+            format!("bpftool prog show id {}; ip link set dev {name} xdp off", xdp.program),
+        );
+    }
+    mtu(link, say);
+    offloads(link, say);
+    queues(facts, link, say);
+}
+
+fn mtu(link: &LinkFacts, say: &mut About<'_>) {
+    if link.mtu > 4096 - NOT_MTU {
+        say.problem(
+            format!("packets of {} octets do not fit into one chunk and are lost", link.mtu),
+            format!("ip link set dev {} mtu {}", link.name, 4096 - NOT_MTU),
+        );
+    } else if link.mtu > 2048 - NOT_MTU {
+        let what =
+            "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096";
+        say.add(Severity::Warning, what, None);
+    }
+}
+
+fn offloads(link: &LinkFacts, say: &mut About<'_>) {
+    let name = &link.name;
+    let on = |word: &&str| link.offloads.iter().any(|offload| offload == word);
+    let off = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| format!("{word} off")).collect();
+        Some(format!("ethtool -K {name} {}", words.join(" ")))
+    };
+    if link.driver.as_deref() == Some("veth") {
+        let unfinished: Vec<&str> = ["tx", "tso", "gso"].into_iter().filter(on).collect();
+        if !unfinished.is_empty() {
+            say.add(
+                Severity::Warning,
+                format!(
+                    "veth with {} on: what its kernel sends arrives at the other end with \
+                     unfinished checksums and uncut; the sending end is the one to change",
+                    unfinished.join(", ")
+                ),
+                off(&unfinished),
+            );
+        }
+    }
+    if on(&"lro") {
+        let what = "lro merges packets before XDP sees them; most drivers then refuse native XDP";
+        say.add(Severity::Warning, what, off(&["lro"]));
+    }
+    if on(&"rxvlan") {
+        let what =
+            "rxvlan takes VLAN tags out before XDP sees them: reinjected packets lose theirs";
+        say.add(Severity::Advice, what, off(&["rxvlan"]));
+    }
+    if on(&"gro") {
+        let what = "gro merges packets before generic XDP sees them (native XDP is not concerned)";
+        say.add(Severity::Advice, what, off(&["gro"]));
+    }
+}
+
+fn queues(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
+    let name = &link.name;
+    let cpus = u32::try_from(facts.cpus.len()).unwrap_or(u32::MAX);
+    let possible = link.queues_max.min(cpus);
+    if link.queues < possible {
+        say.add(
+            Severity::Advice,
+            format!(
+                "{} queues for {cpus} CPUs: at most so many shards share its work",
+                link.queues
+            ),
+            Some(format!("ethtool -L {name} combined {possible}")),
+        );
+    }
+    // Two interrupts that one same CPU alone may serve, while others are idle.
+    let pinned = |irq: &super::facts::Irq| <[u32; 1]>::try_from(irq.cpus.as_slice()).ok();
+    let crowded = link.irqs.iter().enumerate().find(|(index, irq)| {
+        pinned(irq).is_some()
+            && link.irqs[..*index].iter().any(|other| pinned(other) == pinned(irq))
+    });
+    let busy: Vec<u32> = link.irqs.iter().flat_map(|irq| irq.cpus.clone()).collect();
+    let idle = facts.cpus.iter().find(|cpu| !busy.contains(cpu));
+    if let (Some((_, irq)), Some(idle)) = (crowded, idle) {
+        say.add(
+            Severity::Advice,
+            format!(
+                "interrupt {} ({}) shares CPU {} with another while CPU {idle} serves none",
+                irq.number, irq.name, irq.cpus[0]
+            ),
+            Some(format!("echo {idle} > /proc/irq/{}/smp_affinity_list", irq.number)),
+        );
+    }
+}
+
+/// Major and minor number of a release such as `6.1.0-18-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn about<'a>(&'a mut self, about: &'a str) -> About<'a> {
+        About { findings: &mut self.0, about }
+    }
+}
+
+/// Collects findings about one thing.
+struct About<'a> {
+    findings: &'a mut Vec<Finding>,
+    about: &'a str,
+}
+
+impl About<'_> {
+    fn add(&mut self, severity: Severity, what: impl Into<String>, command: Option<String>) {
+        let about = self.about.to_owned();
+        self.findings.push(Finding { about, severity, what: what.into(), command });
+    }
+
+    fn good(&mut self, what: impl Into<String>) {
+        self.add(Severity::Good, what, None);
+    }
+
+    fn problem(&mut self, what: impl Into<String>, command: impl Into<String>) {
+        self.add(Severity::Problem, what, Some(command.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

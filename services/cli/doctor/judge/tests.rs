@@ -1,0 +1,293 @@
+use super::super::facts::{HugePages, Irq, XdpFacts};
+use super::*;
+
+/// A machine on which all is well, with one interface.
+fn healthy() -> Facts {
+    Facts {
+        kernel: "6.12.9-amd64".to_owned(),
+        capabilities: u64::MAX,
+        user_namespace: false,
+        memlock_octets: None,
+        io_uring_disabled: Some(0),
+        io_uring: Answer::Works,
+        af_xdp: Answer::Works,
+        bpf_jit: Some(1),
+        huge_pages: Some(HugePages { total: 64, free: 60 }),
+        cpus: vec![0, 1],
+        links: vec![LinkFacts {
+            name: "eth1".to_owned(),
+            driver: Some("ice".to_owned()),
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            queues: 2,
+            queues_max: 16,
+            xdp: None,
+            offloads: Vec::new(),
+            irqs: vec![irq(50, &[0]), irq(51, &[1])],
+            default_route: false,
+        }],
+        missing_links: Vec::new(),
+    }
+}
+
+fn irq(number: u32, cpus: &[u32]) -> Irq {
+    Irq { number, name: format!("eth1-TxRx-{number}"), cpus: cpus.to_vec() }
+}
+
+/// What is said about the healthy machine after `change`, without what is good.
+fn after(change: impl FnOnce(&mut Facts)) -> Vec<Finding> {
+    let mut facts = healthy();
+    change(&mut facts);
+    judge(&facts).into_iter().filter(|it| it.severity != Severity::Good).collect()
+}
+
+/// Asserts the one finding after `change`.
+#[track_caller]
+fn one(severity: Severity, what: &str, command: &str, change: impl FnOnce(&mut Facts)) {
+    let [finding] = <[Finding; 1]>::try_from(after(change)).unwrap();
+    assert_eq!((finding.severity, finding.what.as_str()), (severity, what));
+    assert_eq!(finding.command.unwrap_or_default(), command);
+}
+
+/// As [`one`], for a change of the interface.
+#[track_caller]
+fn link(severity: Severity, what: &str, command: &str, change: impl FnOnce(&mut LinkFacts)) {
+    one(severity, what, command, |facts| change(&mut facts.links[0]));
+}
+
+#[test]
+fn a_healthy_machine_is_only_good() {
+    assert_eq!(after(|_| ()), []);
+    assert_eq!(judge(&healthy()).len(), 7);
+}
+
+#[test]
+fn an_old_kernel_is_said_to_be_old() {
+    one(
+        Severity::Problem,
+        "5.4.0: XDP programs are attached by bpf_link, which came with 5.9",
+        "",
+        |facts| facts.kernel = "5.4.0".to_owned(),
+    );
+    one(
+        Severity::Advice,
+        "5.10.0-28-amd64: reinjection takes the slower way, live frames came with 5.18",
+        "",
+        |facts| facts.kernel = "5.10.0-28-amd64".to_owned(),
+    );
+}
+
+#[test]
+fn io_uring_is_forbidden_in_three_ways() {
+    one(
+        Severity::Problem,
+        "io_uring is forbidden: kernel.io_uring_disabled = 2",
+        "sysctl -w kernel.io_uring_disabled=0",
+        |facts| (facts.io_uring, facts.io_uring_disabled) = (Answer::Errno(1), Some(2)),
+    );
+    one(
+        Severity::Problem,
+        "io_uring is refused (EPERM: Operation not permitted), as container engines do by seccomp",
+        "docker run --security-opt seccomp=unconfined ...",
+        |facts| facts.io_uring = Answer::Errno(libc::EPERM),
+    );
+    one(Severity::Problem, "this kernel was built without io_uring", "", |facts| {
+        facts.io_uring = Answer::Errno(libc::ENOSYS);
+    });
+}
+
+#[test]
+fn af_xdp_may_be_missing_or_refused() {
+    one(
+        Severity::Problem,
+        "this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)",
+        "grep XDP_SOCKETS /boot/config-$(uname -r)",
+        |facts| facts.af_xdp = Answer::Errno(libc::EAFNOSUPPORT),
+    );
+    one(
+        Severity::Problem,
+        "AF_XDP sockets are refused (EPERM: Operation not permitted)",
+        "",
+        |facts| facts.af_xdp = Answer::Errno(libc::EPERM),
+    );
+    one(
+        Severity::Warning,
+        "XDP programs are interpreted, several times slower",
+        "sysctl -w net.core.bpf_jit_enable=1",
+        |facts| facts.bpf_jit = Some(0),
+    );
+}
+
+#[test]
+fn each_missing_capability_is_named_with_what_it_is_for() {
+    let findings = after(|facts| {
+        facts.capabilities = 0;
+        facts.af_xdp = Answer::Errno(libc::EPERM);
+    });
+    let said: Vec<&str> = findings.iter().map(|it| it.what.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "cap_net_admin is missing: this process cannot attach XDP programs",
+            "cap_net_raw is missing: this process cannot open AF_XDP sockets",
+            "cap_bpf is missing: this process cannot load XDP programs",
+            "cap_sys_admin is missing: `run` does not need it, `demo` does, for its namespaces",
+        ]
+    );
+    let command =
+        "sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep $(command -v tidegate)";
+    assert_eq!(findings[0].command.as_deref(), Some(command));
+}
+
+#[test]
+fn cap_sys_admin_contains_cap_bpf() {
+    assert_eq!(after(|facts| facts.capabilities &= !(1 << Capability::Bpf as u32)), []);
+}
+
+#[test]
+fn a_user_namespace_loads_no_program() {
+    one(
+        Severity::Problem,
+        "this process is in a user namespace, where the kernel loads no XDP program",
+        "podman run --userns=host ... (as root)",
+        |facts| facts.user_namespace = true,
+    );
+}
+
+#[test]
+fn memlock_counts_only_without_cap_ipc_lock() {
+    let limit = |octets: u64| {
+        move |facts: &mut Facts| {
+            facts.capabilities &= !(1 << Capability::IpcLock as u32);
+            facts.memlock_octets = Some(octets);
+        }
+    };
+    one(
+        Severity::Problem,
+        "8192 KiB may be locked, a queue needs 16384 KiB with default frames",
+        "ulimit -l unlimited   (or LimitMEMLOCK=infinity in the systemd unit)",
+        limit(8 << 20),
+    );
+    one(
+        Severity::Advice,
+        "64 MiB may be locked, enough for 4 queues with default frames",
+        "ulimit -l unlimited",
+        limit(64 << 20),
+    );
+    assert_eq!(after(|facts| facts.memlock_octets = Some(0)), []);
+}
+
+#[test]
+fn missing_huge_pages_are_advice() {
+    one(
+        Severity::Advice,
+        "no huge pages are free: ordinary pages are used, which cost some TLB misses",
+        "sysctl -w vm.nr_hugepages=64",
+        |facts| facts.huge_pages = Some(HugePages { total: 4, free: 0 }),
+    );
+}
+
+#[test]
+fn an_interface_that_is_missing_down_or_alone() {
+    one(
+        Severity::Problem,
+        "no interface of that name in this network namespace",
+        "ip -brief link",
+        |facts| facts.missing_links.push("eth9".to_owned()),
+    );
+    link(Severity::Problem, "it is switched off", "ip link set dev eth1 up", |it| {
+        (it.up, it.carrier) = (false, false);
+    });
+    let alone = "nobody is at the other end of the cable (no carrier)";
+    link(Severity::Warning, alone, "ethtool eth1", |it| it.carrier = false);
+}
+
+#[test]
+fn the_default_route_is_flagged() {
+    link(
+        Severity::Warning,
+        "the default route leaves by it: a selector that is too wide cuts the machine off",
+        "",
+        |it| it.default_route = true,
+    );
+}
+
+#[test]
+fn an_attached_program_is_shown_with_how_to_look_at_it_first() {
+    link(
+        Severity::Problem,
+        "XDP program 17 is attached (generic); there is room for one",
+        "bpftool prog show id 17; ip link set dev eth1 xdp off",
+        |it| it.xdp = Some(XdpFacts { mode: "generic".to_owned(), program: 17 }),
+    );
+}
+
+#[test]
+fn long_packets_need_large_chunks_or_a_smaller_mtu() {
+    link(
+        Severity::Warning,
+        "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096",
+        "",
+        |it| it.mtu = 3000,
+    );
+    link(
+        Severity::Problem,
+        "packets of 9000 octets do not fit into one chunk and are lost",
+        "ip link set dev eth1 mtu 3818",
+        |it| it.mtu = 9000,
+    );
+}
+
+#[test]
+fn offloads_that_change_packets_are_named() {
+    let on = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    link(
+        Severity::Warning,
+        "veth with tx, gso on: what its kernel sends arrives at the other end with unfinished \
+         checksums and uncut; the sending end is the one to change",
+        "ethtool -K eth1 tx off gso off",
+        |it| (it.driver, it.offloads) = (Some("veth".to_owned()), on(&["tx", "gso", "sg"])),
+    );
+    assert_eq!(after(|it| it.links[0].offloads = on(&["tx", "tso", "gso", "rx", "sg"])), []);
+    link(
+        Severity::Warning,
+        "lro merges packets before XDP sees them; most drivers then refuse native XDP",
+        "ethtool -K eth1 lro off",
+        |it| it.offloads = on(&["lro"]),
+    );
+    link(
+        Severity::Advice,
+        "rxvlan takes VLAN tags out before XDP sees them: reinjected packets lose theirs",
+        "ethtool -K eth1 rxvlan off",
+        |it| it.offloads = on(&["rxvlan"]),
+    );
+    link(
+        Severity::Advice,
+        "gro merges packets before generic XDP sees them (native XDP is not concerned)",
+        "ethtool -K eth1 gro off",
+        |it| it.offloads = on(&["gro"]),
+    );
+}
+
+#[test]
+fn fewer_queues_than_cpus_are_advice_where_more_are_possible() {
+    link(
+        Severity::Advice,
+        "1 queues for 2 CPUs: at most so many shards share its work",
+        "ethtool -L eth1 combined 2",
+        |it| it.queues = 1,
+    );
+    assert_eq!(after(|facts| (facts.links[0].queues, facts.links[0].queues_max) = (1, 1)), []);
+}
+
+#[test]
+fn interrupts_that_share_a_cpu_while_another_has_none() {
+    link(
+        Severity::Advice,
+        "interrupt 51 (eth1-TxRx-51) shares CPU 0 with another while CPU 1 serves none",
+        "echo 1 > /proc/irq/51/smp_affinity_list",
+        |it| it.irqs = vec![irq(50, &[0]), irq(51, &[0])],
+    );
+    assert_eq!(after(|it| it.links[0].irqs = vec![irq(50, &[0, 1]), irq(51, &[0, 1])]), []);
+}

@@ -1,0 +1,200 @@
+//! Which services a program has: one line each.
+//!
+//! ```
+//! # use tidegate::{echo::Echo, registry::Registry};
+//! let registry = Registry::new().add::<Echo>();
+//! assert_eq!(registry.kinds()[0].name(), "echo");
+//! ```
+//!
+//! The config names a service by its kind and has a table of options that only
+//! the service understands. Here the two meet: a kind is looked up, its options
+//! are read as the service's own type, and what comes out is the factory that
+//! the runtime takes to its shards. Everything else in the program is the same
+//! for all services, so a program of one's own is the stock registry with a
+//! line more, handed to [`main_with`](crate::main_with).
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tidegate_config::{Config, ConfigError, Options, Remark, Service as Configured};
+use tidegate_runtime::service::Service;
+use tidegate_runtime::task::Factory;
+
+use crate::echo::Echo;
+use crate::scrub::Scrub;
+
+/// Options of a service that has none: any key in its table is a mistake.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
+
+/// The services of a program, in the order in which they were added.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    kinds: Vec<Kind>,
+}
+
+/// One service of a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    name: &'static str,
+    reinjects: bool,
+    read: fn(&Options) -> Result<Factory, ConfigError>,
+}
+
+impl Registry {
+    /// No services.
+    pub const fn new() -> Self {
+        Self { kinds: Vec::new() }
+    }
+
+    /// The services that come with tidegate.
+    pub fn stock() -> Self {
+        Self::new().add::<Echo>().add::<Scrub>()
+    }
+
+    /// The same with one service more.
+    ///
+    /// # Panics
+    ///
+    /// When there is one of that kind already: the config could not tell them apart.
+    #[must_use]
+    pub fn add<S>(mut self) -> Self
+    where
+        S: Service,
+        S::Options: DeserializeOwned,
+    {
+        assert!(self.kind(S::KIND).is_none(), "two services of the kind {:?}", S::KIND);
+        let read = |options: &Options| options.parse::<S::Options>().map(Factory::of::<S>);
+        self.kinds.push(Kind { name: S::KIND, reinjects: S::REINJECTS, read });
+        self
+    }
+
+    /// All of them.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// The one that the config calls `name`.
+    pub fn kind(&self, name: &str) -> Option<&Kind> {
+        self.kinds.iter().find(|kind| kind.name == name)
+    }
+
+    /// Checks what only the services know: that each kind is there and understands its options.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Mistakes`] with all of them, in the file's order.
+    pub fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        let names: Vec<&str> = self.kinds().iter().map(Kind::name).collect();
+        let unknown = config.check_kinds(&names).err();
+        let wrong = config
+            .services
+            .iter()
+            .filter_map(|service| self.kind(&service.kind)?.check(&service.options).err());
+        let mut mistakes: Vec<Remark> =
+            unknown.into_iter().chain(wrong).flat_map(|error| error.mistakes().to_vec()).collect();
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Mistakes(mistakes)) }
+    }
+
+    /// Whether services of this kind give packets back to the kernel.
+    pub fn reinjects(&self, kind: &str) -> bool {
+        self.kind(kind).is_some_and(|kind| kind.reinjects)
+    }
+
+    /// What makes `service` on one shard. Its kind must be one that was checked.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Mistakes`] in its options, with file, line and key.
+    ///
+    /// # Panics
+    ///
+    /// When the registry has no such kind; [`tidegate_config::Config::check_kinds`] finds that
+    /// out, and shows the operator where.
+    pub fn factory(&self, service: &Configured) -> Result<Factory, ConfigError> {
+        let Some(kind) = self.kind(&service.kind) else {
+            panic!("the kind {:?} of {} was not checked", service.kind, service.name)
+        };
+        kind.factory(&service.options)
+    }
+}
+
+impl Kind {
+    /// The word for it in the config.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether it understands these options.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Mistakes`] if it does not, with file, line and key.
+    pub fn check(&self, options: &Options) -> Result<(), ConfigError> {
+        self.factory(options).map(drop)
+    }
+
+    /// What makes one with these options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn factory(&self, options: &Options) -> Result<Factory, ConfigError> {
+        (self.read)(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> Options {
+        Options::from_text(text).unwrap()
+    }
+
+    #[test]
+    fn stock_has_each_service_once_under_its_word() {
+        let stock = Registry::stock();
+        let names: Vec<&str> = stock.kinds().iter().map(Kind::name).collect();
+        assert_eq!(names, ["echo", "scrub"]);
+        assert_eq!(stock.kind("scrub").unwrap().name(), "scrub");
+        assert!(stock.kind("Scrub").is_none());
+    }
+
+    #[test]
+    fn options_are_read_as_the_type_of_the_service() {
+        let stock = Registry::stock();
+        let scrub = stock.kind("scrub").unwrap();
+        assert_eq!(scrub.factory(&options("default = \"drop\"")).unwrap().kind(), "scrub");
+        let error = stock.kind("echo").unwrap().check(&options("default = \"drop\"")).unwrap_err();
+        assert!(error.to_string().contains("the unknown key \"default\""), "{error}");
+        assert!(stock.kind("echo").unwrap().check(&options("")).is_ok());
+    }
+
+    #[test]
+    #[should_panic(expected = "two services of the kind \"echo\"")]
+    fn a_kind_is_added_once() {
+        let _ = Registry::stock().add::<Echo>();
+    }
+
+    #[test]
+    fn mistakes_of_kinds_and_options_come_together_in_the_files_order() {
+        let text = "[[service]]\nname = \"a\"\nkind = \"echo\"\noptions = { x = 1 }\n\
+                    [[service]]\nname = \"b\"\nkind = \"scrup\"\n\
+                    [[service]]\nname = \"c\"\nkind = \"echo\"\noptions = { y = 1 }\n";
+        let config = Config::parse("tide.toml", text).unwrap();
+        let error = Registry::stock().check(&config).unwrap_err();
+        let said: Vec<(&str, &str)> =
+            error.mistakes().iter().map(|it| (it.key.as_str(), it.found.as_str())).collect();
+        assert_eq!(
+            said,
+            [
+                ("service[0].options.x", "the unknown key \"x\""),
+                ("service[1].kind", "the unknown kind \"scrup\"; did you mean \"scrub\"?"),
+                ("service[2].options.y", "the unknown key \"y\""),
+            ]
+        );
+        assert_eq!(error.mistakes()[0].allowed, "no keys at all");
+    }
+}

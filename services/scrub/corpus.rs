@@ -1,0 +1,131 @@
+//! Captures that nobody here made: every packet has exactly one decision, and a
+//! handful of rules tells floods from users.
+//!
+//! The expected numbers are those of another tool: 1,209 UDP fragments, 4,079
+//! SNMP answers and no user's packet among them.
+
+use std::path::{Path, PathBuf};
+
+use tidegate_dataplane::pcap::Reader;
+
+use super::*;
+
+/// The captures' directory, or `None` with a printed reason.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn corpus() -> Option<PathBuf> {
+    let place = std::env::var_os("TIDEGATE_CORPUS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        PathBuf::from,
+    );
+    let captures = place.join("pcap");
+    if captures.is_dir() {
+        return Some(captures);
+    }
+    let required = std::env::var_os("REQUIRE_CORPUS").is_some_and(|value| value == "1");
+    assert!(!required, "REQUIRE_CORPUS=1, but {} is not there", captures.display());
+    eprintln!(
+        "skipped: no captures at {}; TIDEGATE_CORPUS names another place",
+        captures.display()
+    );
+    None
+}
+
+/// What an operator might write against the floods of the corpus.
+const RULES: &str = r#"
+    default = "pass"
+
+    [[rules]]
+    name = "dns_fragments"
+    protocol = "udp"
+    destination = "10.10.10.10"
+    fragment = true
+    action = "drop"
+
+    [[rules]]
+    name = "dns_answers"
+    protocol = "udp"
+    destination = "10.10.10.10"
+    source_ports = 53
+    length = "512-65535"
+    action = "drop"
+
+    [[rules]]
+    name = "snmp_answers"
+    protocol = "udp"
+    destination = "10.10.10.10"
+    source_ports = 161
+    payload = { octets = "30" }
+    action = "drop"
+
+    [[rules]]
+    name = "syn"
+    protocol = "tcp"
+    flags = "syn,!ack"
+    action = { limit = { packets_per_second = 10, burst = 20 } }
+"#;
+
+/// Decisions on one capture, by fate.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    reinjected: u64,
+    malformed: u64,
+    default: u64,
+    rule: u64,
+    table_full: u64,
+}
+
+impl Counts {
+    const fn total(&self) -> u64 {
+        self.reinjected + self.malformed + self.default + self.rule + self.table_full
+    }
+}
+
+/// Judges a capture in the order of its file, at a thousand packets a second.
+fn judged(file: &Path) -> (u64, Counts) {
+    let options = tidegate_config::Options::from_text(RULES).unwrap().parse::<Options>().unwrap();
+    let mut state = State::new(&options, Key::fixed(1));
+    let (mut packets, mut counts) = (0, Counts::default());
+    for record in Reader::open(file).unwrap() {
+        let decision = judge(&mut state, &record.unwrap().bytes, packets * 1_000_000);
+        packets += 1;
+        *match decision.fate {
+            Fate::Reinject => &mut counts.reinjected,
+            Fate::Drop(Reason::Malformed) => &mut counts.malformed,
+            Fate::Drop(Reason::Default) => &mut counts.default,
+            Fate::Drop(Reason::Rule) => &mut counts.rule,
+            Fate::Drop(Reason::TableFull) => &mut counts.table_full,
+        } += 1;
+    }
+    (packets, counts)
+}
+
+/// File, packets, and what becomes of them.
+const CAPTURES: [(&str, u64, Counts); 11] = [
+    // Each source of this flood sends one packet: a limit per source does not see it.
+    ("attack/tcp-syn-flood-spoofed.pcap", 37_841, counts(37_841, 0, 0)),
+    ("attack/udp-snmp-amplification.pcapng", 4_373, counts(294, 0, 4_079)),
+    ("attack/udp-dns-rrsig-amplification-fragmented.pcap", 4_412, counts(3_203, 0, 1_209)),
+    ("attack/tcp-syn-scan.pcap", 2_011, counts(57, 0, 1_954)),
+    ("legit/quic.pcap", 518, counts(518, 0, 0)),
+    ("legit/tls-curl.pcap", 109, counts(109, 0, 0)),
+    ("legit/http-ipv6.pcap", 193, counts(193, 0, 0)),
+    ("legit/snmp.pcap", 72, counts(72, 0, 0)),
+    ("legit/dns-fragmented.pcap", 66, counts(66, 0, 0)),
+    ("legit/gre.pcapng", 1, counts(1, 0, 0)),
+    ("odd/ip-fragmented-garbage.pcap", 1_252, counts(1_248, 4, 0)),
+];
+
+const fn counts(reinjected: u64, malformed: u64, rule: u64) -> Counts {
+    Counts { reinjected, malformed, default: 0, rule, table_full: 0 }
+}
+
+#[test]
+fn every_captured_packet_has_exactly_one_decision() {
+    let Some(captures) = corpus() else { return };
+    for (file, packets, expected) in CAPTURES {
+        let (judged, counts) = judged(&captures.join(file));
+        assert_eq!(judged, packets, "{file}");
+        assert_eq!(counts.total(), packets, "{file}: {counts:?}");
+        assert_eq!(counts, expected, "{file}");
+    }
+}

@@ -1,0 +1,175 @@
+//! YUV4MPEG2, the simplest video file: a line of text, then frames of planes.
+//!
+//! Written by FFmpeg, GStreamer, mjpegtools; there is no standard but what they do. Read here:
+//! progressive 4:2:2 at 8 bits (`C422`) and at 10 (`C422p10`, two octets a sample, little end
+//! first), whose size and rate are the stream's.
+
+use std::fmt;
+
+use super::format::{Depth, Format, Rate};
+
+/// First octets of a file.
+pub const MAGIC: &[u8] = b"YUV4MPEG2";
+
+/// First octets of each frame; parameters and a newline may follow.
+pub const FRAME: &[u8] = b"FRAME";
+
+/// Most octets in a header line. FFmpeg's is under 100.
+const LINE_OCTETS_MAX: usize = 1024;
+
+/// What a file says that it is, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Pixels of a line.
+    pub width: u32,
+    /// Lines of a frame.
+    pub height: u32,
+    /// Frames per second; `None` where the file does not say.
+    pub rate: Option<Rate>,
+    /// The colour space's name, `420jpeg` where the file does not say.
+    pub colour: Box<str>,
+    /// `p` for progressive.
+    pub interlacing: char,
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { width, height, rate, colour, interlacing } = self;
+        write!(f, "{width}x{height}")?;
+        if let Some(rate) = rate {
+            write!(f, " at {rate}")?;
+        }
+        write!(f, ", C{colour}, I{interlacing}")
+    }
+}
+
+impl Header {
+    /// Splits `octets` into the header and what follows; `None` when they do not start with one.
+    pub fn parse(octets: &[u8]) -> Option<(Self, &[u8])> {
+        let (line, rest) = split_line(octets)?;
+        let fields = std::str::from_utf8(line.strip_prefix(MAGIC)?).ok()?;
+        let mut header =
+            Self { width: 0, height: 0, rate: None, colour: "420jpeg".into(), interlacing: 'p' };
+        for field in fields.split_ascii_whitespace() {
+            let (kind, value) = field.split_at_checked(1)?;
+            match kind {
+                "W" => header.width = value.parse().ok()?,
+                "H" => header.height = value.parse().ok()?,
+                // "0:0" says unknown.
+                "F" => header.rate = value.parse().ok(),
+                "C" => header.colour = value.into(),
+                "I" => header.interlacing = value.chars().next()?,
+                _ => {} // Aspect, comments.
+            }
+        }
+        Some((header, rest))
+    }
+
+    /// Whether its frames can be sent as `format`. An unknown rate is taken for the stream's, and
+    /// unknown interlacing for none.
+    pub fn suits(&self, format: &Format) -> bool {
+        let colours: &[&str] = match format.depth() {
+            Depth::Eight => &["422"],
+            Depth::Ten => &["422p10"],
+        };
+        (self.width, self.height) == (format.width(), format.height())
+            && self.rate.is_none_or(|rate| rate.same_as(format.rate()))
+            && colours.contains(&&*self.colour)
+            && matches!(self.interlacing, 'p' | '?')
+    }
+
+    /// The header line for frames of `format`.
+    pub fn emit(format: &Format) -> String {
+        let colour = match format.depth() {
+            Depth::Eight => "422 XYSCSS=422",
+            Depth::Ten => "422p10 XYSCSS=422P10",
+        };
+        let (frames, seconds) = format.rate().ratio();
+        let (width, height) = (format.width(), format.height());
+        format!("YUV4MPEG2 W{width} H{height} F{frames}:{seconds} Ip A1:1 C{colour}\n")
+    }
+}
+
+/// Splits off one frame of `planes` octets: the planes and what follows. `None` when `octets` do
+/// not start with a whole one.
+pub fn split_frame(octets: &[u8], planes: usize) -> Option<(&[u8], &[u8])> {
+    let (line, rest) = split_line(octets)?;
+    line.starts_with(FRAME).then_some(())?;
+    rest.split_at_checked(planes)
+}
+
+fn split_line(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = octets.iter().take(LINE_OCTETS_MAX).position(|&octet| octet == b'\n')?;
+    Some((&octets[..end], &octets[end + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn format(depth: Depth) -> Format {
+        Format::new(128, 16, depth, "30000/1001".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn reads_what_ffmpeg_writes() {
+        let text = b"YUV4MPEG2 W1920 H1080 F25:1 Ip A1:1 C422p10 XYSCSS=422P10\nFRAME\n";
+        let (header, rest) = Header::parse(text).unwrap();
+        assert_eq!(header.to_string(), "1920x1080 at 25, C422p10, Ip");
+        assert_eq!(rest, b"FRAME\n");
+    }
+
+    #[test]
+    fn reads_back_its_own_header() {
+        for depth in [Depth::Eight, Depth::Ten] {
+            let text = Header::emit(&format(depth));
+            let (header, rest) = Header::parse(text.as_bytes()).unwrap();
+            assert!(header.suits(&format(depth)), "{header}");
+            assert_eq!(rest, b"");
+        }
+        let eight = Header::emit(&format(Depth::Eight));
+        assert!(!Header::parse(eight.as_bytes()).unwrap().0.suits(&format(Depth::Ten)));
+    }
+
+    #[test]
+    fn suits_only_the_same_picture() {
+        let suits = |text: &str| {
+            Header::parse(text.as_bytes()).unwrap().0.suits(&format(Depth::Eight))
+        };
+        assert!(suits("YUV4MPEG2 W128 H16 F30000:1001 Ip C422\n"));
+        assert!(suits("YUV4MPEG2 H16 W128 F0:0 I? C422\n"));
+        for other in [
+            "YUV4MPEG2 W130 H16 F30000:1001 Ip C422\n",
+            "YUV4MPEG2 W128 H18 F30000:1001 Ip C422\n",
+            "YUV4MPEG2 W128 H16 F30:1 Ip C422\n",
+            "YUV4MPEG2 W128 H16 F30000:1001 It C422\n",
+            "YUV4MPEG2 W128 H16 F30000:1001 Ip C420jpeg\n",
+            "YUV4MPEG2 W128 H16 F30000:1001 Ip\n",
+        ] {
+            assert!(!suits(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn frames_may_have_parameters_and_must_be_whole() {
+        assert_eq!(split_frame(b"FRAME Ip\nabcd", 3), Some((&b"abc"[..], &b"d"[..])));
+        assert_eq!(split_frame(b"FRAME\nab", 3), None);
+        assert_eq!(split_frame(b"GRAME\nabc", 3), None);
+    }
+
+    #[test]
+    fn every_prefix_is_read_or_refused_but_never_panics() {
+        let text = Header::emit(&format(Depth::Ten));
+        for end in 0..text.len() {
+            assert!(Header::parse(&text.as_bytes()[..end]).is_none());
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_early() {
+        let mut octets = MAGIC.to_vec();
+        octets.extend([b' '; 5000]);
+        octets.push(b'\n');
+        assert_eq!(Header::parse(&octets), None);
+    }
+}

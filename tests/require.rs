@@ -1,0 +1,61 @@
+//! What a test needs of the machine, and what becomes of it where that is missing.
+//!
+//! A test that needs privilege starts with `require_net!()`. Where something is
+//! missing it is skipped, and says so with the reason, past the capture of the
+//! test harness. With `REQUIRE_NET=1` the same is a failure; and so that "none
+//! ran" is one too, the test below looks for the tests of each privileged module.
+
+use std::env;
+use std::io::{self, Write};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tidegate::lab;
+
+/// The modules whose tests start with `require_net!()`.
+const PRIVILEGED: [&str; 2] = ["lab", "links"];
+
+/// Ends the test here, skipped, where the machine gives no lab.
+macro_rules! require_net {
+    () => {
+        if !$crate::require::net() {
+            return;
+        }
+    };
+}
+
+/// Whether there is all that a lab needs; says what is missing, once for each test.
+pub(crate) fn net() -> bool {
+    static MISSING: OnceLock<Option<String>> = OnceLock::new();
+    let Some(missing) = MISSING.get_or_init(lab::missing) else { return true };
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    assert!(!required(), "REQUIRE_NET=1, and {test} cannot run:\n{missing}");
+    // The harness captures what is printed, not what is written.
+    let _ = writeln!(io::stderr(), "skipped: {test}: {}", missing.replace('\n', "; "));
+    false
+}
+
+fn required() -> bool {
+    env::var_os("REQUIRE_NET").is_some_and(|value| value == "1")
+}
+
+/// Keeps other tests that measure or flood from running meanwhile.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that panicked has let the machine go as well.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn the_privileged_tests_are_there_to_be_run() {
+    let program = env::current_exe().unwrap();
+    let list = Command::new(program).args(["--list", "--format=terse"]).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    for module in PRIVILEGED {
+        let of_module = |line: &&str| line.starts_with(&format!("{module}::"));
+        assert!(list.lines().any(|line| of_module(&line)), "no test in {module}:\n{list}");
+    }
+    require_net!();
+    lab::Namespace::new().unwrap();
+}
