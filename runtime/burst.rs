@@ -1,17 +1,16 @@
 //! Frames that move together.
 
-use smallvec::SmallVec;
-use tidegate_dataplane::frame::Frame;
+use tidegate_dataplane::xsk::queue::{BURST_FRAMES, Group};
 
 /// Frames in one burst, at most.
 ///
 /// 64 packets of 1262 octets are 80 KiB, which still fits a second-level cache together with
 /// what a service keeps. At 8 the cost of a burst (one poll of a future) is 5 ns a packet, at 64
 /// it is under 1; at 256 the first packet waits for 255 others and the cache gains nothing.
-pub const BURST_FRAMES_MAX: usize = 64;
+pub const BURST_FRAMES_MAX: usize = BURST_FRAMES;
 
 /// A group of frames as `send` and `recv` move them, without allocating.
-pub type Frames = SmallVec<[Frame; BURST_FRAMES_MAX]>;
+pub type Frames = Group;
 
 /// What one `recv` brought. Bursts are never waited for: one holds what was there.
 #[derive(Debug, Default)]

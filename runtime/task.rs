@@ -26,12 +26,15 @@ use crate::wake::{ServiceWaker, Unpark};
 /// A service at work.
 pub(crate) type ServiceFuture = Pin<Box<dyn Future<Output = Result<(), ServiceError>>>>;
 
+/// Builds a service and gives it its context.
+type Make = dyn Fn(&mut Build<'_>, ShardContext) -> Result<ServiceFuture, BuildError> + Send;
+
 /// Makes one kind of service, as often as it must be made anew. Goes to the shard's thread with
 /// the plan; the service that it makes never leaves that thread.
 pub struct Factory {
     kind: &'static str,
     reinjects: bool,
-    make: Box<dyn Fn(&mut Build<'_>, ShardContext) -> Result<ServiceFuture, BuildError> + Send>,
+    make: Box<Make>,
 }
 
 impl Factory {

@@ -12,6 +12,7 @@ use crate::task::Ended;
 
 /// Frames taken from one port's RX ring in one turn: a burst, so that an inbox is handed over by
 /// one `recv`, and a flood on one port delays the other by one burst only.
+#[allow(clippy::cast_possible_truncation)] // 64.
 const RX_FRAMES_MAX: u32 = BURST_FRAMES_MAX as u32;
 
 /// How old the offset between TAI and the monotonic clock may be.

@@ -2,8 +2,6 @@
 
 pub mod cli;
 pub mod echo;
+pub mod lab;
 pub mod registry;
 pub mod scrub;
-//! Services.
-
-pub mod lab;

@@ -8,8 +8,5 @@ pub mod bpf;
 pub mod ethtool;
 pub mod mapping;
 pub mod netlink;
-<<<<<<< HEAD
-pub mod xdp;
-=======
 pub mod permission;
->>>>>>> refs/heads/lab
+pub mod xdp;

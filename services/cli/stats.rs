@@ -30,10 +30,8 @@ pub fn sockets(args: &Stats, machine: &Machine) -> Vec<PathBuf> {
         return vec![socket.clone()];
     }
     let system = Machine { runtime_dir: None, ..machine.clone() };
-    let mut sockets = vec![
-        machine.control_socket(&args.instance),
-        system.control_socket(&args.instance),
-    ];
+    let mut sockets =
+        vec![machine.control_socket(&args.instance), system.control_socket(&args.instance)];
     sockets.dedup();
     sockets
 }

@@ -2,8 +2,8 @@
 
 use tidegate_runtime::burst::Burst;
 use tidegate_runtime::context::ShardContext;
+use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, BurstHandler, ServiceError};
-use tidegate_runtime::tally::Counter;
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
 use super::OWN_REASONS;
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(drops.map(|reason| report.dropped(reason)), [1, 1, 4, 1, 0, 1]);
         let hits = ["rule_no_tcp", "rule_friend", "rule_others", "takeovers"];
         assert_eq!(hits.map(|name| report.counter(name)), [1, 1, 21, 7]);
-        assert_eq!(report.flow.received, frames.len() as u64);
-        assert_eq!(report.flow.reinjected, 17);
+        assert_eq!(report.stats().rx_frames, frames.len() as u64);
+        assert_eq!(report.stats().settled_reinject, 17);
     }
 }

@@ -135,8 +135,9 @@ fn ports(snapshot: &Snapshot, total: &PortStats) -> String {
 }
 
 fn services(snapshot: &Snapshot, total: &ServiceStats) -> String {
-    let mut table =
-        Table::new(&["service", "shard", "in", "octets", "out", "octets", "held", "bursts", "mean"]);
+    let mut table = Table::new(&[
+        "service", "shard", "in", "octets", "out", "octets", "held", "bursts", "mean",
+    ]);
     let cells = |stats: &ServiceStats| {
         [
             count(stats.rx_frames),
@@ -155,9 +156,8 @@ fn services(snapshot: &Snapshot, total: &ServiceStats) -> String {
 }
 
 fn settled(snapshot: &Snapshot, total: &ServiceStats) -> String {
-    let mut table = Table::new(&[
-        "settled", "shard", "transmit", "reinject", "consumed", "drop", "reclaimed",
-    ]);
+    let mut table =
+        Table::new(&["settled", "shard", "transmit", "reinject", "consumed", "drop", "reclaimed"]);
     let cells = |stats: &ServiceStats| {
         [
             count(stats.settled_transmit),
@@ -175,7 +175,8 @@ fn settled(snapshot: &Snapshot, total: &ServiceStats) -> String {
 
 fn all_services(snapshot: &Snapshot) -> impl Iterator<Item = (String, &ServiceSnapshot)> {
     let of = |shard| move |service| (shard, service);
-    (snapshot.shards.iter()).flat_map(move |shard| shard.services.iter().map(of(shard.id)))
+    (snapshot.shards.iter())
+        .flat_map(move |shard| shard.services.iter().map(of(shard.id)))
         .map(|(shard, service): (u32, &ServiceSnapshot)| (shard.to_string(), service))
 }
 
@@ -292,21 +293,31 @@ pub fn rates(now: &Snapshot, before: &Snapshot) -> Snapshot {
         let old = before.shards.iter().find(|old| old.id == shard.id);
         let stats = old.map(|old| old.stats).unwrap_or_default();
         shard.stats = ShardStats::from_values(zip(
-            ShardStats::HELP, shard.stats.values(), stats.values(), by_kind,
+            ShardStats::HELP,
+            shard.stats.values(),
+            stats.values(),
+            by_kind,
         ));
         for port in &mut shard.ports {
-            let same = |it: &&PortSnapshot| it.interface == port.interface && it.queue == port.queue;
+            let same =
+                |it: &&PortSnapshot| it.interface == port.interface && it.queue == port.queue;
             let stats = old.and_then(|old| old.ports.iter().find(same)).map(|it| it.stats);
             let stats = stats.unwrap_or_default();
             port.stats = PortStats::from_values(zip(
-                PortStats::HELP, port.stats.values(), stats.values(), by_kind,
+                PortStats::HELP,
+                port.stats.values(),
+                stats.values(),
+                by_kind,
             ));
         }
         for service in &mut shard.services {
             let old = old.and_then(|old| old.services.iter().find(|it| it.name == service.name));
             let stats = old.map(|old| old.stats).unwrap_or_default();
             service.stats = ServiceStats::from_values(zip(
-                ServiceStats::HELP, service.stats.values(), stats.values(), by_kind,
+                ServiceStats::HELP,
+                service.stats.values(),
+                stats.values(),
+                by_kind,
             ));
             named(&mut service.drops, old.map(|it| &it.drops));
             named(&mut service.counters, old.map(|it| &it.counters));

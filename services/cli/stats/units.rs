@@ -2,8 +2,14 @@
 
 /// `1234567` as `1.23M`. Decimal thousands.
 pub(super) fn count(number: u64) -> String {
-    const UNITS: [(u64, &str); 6] =
-        [(1, ""), (1_000, "k"), (1_000_000, "M"), (1_000_000_000, "G"), (1_000_000_000_000, "T"), (1_000_000_000_000_000, "P")];
+    const UNITS: [(u64, &str); 6] = [
+        (1, ""),
+        (1_000, "k"),
+        (1_000_000, "M"),
+        (1_000_000_000, "G"),
+        (1_000_000_000_000, "T"),
+        (1_000_000_000_000_000, "P"),
+    ];
     // Rounding may carry into the next unit: 999,950 is 1.00M, not 1000k.
     for (index, (unit, name)) in UNITS.into_iter().enumerate() {
         if index == 0 && number < 10_000 {

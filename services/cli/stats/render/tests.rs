@@ -1,0 +1,152 @@
+use tidegate_runtime::metrics::snapshot::{Conservation, ShardSnapshot, SteeringSnapshot};
+
+use super::*;
+
+fn map(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    pairs.iter().map(|&(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A shard that scrubs on one port, `k` times as busy as the first.
+fn shard(id: u32, k: u64) -> ShardSnapshot {
+    ShardSnapshot {
+        id,
+        cpu: Some(id),
+        torn: false,
+        stats: ShardStats {
+            turns: 1_200_000 * k,
+            total_ns: 10_000_000_000,
+            busy_ns: 4_210_000_000 * k,
+            asleep_ns: 1_000_000_000,
+            longest_turn_ns: 812_000 * k,
+            sleeps: 3_000,
+            wakeups: 3_100,
+            ..ShardStats::default()
+        },
+        ports: vec![PortSnapshot {
+            interface: "eth1".to_owned(),
+            queue: id,
+            stats: PortStats {
+                rx_frames: 1_000_000 * k,
+                rx_octets: 64_000_000 * k,
+                tx_frames: 500,
+                tx_octets: 640_000,
+                kernel_rx_ring_full: 12 * (k - 1),
+                tx_wakes: 40,
+                held_frames: 5,
+                ..PortStats::default()
+            },
+            ..PortSnapshot::default()
+        }],
+        services: vec![ServiceSnapshot {
+            name: "shield".to_owned(),
+            kind: "scrub".to_owned(),
+            stats: ServiceStats {
+                rx_frames: 1_000_000 * k,
+                rx_octets: 64_000_000 * k,
+                bursts: 20_000,
+                settled_drop: 990_000 * k,
+                settled_reinject: 10_000 * k,
+                panics: k - 1,
+                held_frames: 5,
+                ..ServiceStats::default()
+            },
+            counters: map(&[("flows", 7)]),
+            drops: map(&[("malformed", 12), ("rule_3", 989_988), ("unused", 0)]),
+            gauges: map(&[("sources", 3)]),
+        }],
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot {
+        instance: "main".to_owned(),
+        pid: 4242,
+        uptime_ns: 3_723_000_000_000,
+        shards: vec![shard(0, 1), shard(1, 2)],
+        steering: vec![SteeringSnapshot {
+            interface: "eth1".to_owned(),
+            counters: map(&[("passed", 55), ("redirected", 3_000_000)]),
+        }],
+        conservation: Conservation { unaccounted: 0 },
+    }
+}
+
+#[test]
+fn shows_cores_ports_services_totals_and_reasons() {
+    assert_eq!(
+        render(&snapshot(), "since the start"),
+        "\
+"
+    );
+}
+
+#[test]
+fn one_of_each_needs_no_totals() {
+    let alone = Snapshot { shards: vec![shard(0, 1)], ..snapshot() };
+    let text = render(&alone, "since the start");
+    assert!(!text.contains("\nall "), "{text}");
+}
+
+#[test]
+fn nothing_is_shown_of_nothing() {
+    let empty = Snapshot { instance: "main".to_owned(), pid: 1, ..Snapshot::default() };
+    assert_eq!(
+        render(&empty, "since the start"),
+        "main, pid 1, up 00:00:00; since the start\n\nevery frame is accounted for\n"
+    );
+}
+
+#[test]
+fn fits_80_columns_with_the_largest_numbers_and_longest_names() {
+    let mut wide = snapshot();
+    for shard in &mut wide.shards {
+        shard.id = 1023;
+        shard.cpu = Some(1023);
+        shard.stats = ShardStats::from_values([u64::MAX; _]);
+        shard.ports[0].interface = "fifteen-octets1".to_owned();
+        shard.ports[0].queue = 1023;
+        shard.ports[0].stats = PortStats::from_values([u64::MAX / 100; _]);
+        shard.services[0].name = "a-service-of-thirty-two-letters-".to_owned();
+        shard.services[0].stats = ServiceStats::from_values([u64::MAX / 100; _]);
+        shard.services[0].stats.bursts = 1;
+    }
+    for line in render(&wide, "per second").lines() {
+        assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
+    }
+}
+
+#[test]
+fn frames_that_are_nowhere_are_shouted() {
+    let lost = Snapshot { conservation: Conservation { unaccounted: 3 }, ..snapshot() };
+    let text = render(&lost, "since the start");
+    assert!(text.ends_with("\nUNACCOUNTED FRAMES: 3 (a bug of tidegate)\n"), "{text}");
+}
+
+#[test]
+fn rates_are_growth_per_second_and_leave_gauges_and_peaks() {
+    let before = snapshot();
+    let mut now = snapshot();
+    now.uptime_ns += 2_000_000_000;
+    now.shards[0].stats.turns += 500;
+    now.shards[0].ports[0].stats.rx_frames += 3_000;
+    now.shards[0].ports[0].stats.held_frames = 9;
+    now.shards[0].services[0].stats.bursts += 40;
+    now.shards[0].services[0].drops.insert("rule_3".to_owned(), 989_988 + 100);
+    now.steering[0].counters.insert("passed".to_owned(), 55 + 8);
+    let rates = rates(&now, &before);
+    let shard = &rates.shards[0];
+    assert_eq!((shard.stats.turns, shard.stats.longest_turn_ns), (250, 812_000));
+    assert_eq!((shard.ports[0].stats.rx_frames, shard.ports[0].stats.held_frames), (1_500, 9));
+    assert_eq!(shard.services[0].stats.bursts, 20);
+    assert_eq!(shard.services[0].drops, map(&[("malformed", 0), ("rule_3", 50), ("unused", 0)]));
+    assert_eq!(rates.steering[0].counters["passed"], 4);
+    assert_eq!(rates.shards[1].stats.turns, 0);
+}
+
+#[test]
+fn a_process_started_anew_has_no_rate_rather_than_a_huge_one() {
+    let mut now = snapshot();
+    now.uptime_ns = 1;
+    now.shards[0].stats.turns = 3;
+    assert_eq!(rates(&now, &snapshot()).shards[0].stats.turns, 0);
+}
