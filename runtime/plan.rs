@@ -4,8 +4,12 @@
 //! configuration and the registry. It crosses to the shards' threads and is opened there.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
+use crate::metrics::registry::Registry;
 use crate::port::Opener;
+use crate::runtime::{Event, Stopper};
 use crate::service::Service;
 use crate::task::Factory;
 
@@ -42,6 +46,53 @@ pub enum Restart {
 /// Lower and a service that fails at once fills the log and takes its neighbours' time by being
 /// built; higher and a single failure costs more packets.
 pub const RESTART_DELAY_NS: u64 = 100_000_000;
+
+/// Whether the steering programs hand packets to the shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// All shards are ready: what the selectors want is theirs.
+    Open,
+    /// The shards drain: everything stays with the kernel.
+    Closed,
+}
+
+/// Everything that a [`Runtime`](crate::runtime::Runtime) is to run.
+pub struct Plan {
+    /// The shards; their order numbers them.
+    pub shards: Vec<ShardPlan>,
+    /// What they share.
+    pub policy: Policy,
+    /// Where they count.
+    pub registry: Arc<Registry>,
+    /// Added to the machine's TAI; see
+    /// [`Clock::with_tai_correction`](crate::clock::Clock::with_tai_correction).
+    pub tai_correction_seconds: u32,
+    /// Called when all shards are ready and when they are to drain, on the thread that started
+    /// them.
+    pub admit: Box<dyn FnMut(Admission) + Send>,
+    pub(crate) stopper: Stopper,
+    pub(crate) events: Receiver<Event>,
+}
+
+impl Plan {
+    /// A plan for these shards that counts in `registry` and admits packets by itself.
+    pub fn new(shards: Vec<ShardPlan>, policy: Policy, registry: Arc<Registry>) -> Self {
+        let (stopper, events) = Stopper::pair();
+        let admit = Box::new(|_| ());
+        Self { shards, policy, registry, tai_correction_seconds: 0, admit, stopper, events }
+    }
+
+    /// What asks the runtime to leave, before there is one: a signal may come while it starts.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("shards", &self.shards).finish_non_exhaustive()
+    }
+}
 
 /// One service on one shard.
 #[derive(Debug)]

@@ -12,6 +12,7 @@
 //! Kept in four files: this one (what it is, how it is made), `turn` (one pass), `drain` (how it
 //! leaves), `report` (what it did).
 
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::{error, fmt};
@@ -273,6 +274,20 @@ impl Shard {
     /// Its number.
     pub fn id(&self) -> ShardId {
         self.shared.id
+    }
+
+    /// Shows every file descriptor that becomes readable when a packet arrives.
+    pub(crate) fn each_fd(&self, mut show: impl FnMut(BorrowedFd<'_>)) {
+        for port in &self.shared.ports {
+            if let Some(fd) = port.queue.borrow().fd() {
+                show(fd);
+            }
+        }
+    }
+
+    /// Counts a message that was handled between turns.
+    pub(crate) fn count_message(&self) {
+        self.metrics.counters().messages.increment();
     }
 
     /// Leaves a message for a service, by its name. The message comes back where no service has

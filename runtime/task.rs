@@ -143,7 +143,7 @@ impl Task {
 }
 
 /// What a panic said, as far as it is text.
-fn message(panic: &(dyn Any + Send)) -> Box<str> {
+pub(crate) fn message(panic: &(dyn Any + Send)) -> Box<str> {
     let text = panic
         .downcast_ref::<&str>()
         .copied()

@@ -6,8 +6,8 @@ use crate::burst::BURST_FRAMES_MAX;
 use crate::demux::Demux;
 use crate::plan::RESTART_DELAY_NS;
 use crate::port::Port;
-use crate::shard::{LastTurn, Shard, State};
-use crate::shared::Waiting;
+use crate::shard::{LastTurn, Resident, Shard, State};
+use crate::shared::{ServiceCell, Waiting};
 use crate::task::Ended;
 
 /// Frames taken from one port's RX ring in one turn: a burst, so that an inbox is handed over by
@@ -30,6 +30,13 @@ const TAI_READING_NS_MAX: u64 = 1_000;
 /// A system call per port each time. Lower costs a busy shard half a microsecond more often,
 /// higher shows losses later than anyone watches.
 const KERNEL_STATISTICS_NS: u64 = 100_000_000;
+
+/// How soon a TX ring is looked at again that the kernel leaves full, or does not empty.
+///
+/// No file descriptor tells of room on a TX ring. Where the kernel takes frames at all each turn
+/// brings progress and the shard stays awake; this is for a link that is down or overrun. Lower
+/// burns the core for nothing, higher resumes later when the link comes back.
+const TX_RETRY_NS: u64 = 1_000_000;
 
 /// What a turn brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,22 +81,24 @@ impl Shard {
 
     /// When the shard must turn again though nothing else happens.
     pub fn next_deadline_ns(&self) -> Option<u64> {
-        self.wheel.next_deadline_ns()
+        let timer_ns = self.wheel.next_deadline_ns();
+        let room = |cell: &ServiceCell| matches!(cell.waiting.get(), Waiting::Room { .. });
+        let tx_waits = self.shared.ports.iter().any(|port| port.queue.borrow().tx_pending())
+            || self.shared.services.iter().any(room);
+        let retry_ns = tx_waits.then(|| self.last_turn.began_ns + TX_RETRY_NS);
+        timer_ns.into_iter().chain(retry_ns).min()
     }
 
     /// Whether nothing would be missed by waiting for the rings' file descriptors, the next
-    /// deadline and the mail: no service waits for anything else.
+    /// deadline and the mail.
     pub fn may_sleep(&self) -> bool {
-        let idle = |(cell, resident): (&crate::shared::ServiceCell, &crate::shard::Resident)| {
-            let room = matches!(cell.waiting.get(), Waiting::Room { .. });
-            !room && !cell.ready.get() && !resident.task.is_woken()
+        let idle = |(cell, resident): (&ServiceCell, &Resident)| {
+            !cell.ready.get() && !resident.task.is_woken()
         };
+        let empty = |port: &Port| port.queue.borrow().rx_waiting() == 0;
         self.drain.is_none()
             && self.shared.services.iter().zip(&self.residents).all(idle)
-            && self.shared.ports.iter().all(|port| {
-                let queue = port.queue.borrow();
-                !queue.tx_pending() && queue.rx_waiting() == 0
-            })
+            && self.shared.ports.iter().all(empty)
     }
 
     /// Tells the shard that its thread is about to sleep: what was counted is published, and the

@@ -1,0 +1,241 @@
+//! The executor under a shard, and the one task that turns it.
+//!
+//! Glommio brings the thread's ring, its control tasks and a fair share for them; the shard brings
+//! everything that touches packets. So the glue is one loop: turn, and when a turn brought
+//! nothing for long enough, sleep on one file descriptor.
+//!
+//! Two things about glommio that shape it. Its timers and its ring are looked at only when its
+//! preemption timer says so, which is why deadlines of services are the shard's own. And it can
+//! park although a task is ready; the watchdog's beat ends such a sleep within a millisecond.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{error, fmt, fs};
+
+use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind};
+use tracing::error;
+
+use crate::clock::Clock;
+use crate::mailbox::Mailbox;
+use crate::plan::Idle;
+use crate::shard::Shard;
+use crate::shards::Message;
+use crate::sleep::{AWAKE_NS, Sleeper};
+
+/// Octets of registered I/O memory: the least that glommio takes. Nothing here reads files.
+const IO_MEMORY_OCTETS: usize = 64 << 10;
+
+/// Entries of each of the executor's three rings: a shard has a handful of waits at a time.
+const RING_DEPTH: usize = 32;
+
+/// How often the executor looks at its ring while the shard is busy.
+///
+/// At 100 us it parks with ready tasks within a second (see the watchdog); at 100 ms control
+/// tasks wait for that long.
+const PREEMPT: Duration = Duration::from_millis(1);
+
+/// Messages handled between two turns: a bound, so that a flood of questions does not stop
+/// packets.
+const MESSAGES_MAX: u32 = 16;
+
+/// Why there is no executor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel or a filter forbids `io_uring`.
+    Forbidden {
+        /// The kernel's answer, in its own words.
+        answer: Box<str>,
+        /// `kernel.io_uring_disabled`, where it can be read.
+        disabled: Option<u8>,
+    },
+    /// Too little memory may be locked.
+    Memlock {
+        /// Octets that may be locked.
+        limit_octets: u64,
+        /// Octets that must be.
+        need_octets: u64,
+    },
+    /// Anything else.
+    Other {
+        /// Glommio's words.
+        answer: Box<str>,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forbidden { answer, disabled } => {
+                write!(f, "io_uring cannot be used here ({answer}); ")?;
+                match disabled {
+                    Some(value @ 1..) => write!(
+                        f,
+                        "kernel.io_uring_disabled is {value}: \
+                         allow it with `sysctl -w kernel.io_uring_disabled=0`"
+                    ),
+                    _ => f.write_str(
+                        "a seccomp filter, as containers have one, forbids it: \
+                         allow io_uring_setup, io_uring_enter and io_uring_register in the \
+                         profile (to try: `--security-opt seccomp=unconfined`)",
+                    ),
+                }
+            }
+            Self::Memlock { limit_octets, need_octets } => write!(
+                f,
+                "only {limit_octets} octets may be locked, the executor needs {need_octets}; \
+                 raise it with `ulimit -l {}` or LimitMEMLOCK= of the service",
+                need_octets.div_ceil(1024)
+            ),
+            Self::Other { answer } => write!(f, "the executor could not be made: {answer}"),
+        }
+    }
+}
+
+impl error::Error for Error {}
+
+/// Makes the executor of the calling thread and pins the thread to `cpu`.
+pub(crate) fn make(cpu: usize) -> Result<LocalExecutor, Error> {
+    let make = || {
+        LocalExecutorBuilder::new(Placement::Fixed(cpu))
+            .name("shard")
+            .io_memory(IO_MEMORY_OCTETS)
+            .ring_depth(RING_DEPTH)
+            .preempt_timer(PREEMPT)
+            .make()
+    };
+    // Some of its refusals are panics.
+    match catch_unwind(make) {
+        Ok(Ok(executor)) => Ok(executor),
+        Ok(Err(refusal)) => Err(explain(refusal)),
+        Err(_) => Err(Error::Other { answer: "it panicked; its message is above".into() }),
+    }
+}
+
+fn explain(refusal: GlommioError<()>) -> Error {
+    const EPERM: i32 = 1;
+    const ENOSYS: i32 = 38;
+    let answer = refusal.to_string();
+    let forbidden = match &refusal {
+        GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(limit, need)) => {
+            return Error::Memlock { limit_octets: *limit, need_octets: *need };
+        }
+        GlommioError::IoError(error) => {
+            matches!(error.raw_os_error(), Some(EPERM | ENOSYS)) || answer.contains("io_uring")
+        }
+        _ => false,
+    };
+    // Glommio explains at length; its first sentence is the kernel's answer.
+    let first = answer.split(". ").next().unwrap_or_default().into();
+    match forbidden {
+        true => Error::Forbidden { answer: first, disabled: io_uring_disabled() },
+        false => Error::Other { answer: answer.into() },
+    }
+}
+
+fn io_uring_disabled() -> Option<u8> {
+    fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()?.trim().parse().ok()
+}
+
+/// What drives one shard besides the shard.
+pub(crate) struct Drive {
+    pub(crate) clock: Clock,
+    pub(crate) mailbox: Mailbox<Message<Shard>>,
+    pub(crate) sleeper: Sleeper,
+    pub(crate) idle: Idle,
+    /// Set by whoever wants the shard to drain.
+    pub(crate) leave: Arc<AtomicBool>,
+}
+
+/// Turns the shard until it has drained.
+pub(crate) async fn drive(shard: &mut Shard, mut drive: Drive) {
+    let mut idle_since_ns = None;
+    loop {
+        let now_ns = drive.clock.now_ns();
+        if drive.leave.load(Ordering::Relaxed) {
+            shard.begin_drain(now_ns);
+        }
+        let messages = handle_messages(shard, &mut drive.mailbox);
+        let turn = shard.turn(now_ns);
+        if turn.finished {
+            return;
+        }
+        if turn.progress || messages {
+            idle_since_ns = None;
+        } else if let Idle::After(patience_ns) = drive.idle {
+            let idle_ns = now_ns - *idle_since_ns.get_or_insert(now_ns);
+            if idle_ns >= patience_ns && may_sleep(shard, now_ns) {
+                let deadline_ns = shard.next_deadline_ns();
+                shard.falls_asleep(now_ns);
+                let leave = &drive.leave;
+                let nothing_to_do = || shard.may_sleep() && !leave.load(Ordering::Relaxed);
+                drive.sleeper.sleep(&mut drive.mailbox, deadline_ns, nothing_to_do).await;
+                shard.wakes_up(drive.clock.now_ns());
+                idle_since_ns = None;
+                continue;
+            }
+        }
+        glommio::yield_if_needed().await;
+    }
+}
+
+fn may_sleep(shard: &Shard, now_ns: u64) -> bool {
+    let near = |deadline_ns: u64| deadline_ns <= now_ns + AWAKE_NS;
+    shard.may_sleep() && !shard.next_deadline_ns().is_some_and(near)
+}
+
+fn handle_messages(shard: &mut Shard, mailbox: &mut Mailbox<Message<Shard>>) -> bool {
+    let mut any = false;
+    for _ in 0..MESSAGES_MAX {
+        let Some(message) = mailbox.take() else { break };
+        any = true;
+        shard.count_message();
+        // Whoever asked learns from the missing answer; the shard goes on.
+        if catch_unwind(AssertUnwindSafe(|| message(shard))).is_err() {
+            error!(shard = %shard.id(), "a message's work panicked on this shard");
+        }
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_forbids_io_uring_and_what_to_type() {
+        let sysctl = Error::Forbidden { answer: "not permitted".into(), disabled: Some(2) };
+        assert_eq!(
+            sysctl.to_string(),
+            "io_uring cannot be used here (not permitted); kernel.io_uring_disabled is 2: \
+             allow it with `sysctl -w kernel.io_uring_disabled=0`"
+        );
+        let seccomp = Error::Forbidden { answer: "not permitted".into(), disabled: Some(0) };
+        assert_eq!(
+            seccomp.to_string(),
+            "io_uring cannot be used here (not permitted); a seccomp filter, as containers have \
+             one, forbids it: allow io_uring_setup, io_uring_enter and io_uring_register in the \
+             profile (to try: `--security-opt seccomp=unconfined`)"
+        );
+    }
+
+    #[test]
+    fn says_how_much_memory_must_be_lockable() {
+        let limit = GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(65_536, 524_288));
+        assert_eq!(
+            explain(limit).to_string(),
+            "only 65536 octets may be locked, the executor needs 524288; \
+             raise it with `ulimit -l 512` or LimitMEMLOCK= of the service"
+        );
+    }
+
+    #[test]
+    fn a_refusal_by_the_kernel_is_told_from_other_trouble() {
+        let refused = |errno| explain(std::io::Error::from_raw_os_error(errno).into());
+        assert!(matches!(refused(1), Error::Forbidden { .. }), "EPERM");
+        assert!(matches!(refused(38), Error::Forbidden { .. }), "ENOSYS");
+        assert!(matches!(refused(12), Error::Other { .. }), "ENOMEM");
+    }
+}
