@@ -34,7 +34,7 @@ use nix::unistd::Pid;
 pub use template::{MARK, SOURCE_IPV4, SOURCE_IPV6};
 
 use super::{End, LabError};
-use template::Template;
+use template::{Template, Way};
 
 /// Packets handed over by one call, at most.
 ///
@@ -133,7 +133,8 @@ pub struct Sent {
     pub offered: u64,
     /// Of these, those that the link did not take, its receive ring being full.
     /// The link counts its drops together, so where others sent too at that
-    /// time theirs are among them.
+    /// time theirs are among them. Live frames that found no receiver, since its
+    /// program went away meanwhile, are not: the kernel does not count those.
     pub refused: u64,
     /// Octets of one frame.
     pub frame_octets: u64,
@@ -178,7 +179,14 @@ impl Flood {
     /// Where the generator cannot be had.
     pub fn new(end: &End, options: &Options) -> Result<Self, LabError> {
         let Options { kind, family, frame_octets, seed, generator } = *options;
-        let template = Template::new(end, kind, family, frame_octets, seed);
+        let way = Way {
+            from_mac: end.mac,
+            to_mac: end.peer.mac,
+            to_ipv4: end.peer.ipv4,
+            to_ipv6: end.peer.ipv6,
+            mtu: end.mtu,
+        };
+        let template = Template::new(&way, kind, family, frame_octets, seed);
         let frame_octets = template.frame.len() as u64;
         let packets = || packets::Packets::new(end, &template).map(Source::Packets);
         let live = || live::LiveFrames::new(end, &template).map(Source::LiveFrames);
