@@ -202,8 +202,8 @@ fn an_end_that_goes_down_and_comes_back_is_as_before() {
         end.set_down().unwrap();
         assert!(soon(|| !wire.near.link().unwrap().carrier));
         end.set_up().unwrap();
-        talk(&wire, false);
         talk(&wire, true);
+        talk(&wire, false);
     }
     wire.near.remove().unwrap();
     assert!(wire.far.link().is_err());

@@ -76,7 +76,8 @@ fn addresses_neighbours_and_routes_are_there_once_set() {
     let addresses = netlink.addresses(index).unwrap();
     assert!(addresses.contains(&(HERE, 24)) && addresses.contains(&(own_ipv6, 64)));
     assert_eq!(netlink.addresses(two).unwrap(), []);
-    let next_door = Route { interface_index: index, gateway: None, source: Some(HERE) };
+    let next_door =
+        Route { interface_index: index, gateway: None, source: Some(HERE), local: false };
     assert_eq!(netlink.route_to(THERE).unwrap(), next_door);
 
     let neighbour_ipv6 = "2001:db8:9::2".parse().unwrap();
@@ -90,7 +91,8 @@ fn addresses_neighbours_and_routes_are_there_once_set() {
     let far: IpAddr = "198.19.0.0".parse().unwrap();
     netlink.add_route(far, 16, Some(THERE), index).unwrap();
     let behind: IpAddr = "198.19.1.1".parse().unwrap();
-    let through = Route { interface_index: index, gateway: Some(THERE), source: Some(HERE) };
+    let through =
+        Route { interface_index: index, gateway: Some(THERE), source: Some(HERE), local: false };
     assert_eq!(netlink.route_to(behind).unwrap(), through);
     netlink.add_route("0.0.0.0".parse().unwrap(), 0, Some(THERE), index).unwrap();
     assert_eq!(netlink.default_route_interface().unwrap(), Some(index));

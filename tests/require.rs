@@ -8,7 +8,7 @@
 use std::env;
 use std::io::{self, Write};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use tidegate::lab;
 
@@ -31,8 +31,12 @@ pub(crate) fn net() -> bool {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     assert!(!required(), "REQUIRE_NET=1, and {test} cannot run:\n{missing}");
-    // The harness captures what is printed, not what is written.
-    let _ = writeln!(io::stderr(), "skipped: {test}: {}", missing.replace('\n', "; "));
+    // The harness captures what is printed, not what is written. The reason in
+    // full comes once.
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| drop(writeln!(io::stderr(), "no lab here:\n{missing}")));
+    let reason = missing.lines().next().unwrap_or("");
+    let _ = writeln!(io::stderr(), "skipped: {test}: {reason}");
     false
 }
 

@@ -31,7 +31,7 @@ pub enum LabError {
         source: Box<dyn error::Error + Send + Sync>,
     },
     /// A link did not come up.
-    NoCarrier {
+    NotReady {
         /// The end that waited.
         interface: Box<str>,
         /// How long.
@@ -80,8 +80,8 @@ impl fmt::Display for LabError {
             Self::Os { call, .. } => write!(f, "the lab could not {call}"),
             Self::Netlink(_) | Self::Ethtool(_) => f.write_str("the lab could not set a link up"),
             Self::Bpf { call, .. } => write!(f, "the lab could not {call}"),
-            Self::NoCarrier { interface, waited } => {
-                write!(f, "{interface} has no carrier after {} ms", waited.as_millis())
+            Self::NotReady { interface, waited } => {
+                write!(f, "{interface} does not run after {} ms", waited.as_millis())
             }
             Self::Queues { interface, wanted, got: (rx, tx) } => write!(
                 f,
@@ -108,7 +108,7 @@ impl error::Error for LabError {
             Self::Netlink(source) => Some(source),
             Self::Ethtool(source) => Some(source),
             Self::Bpf { source, .. } => Some(source.as_ref()),
-            Self::NoCarrier { .. }
+            Self::NotReady { .. }
             | Self::Queues { .. }
             | Self::OffloadStays { .. }
             | Self::NoReceiver { .. } => None,
@@ -141,8 +141,8 @@ mod tests {
 
         let interface = "tide1".into();
         let waited = Duration::from_secs(2);
-        let no_carrier = LabError::NoCarrier { interface, waited };
-        assert_eq!(no_carrier.to_string(), "tide1 has no carrier after 2000 ms");
+        let not_ready = LabError::NotReady { interface, waited };
+        assert_eq!(not_ready.to_string(), "tide1 does not run after 2000 ms");
 
         let queues = LabError::Queues { interface: "tide1".into(), wanted: 4, got: (2, 1) };
         assert_eq!(

@@ -11,7 +11,7 @@ use super::{LabError, Namespace};
 
 /// A veth pair is there within microseconds of both ends being up; on a busy
 /// machine the work that says so may wait for a processor.
-const CARRIER_PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The offloads that leave a packet unfinished on a veth, or merge several.
 const UNFINISHED: [Offload; 4] = [Offload::TxChecksum, Offload::Tso, Offload::Gso, Offload::Gro];
@@ -175,9 +175,7 @@ impl Wire {
             end.finish_packets()?;
             end.configure()?;
         }
-        for end in [&wire.near, &wire.far] {
-            end.await_carrier()?;
-        }
+        wire.near.await_running()?;
         Ok(wire)
     }
 }
@@ -210,7 +208,7 @@ impl End {
     pub fn set_up(&self) -> Result<(), LabError> {
         self.namespace.netlink()?.set_up(self.index)?;
         self.know_the_peer()?;
-        self.await_carrier()
+        self.await_running()
     }
 
     /// Removes the wire: both ends go.
@@ -279,15 +277,27 @@ impl End {
         Ok(())
     }
 
-    fn await_carrier(&self) -> Result<(), LabError> {
-        let mut netlink = self.namespace.netlink()?;
-        let deadline = Instant::now() + CARRIER_PATIENCE;
-        while !netlink.link_by_index(self.index)?.carrier {
-            if Instant::now() >= deadline {
-                let interface = self.name.clone();
-                return Err(LabError::NoCarrier { interface, waited: CARRIER_PATIENCE });
+    /// Waits until both ends run and receive for their addresses: the other one
+    /// lost its carrier with this one. An IPv6 address stands in the list a
+    /// moment before it stands in the table that decides what is received.
+    fn await_running(&self) -> Result<(), LabError> {
+        let deadline = Instant::now() + PATIENCE;
+        let peer = &self.peer;
+        for (namespace, index, ipv6) in
+            [(&self.namespace, self.index, self.ipv6), (&peer.namespace, peer.index, peer.ipv6)]
+        {
+            let mut netlink = namespace.netlink()?;
+            loop {
+                let link = netlink.link_by_index(index)?;
+                let mut receives = || netlink.route_to(ipv6.into()).is_ok_and(|route| route.local);
+                if link.running && (!self.has_ipv6 || receives()) {
+                    break;
+                }
+                if Instant::now() >= deadline {
+                    return Err(LabError::NotReady { interface: link.name, waited: PATIENCE });
+                }
+                thread::sleep(Duration::from_millis(1));
             }
-            thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }

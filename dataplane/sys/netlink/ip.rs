@@ -26,6 +26,8 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The address they come from, where the kernel prefers one.
     pub source: Option<IpAddr>,
+    /// Whether the destination is this machine: they never leave it.
+    pub local: bool,
 }
 
 /// Who answers for an address next door.
@@ -62,7 +64,8 @@ impl Netlink {
     }
 
     /// The addresses of an interface with their prefix lengths, the kernel's
-    /// first choice first.
+    /// first choice first. An IPv6 address that the kernel is still making
+    /// ready is not there yet.
     ///
     /// # Errors
     ///
@@ -206,6 +209,10 @@ fn read_address(answer: &Message, index: u32) -> Option<(IpAddr, u8)> {
     // `linux/if_addr.h`: on a point-to-point link IFA_ADDRESS is the other
     // side's and IFA_LOCAL is ours; IPv6 usually sends only the former.
     let mut found = None;
+    // RFC 4862, 5.4: nothing is received for a tentative address.
+    if message.header.flags.contains(AddressHeaderFlags::Tentative) {
+        return None;
+    }
     for attribute in &message.attributes {
         match attribute {
             AddressAttribute::Local(address) => found = Some(*address),
@@ -244,7 +251,8 @@ fn read_route(message: &RouteMessage) -> Option<Route> {
             _ => {}
         }
     }
-    Some(Route { interface_index: interface_index?, gateway, source })
+    let local = message.header.kind == RouteType::Local;
+    Some(Route { interface_index: interface_index?, gateway, source, local })
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
@@ -329,11 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn our_own_address_of_a_point_to_point_link_is_the_local_one() {
+    fn our_own_address_is_the_local_one_and_not_one_that_is_still_tentative() {
         let mut message = AddressMessage::default();
         message.header.index = 3;
         message.header.prefix_len = 24;
         message.attributes = vec![AddressAttribute::Local(HERE), AddressAttribute::Address(THERE)];
+        let mut tentative = message.clone();
+        tentative.header.flags = AddressHeaderFlags::Tentative;
+        assert_eq!(read_address(&Message::NewAddress(tentative), 3), None);
         let answer = Message::NewAddress(message);
         assert_eq!(read_address(&answer, 3), Some((HERE, 24)));
         assert_eq!(read_address(&answer, 4), None);
@@ -343,7 +354,7 @@ mod tests {
     fn loopback_is_routed_to_loopback_without_privilege() {
         let mut netlink = Netlink::open().unwrap();
         let route = netlink.route_to(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        assert_eq!((route.interface_index, route.gateway), (1, None));
+        assert_eq!((route.interface_index, route.gateway, route.local), (1, None, true));
         let none = netlink.neighbour(1, HERE).unwrap();
         assert_eq!(none, None);
     }

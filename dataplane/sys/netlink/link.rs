@@ -26,6 +26,10 @@ pub struct Link {
     pub up: bool,
     /// Whether the other side is there.
     pub carrier: bool,
+    /// Whether it sends and receives. The kernel starts the queues of an
+    /// interface that got its carrier a moment after it tells of the carrier;
+    /// what is sent in between is lost.
+    pub running: bool,
     /// Receive queues that it was made with; fewer may be in use.
     pub rx_queues: u32,
     /// Transmit queues that it was made with; fewer may be in use.
@@ -261,6 +265,7 @@ fn read(message: LinkMessage) -> Link {
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        running: message.header.flags.contains(LinkFlags::Running),
         rx_queues: 1,
         tx_queues: 1,
         xdp: None,
@@ -329,7 +334,7 @@ mod tests {
     #[test]
     fn reads_the_attributes_and_tells_up_from_carrier() {
         let mut message = header(7);
-        message.header.flags = LinkFlags::Up;
+        message.header.flags = LinkFlags::Up | LinkFlags::Running;
         message.attributes = vec![
             LinkAttribute::IfName("tide0".into()),
             LinkAttribute::Address(vec![2, 0, 0, 0, 0, 9]),
@@ -343,7 +348,8 @@ mod tests {
         assert_eq!((link.index, &*link.name, link.mtu), (7, "tide0", 1500));
         assert_eq!(link.mac, [2, 0, 0, 0, 0, 9]);
         assert_eq!((link.rx_queues, link.tx_queues), (4, 2));
-        assert_eq!((link.up, link.carrier, link.xdp), (true, false, None));
+        assert_eq!((link.up, link.carrier, link.running), (true, false, true));
+        assert_eq!(link.xdp, None);
         assert_eq!(link.kind.as_deref(), Some("veth"));
     }
 

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{Family, Kind};
-use crate::lab::End;
 
 /// Octets of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -26,6 +25,16 @@ const LONGEST: usize = 1514;
 const UDP: u8 = 17;
 const TCP: u8 = 6;
 
+/// Between whom the packets go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) from_mac: [u8; 6],
+    pub(super) to_mac: [u8; 6],
+    pub(super) to_ipv4: Ipv4Addr,
+    pub(super) to_ipv6: Ipv6Addr,
+    pub(super) mtu: u32,
+}
+
 /// The frame from which every packet of a flood is made.
 ///
 /// Holding one proves that its headers agree with its length. Source address,
@@ -43,16 +52,16 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// A frame of about `frame_octets` from `end` to its peer: brought into the
-    /// range that the family and the link allow.
-    pub(super) fn new(end: &End, kind: Kind, family: Family, frame_octets: u16, seed: u64) -> Self {
+    /// A frame of about `frame_octets`, brought into the range that the family
+    /// and the link allow.
+    pub(super) fn new(way: &Way, kind: Kind, family: Family, frame_octets: u16, seed: u64) -> Self {
         let ipv6 = family == Family::Ipv6;
         let tcp = matches!(kind, Kind::Syn { .. });
-        let longest = LONGEST.min(end.mtu as usize + ETHERNET);
+        let longest = LONGEST.min(way.mtu as usize + ETHERNET);
         let len = usize::from(frame_octets).clamp(SHORTEST[usize::from(ipv6)], longest);
         let mut frame = vec![0; len];
-        frame[..6].copy_from_slice(&end.peer.mac);
-        frame[6..12].copy_from_slice(&end.mac);
+        frame[..6].copy_from_slice(&way.to_mac);
+        frame[6..12].copy_from_slice(&way.from_mac);
         let protocol = if tcp { TCP } else { UDP };
         // A SYN carries no data; the rest of the frame is Ethernet padding.
         let l3 = &mut frame[ETHERNET..];
@@ -67,7 +76,7 @@ impl Template {
             l3[6] = protocol;
             l3[7] = 64;
             l3[8..24].copy_from_slice(&SOURCE_IPV6.octets());
-            l3[24..40].copy_from_slice(&end.peer.ipv6.octets());
+            l3[24..40].copy_from_slice(&way.to_ipv6.octets());
         } else {
             // RFC 791, 3.1; not to be fragmented.
             l3[0] = 0x45;
@@ -76,7 +85,7 @@ impl Template {
             l3[8] = 64;
             l3[9] = protocol;
             l3[12..16].copy_from_slice(&SOURCE_IPV4.octets());
-            l3[16..20].copy_from_slice(&end.peer.ipv4.octets());
+            l3[16..20].copy_from_slice(&way.to_ipv4.octets());
             ip_sum = sum(&l3[..20]);
         }
         let (l3, l4) = l3.split_at_mut(l3_header);
@@ -156,4 +165,89 @@ fn checksum(sum: u32) -> [u8; 2] {
     #[expect(clippy::cast_possible_truncation, reason = "folded twice, 16 bits are left")]
     let word = !(sum as u16);
     word.to_ne_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAY: Way = Way {
+        from_mac: [2, 0, 0, 0, 0, 2],
+        to_mac: [2, 0, 0, 0, 0, 1],
+        to_ipv4: Ipv4Addr::new(198, 18, 1, 1),
+        to_ipv6: Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1),
+        mtu: 1500,
+    };
+
+    /// RFC 1071 by the book: big-endian words, the carry at once.
+    fn book_sum(pieces: &[&[u8]]) -> u16 {
+        let octets: Vec<u8> = pieces.concat();
+        octets.chunks(2).fold(0, |sum: u16, pair| {
+            let word = u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]);
+            let (sum, carry) = sum.overflowing_add(word);
+            sum + u16::from(carry)
+        })
+    }
+
+    #[test]
+    fn every_packet_has_right_lengths_and_checksums_whatever_stood_in_the_frame() {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            for kind in [Kind::Udp { port: 53 }, Kind::Syn { port: 80 }] {
+                for octets in [0, 60, 101, 1400, u16::MAX] {
+                    let template = Template::new(&WAY, kind, family, octets, 7);
+                    let mut frame = template.frame.clone();
+                    for number in 0..200 {
+                        template.stamp(&mut frame, number);
+                        check(&frame, family, kind);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(frame: &[u8], family: Family, kind: Kind) {
+        assert!(frame.len() >= 60 && frame.len() <= 1514, "{}", frame.len());
+        let l3 = &frame[14..];
+        let field = |at: usize| usize::from(u16::from_be_bytes([l3[at], l3[at + 1]]));
+        let (header, total, addresses, protocol) = match family {
+            Family::Ipv4 => (20, field(2), &l3[12..20], l3[9]),
+            Family::Ipv6 => (40, field(4) + 40, &l3[8..40], l3[6]),
+        };
+        if family == Family::Ipv4 {
+            assert_eq!(book_sum(&[&l3[..20]]), 0xffff, "IPv4 header");
+        }
+        assert_eq!(frame[12..14], if header == 20 { [8, 0] } else { [0x86, 0xdd] });
+        let l4 = &l3[header..total];
+        let (number, port, len) = match kind {
+            Kind::Udp { port } => (17, port, l3.len() - header),
+            Kind::Syn { port } => (6, port, 20),
+        };
+        assert_eq!((protocol, l4.len()), (number, len));
+        let l4_len = u16::try_from(len).unwrap().to_be_bytes();
+        assert_eq!(book_sum(&[addresses, &[0, number], &l4_len, l4]), 0xffff, "{kind:?}");
+        assert_eq!(l4[2..4], port.to_be_bytes());
+        assert!(u16::from_be_bytes([l4[0], l4[1]]) >= 1024);
+        if let Kind::Udp { .. } = kind {
+            assert_eq!((&l4[4..6], l4[8]), (&l4_len[..], MARK));
+            assert_ne!(l4[6..8], [0, 0], "zero would mean that there is none");
+        }
+    }
+
+    #[test]
+    fn sources_stay_in_what_is_set_aside_and_follow_from_seed_and_number() {
+        let kind = Kind::Udp { port: 53 };
+        let templates = [1, 1, 2].map(|seed| Template::new(&WAY, kind, Family::Ipv4, 60, seed));
+        let row = |template: &Template| -> Vec<Vec<u8>> {
+            let stamped = |number| {
+                let mut frame = template.frame.clone();
+                template.stamp(&mut frame, number);
+                frame
+            };
+            (0..50).map(stamped).collect()
+        };
+        let [one, again, other] = templates.each_ref().map(row);
+        assert_eq!(one, again);
+        assert_ne!(one, other);
+        assert!(one.iter().all(|frame| frame[26..28] == [198, 19]));
+    }
 }

@@ -190,7 +190,7 @@ impl Asker {
                 self.open.push(Some(now));
                 Ok(())
             }
-            // No room now, or the link is down for a moment: asked again at the next turn.
+            // No room now, or the link is down for a moment: asked again an interval later.
             Err(error) if nothing_came(&error) => Ok(()),
             Err(error)
                 if matches!(
