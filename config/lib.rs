@@ -185,7 +185,7 @@ fn read(
 ) -> (Runtime, Vec<Interface>, Vec<Service>, Vec<Port>) {
     let top = Place { path: String::new(), span: 0..0 };
     let top = Section::open(reader, top, document, TOP_KEYS);
-    let mut runtime = runtime_of(reader, &top, machine);
+    let mut runtime = runtime_of(reader, &top);
 
     let sections = tables(reader, &top, "interface", interface::KEYS);
     let declared = sections.len();
@@ -216,15 +216,15 @@ fn read(
     (runtime, plain, services, ports)
 }
 
-fn runtime_of(reader: &mut Reader, top: &Section<'_>, machine: &Machine) -> Runtime {
+fn runtime_of(reader: &mut Reader, top: &Section<'_>) -> Runtime {
     let section = (top.field("runtime"))
         .and_then(|field| field.section(reader, runtime::KEYS, "a table, written [runtime]"));
     match section {
-        Some(section) => runtime::read(reader, &section, machine),
+        Some(section) => runtime::read(reader, &section),
         None => {
             let nothing = DeTable::default();
             let section = Section::open(reader, top.place_of("runtime"), &nothing, runtime::KEYS);
-            runtime::read(reader, &section, machine)
+            runtime::read(reader, &section)
         }
     }
 }

@@ -42,8 +42,8 @@ pub struct Runtime {
     pub stall_budget: Interval,
     /// How long a drain may take before what is left is given up.
     pub drain_timeout: Interval,
-    /// Where `stats` finds this process.
-    pub control_socket: PathBuf,
+    /// Where `stats` finds this process; `None`: where the runtime puts it for the instance.
+    pub control_socket: Option<PathBuf>,
     /// What happens to a service that panicked.
     pub restart: Restart,
     /// Least severe level that is logged.
@@ -127,57 +127,46 @@ words! {
 }
 
 /// What is known about the machine when a file is read. Given in, so that tests need no machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Machine {
     /// CPUs that this process may use.
     pub cpus: u32,
-    /// `XDG_RUNTIME_DIR`, if set.
-    pub runtime_dir: Option<PathBuf>,
 }
 
 impl Machine {
     /// This machine, as this process sees it.
     pub fn this() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self {
-            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-            runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
-        }
-    }
-
-    /// Where the process of `instance` listens unless its config says otherwise: under
-    /// `$XDG_RUNTIME_DIR/tidegate` where that is set, else under `/run/tidegate`.
-    pub fn control_socket(&self, instance: &str) -> PathBuf {
-        let directory = self.runtime_dir.as_ref().filter(|directory| directory.is_absolute());
-        directory
-            .map_or_else(|| PathBuf::from("/run"), Clone::clone)
-            .join("tidegate")
-            .join(format!("{instance}.sock"))
+        Self { cpus: u32::try_from(cpus).unwrap_or(u32::MAX) }
     }
 }
 
 /// Name of an instance that was given none.
 pub const DEFAULT_INSTANCE: &str = "main";
 
-/// A path that a unix socket may have.
+/// A path that a control socket may have. The lock that goes with it lies beside it, under the
+/// same name with `.lock`.
 struct SocketPath(PathBuf);
 
 impl Read for SocketPath {
-    const ALLOWED: &'static str = "an absolute path of at most 107 octets";
+    const ALLOWED: &'static str =
+        "an absolute path of at most 107 octets that ends in NAME.sock, NAME as an instance's";
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
         let text = text(value).ok_or_else(Wrong::kind)?;
+        let name = text.rsplit_once('/').and_then(|(_, file)| file.strip_suffix(".sock"));
         // `sun_path` of unix(7) has 108 octets, the last for the final zero.
-        if text.starts_with('/') && text.len() <= 107 && !text.contains('\0') {
+        let fits = text.starts_with('/') && text.len() <= 107 && !text.contains('\0');
+        if fits && name.is_some_and(Name::is_plain) {
             Ok(Self(PathBuf::from(text)))
         } else {
-            Err(Wrong::new(format!("{text:?}, {} octets", text.len()), Self::ALLOWED))
+            Err(Wrong::new(format!("{text:?}"), Self::ALLOWED))
         }
     }
 }
 
 /// Reads the table. `shards` stays 0 where the file does not say it: see `placement`.
-pub(crate) fn read(reader: &mut Reader, section: &Section<'_>, machine: &Machine) -> Runtime {
+pub(crate) fn read(reader: &mut Reader, section: &Section<'_>) -> Runtime {
     let interval = |reader: &mut Reader, key: &str, default: Interval| {
         let interval = section.read(reader, key).unwrap_or(default);
         if interval.as_ns() == 0 {
@@ -188,7 +177,6 @@ pub(crate) fn read(reader: &mut Reader, section: &Section<'_>, machine: &Machine
     let instance = section
         .read(reader, "instance")
         .map_or_else(|| DEFAULT_INSTANCE.to_owned(), |Name(name)| name);
-    let socket = section.read(reader, "control_socket").map(|SocketPath(path)| path);
     Runtime {
         cpus: section.read(reader, "cpus").map(|Numbers(cpus)| cpus),
         shards: match section.field("shards") {
@@ -200,7 +188,7 @@ pub(crate) fn read(reader: &mut Reader, section: &Section<'_>, machine: &Machine
         idle: section.read(reader, "idle").unwrap_or(Idle::SleepAfter(Interval::from_micros(50))),
         stall_budget: interval(reader, "stall_budget", Interval::from_millis(10)),
         drain_timeout: interval(reader, "drain_timeout", Interval::from_millis(2000)),
-        control_socket: socket.unwrap_or_else(|| machine.control_socket(&instance)),
+        control_socket: section.read(reader, "control_socket").map(|SocketPath(path)| path),
         restart: (section.field("restart"))
             .and_then(|field| Restart::of(reader, &field))
             .unwrap_or(Restart::MaxPerMinute(10)),

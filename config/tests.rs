@@ -9,7 +9,7 @@ use super::*;
 
 /// A machine of two CPUs, so that no test depends on the one it runs on.
 fn machine() -> Machine {
-    Machine { cpus: 2, runtime_dir: None }
+    Machine { cpus: 2 }
 }
 
 fn parse(text: &str) -> Result<Config, ConfigError> {

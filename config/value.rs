@@ -206,13 +206,19 @@ impl Read for Name {
 
     fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
         let text = text(value).ok_or_else(Wrong::kind)?;
+        match Self::is_plain(text) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(Wrong::new(format!("{text:?}"), Self::ALLOWED)),
+        }
+    }
+}
+
+impl Name {
+    /// Whether `text` may be a name.
+    pub(crate) fn is_plain(text: &str) -> bool {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let begins = text.starts_with(|c: char| c.is_ascii_lowercase());
-        if begins && text.len() <= 32 && text.chars().all(plain) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Wrong::new(format!("{text:?}"), Self::ALLOWED))
-        }
+        begins && text.len() <= 32 && text.chars().all(plain)
     }
 }
 

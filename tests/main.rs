@@ -5,6 +5,7 @@
 mod require;
 
 mod attach;
+mod doctor;
 mod lab;
 mod links;
 mod own_namespace;

@@ -54,22 +54,12 @@ fn the_values_of_the_example_are_read_as_they_stand() {
     assert_eq!(config.runtime.idle, Idle::SleepAfter(Interval::from_micros(50)));
     assert_eq!(config.runtime.stall_budget, Interval::from_millis(10));
     assert_eq!(config.runtime.restart, Restart::MaxPerMinute(10));
-    assert_eq!(config.runtime.control_socket, Path::new("/run/tidegate/main.sock"));
+    assert_eq!(config.runtime.control_socket, None);
     let [udp, icmp] = &config.services[0].selectors[..] else { panic!("two selectors") };
     assert_eq!(udp.protocol, Protocol::Number(17));
     assert_eq!(udp.ports.map(PortRange::last), Some(2000));
     assert_eq!(udp.fragments, Fragments::Take);
     assert_eq!(icmp.protocol, Protocol::Number(58), "ICMPv6, since the destination is IPv6");
-}
-
-#[test]
-fn the_control_socket_follows_the_instance_and_the_session() {
-    let text = "runtime.instance = \"two\"\n[[service]]\nname = \"a\"\nkind = \"k\"\n";
-    let machine = Machine { cpus: 1, runtime_dir: Some("/run/user/7".into()) };
-    let config = Config::parse_for("tide.toml", text, &machine).unwrap();
-    assert_eq!(config.runtime.control_socket, Path::new("/run/user/7/tidegate/two.sock"));
-    let relative = Machine { cpus: 1, runtime_dir: Some("run".into()) };
-    assert_eq!(relative.control_socket("two"), Path::new("/run/tidegate/two.sock"));
 }
 
 #[test]
@@ -83,6 +73,8 @@ fn reads_the_other_forms_of_idle_and_restart() {
     assert_eq!(with("restart = \"never\"").restart, Restart::Never);
     assert_eq!(with("restart = \"always\"").restart, Restart::Always);
     assert_eq!(with("log = \"trace\"").log, LogLevel::Trace);
+    let socket = with("control_socket = \"/run/tide/two.sock\"").control_socket;
+    assert_eq!(socket.as_deref(), Some(Path::new("/run/tide/two.sock")));
 }
 
 #[test]

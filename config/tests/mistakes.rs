@@ -147,8 +147,13 @@ fn mistakes_in_runtime() {
     runtime("stall_budget = \"10\"", "stall_budget", "\"10\", which has no unit", interval);
     runtime("stall_budget = \"0ms\"", "stall_budget", "no time at all", "at least \"1ns\"");
     runtime("drain_timeout = 2", "drain_timeout", "the integer 2", interval);
-    let path = "an absolute path of at most 107 octets";
-    runtime("control_socket = \"a\"", "control_socket", "\"a\", 1 octets", path);
+    let path =
+        "an absolute path of at most 107 octets that ends in NAME.sock, NAME as an instance's";
+    let long = format!("/{}/a.sock", "d".repeat(100));
+    for socket in ["a.sock", "/run/a", "/run/A.sock", "/run/.sock", &long] {
+        let line = format!("control_socket = \"{socket}\"");
+        runtime(&line, "control_socket", &format!("{socket:?}"), path);
+    }
     let restart = "\"never\", \"always\" or { max_per_minute = 10 }";
     runtime("restart = \"often\"", "restart", "the string \"often\"", restart);
     runtime("restart = {}", "restart", "a table without max_per_minute", restart);

@@ -86,7 +86,10 @@ fn runtime(text: &mut String, config: &Config) {
     let _ = writeln!(text, "  shards {idle}; a turn over {} is a stall", runtime.stall_budget);
     let _ = writeln!(text, "  a service that panics {restart}");
     let _ = writeln!(text, "  a stop takes {} at most", runtime.drain_timeout);
-    let _ = writeln!(text, "  stats at {}", runtime.control_socket.display());
+    let _ = match &runtime.control_socket {
+        Some(socket) => writeln!(text, "  tidegate stats --socket {}", socket.display()),
+        None => writeln!(text, "  tidegate stats --instance {}", runtime.instance),
+    };
 }
 
 fn shard_plan(text: &mut String, config: &Config, shard: u32) {
@@ -203,7 +206,7 @@ mod tests {
     use super::*;
 
     fn config(text: &str) -> Config {
-        let machine = Machine { cpus: 2, runtime_dir: None };
+        let machine = Machine { cpus: 2 };
         Config::parse_for("tide.toml", text, &machine).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -217,7 +220,7 @@ instance main, 2 shards on CPUs 0, 1
   shards sleep after 50us without work; a turn over 10ms is a stall
   a service that panics is built again up to 10 times a minute
   a stop takes 2s at most
-  stats at /run/tidegate/main.sock
+  tidegate stats --instance main
 
 shard 0 (CPU 0)
   eth1 queue 0: shield (scrub)

@@ -57,7 +57,7 @@ pub fn render(findings: &[Finding]) -> String {
     const INDENT: usize = 11;
     let mut text = String::new();
     let mut about = "";
-    for finding in findings {
+    for (index, finding) in findings.iter().enumerate() {
         if finding.about != about {
             about = &finding.about;
             let gap = if text.is_empty() { "" } else { "\n" };
@@ -68,7 +68,9 @@ pub fn render(findings: &[Finding]) -> String {
             let _ = writeln!(text, "  {word:<9}{line}");
             word = "";
         }
-        if let Some(command) = &finding.command {
+        // One command that mends several findings in a row stands once, below the last.
+        let next = findings.get(index + 1).and_then(|next| next.command.as_ref());
+        if let Some(command) = finding.command.as_ref().filter(|&command| next != Some(command)) {
             let _ = writeln!(text, "{:INDENT$}# {command}", "");
         }
     }
@@ -92,6 +94,8 @@ mod tests {
         let text = render(&[
             finding("kernel", Severity::Good, "6.12.9", None),
             finding("kernel", Severity::Problem, "io_uring is forbidden", Some("sysctl -w a=0")),
+            finding("privilege", Severity::Problem, "this is missing", Some("setcap")),
+            finding("privilege", Severity::Problem, "that is missing", Some("setcap")),
             finding(
                 "eth1",
                 Severity::Warning,
@@ -107,11 +111,16 @@ kernel
   PROBLEM  io_uring is forbidden
            # sysctl -w a=0
 
+privilege
+  PROBLEM  this is missing
+  PROBLEM  that is missing
+           # setcap
+
 eth1
   WARNING  far too long to stand on one line far too long to stand on one line
            far too long to stand on one line
 
-1 problems, 1 warnings
+3 problems, 1 warnings
 "
         );
         assert!(text.lines().all(|line| line.len() <= 80));

@@ -8,10 +8,8 @@ mod render;
 mod units;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use tidegate_config::Machine;
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
 pub use render::{rates, render};
@@ -20,21 +18,6 @@ use super::args::Stats;
 
 /// How often `--watch` looks. Faster, and the digits cannot be read.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// Where the asked instance may listen: one of these is its socket.
-///
-/// A service manager gives no `XDG_RUNTIME_DIR` to what it starts, a login session does; so both
-/// places are looked at, the session's own first.
-pub fn sockets(args: &Stats, machine: &Machine) -> Vec<PathBuf> {
-    if let Some(socket) = &args.socket {
-        return vec![socket.clone()];
-    }
-    let system = Machine { runtime_dir: None, ..machine.clone() };
-    let mut sockets =
-        vec![machine.control_socket(&args.instance), system.control_socket(&args.instance)];
-    sockets.dedup();
-    sockets
-}
 
 /// Runs the command with snapshots from `fetch`, waiting with `wait`. `--watch` ends where
 /// `fetch` fails, as when the process has ended.
@@ -120,24 +103,5 @@ mod tests {
             .map(|line| serde_json::from_str::<Snapshot>(line).unwrap().uptime_ns)
             .collect();
         assert_eq!(uptimes, [1_000_000_000, 2_000_000_000]);
-    }
-
-    #[test]
-    fn looks_in_the_session_first_and_in_the_system_then() {
-        let machine = |runtime_dir: Option<&str>| Machine {
-            cpus: 1,
-            runtime_dir: runtime_dir.map(PathBuf::from),
-        };
-        let session = sockets(&args(false, false), &machine(Some("/run/user/7")));
-        assert_eq!(
-            session,
-            [
-                PathBuf::from("/run/user/7/tidegate/main.sock"),
-                PathBuf::from("/run/tidegate/main.sock"),
-            ]
-        );
-        assert_eq!(sockets(&args(false, false), &machine(None)).len(), 1);
-        let named = Stats { socket: Some("/a".into()), ..args(false, false) };
-        assert_eq!(sockets(&named, &machine(None)), [PathBuf::from("/a")]);
     }
 }

@@ -55,6 +55,8 @@ pub struct HugePages {
 pub struct LinkFacts {
     /// Its name.
     pub name: String,
+    /// Whether it was asked for by name: what is wrong with others hinders nobody.
+    pub asked: bool,
     /// Its driver, where it has a name.
     pub driver: Option<String>,
     /// Largest packet, in octets, without the Ethernet header.
@@ -106,8 +108,10 @@ pub enum Capability {
     NetRaw = 13,
     /// Lock any amount of memory.
     IpcLock = 14,
-    /// Make network namespaces; contains `Bpf`.
+    /// Make network namespaces; contains the next two.
     SysAdmin = 21,
+    /// Load XDP programs that compute offsets, as ours does.
+    Perfmon = 38,
     /// Load XDP programs.
     Bpf = 39,
 }
@@ -120,6 +124,7 @@ impl Capability {
             Self::NetRaw => "cap_net_raw",
             Self::IpcLock => "cap_ipc_lock",
             Self::SysAdmin => "cap_sys_admin",
+            Self::Perfmon => "cap_perfmon",
             Self::Bpf => "cap_bpf",
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::facts::{Answer, Capability, Facts, LinkFacts};
+use super::facts::{Answer, Capability, Facts, LinkFacts, XdpFacts};
 
 /// One thing that `doctor` has to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -121,21 +121,28 @@ fn kernel(facts: &Facts, say: &mut About<'_>) {
     }
 }
 
+const SETCAP: &str = "sudo setcap \
+    cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon,cap_ipc_lock+ep $(command -v tidegate)";
+
 fn privilege(facts: &Facts, say: &mut About<'_>) {
-    let has_bpf = facts.has(Capability::Bpf) || facts.has(Capability::SysAdmin);
     let needed = [
-        (Capability::NetAdmin, facts.has(Capability::NetAdmin), "attach XDP programs"),
-        (Capability::NetRaw, facts.has(Capability::NetRaw), "open AF_XDP sockets"),
-        (Capability::Bpf, has_bpf, "load XDP programs"),
+        (Capability::NetAdmin, "attach XDP programs"),
+        (Capability::NetRaw, "open AF_XDP sockets"),
+        (Capability::Bpf, "load XDP programs"),
+        (Capability::Perfmon, "load an XDP program that computes offsets"),
     ];
-    for (capability, _, purpose) in needed.iter().filter(|(_, has, _)| !has) {
-        say.problem(
-            format!("{} is missing: this process cannot {purpose}", capability.word()),
-            "sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep $(command -v tidegate)",
-        );
+    let contained = |capability| {
+        let of_sys_admin = matches!(capability, Capability::Bpf | Capability::Perfmon);
+        of_sys_admin && facts.has(Capability::SysAdmin)
+    };
+    let mut missing = needed.into_iter().filter(|&(it, _)| !facts.has(it) && !contained(it));
+    let first = missing.next();
+    for (capability, purpose) in first.into_iter().chain(missing) {
+        let what = format!("{} is missing: this process cannot {purpose}", capability.word());
+        say.problem(what, SETCAP);
     }
-    if needed.iter().all(|(_, has, _)| *has) {
-        say.good("cap_net_admin, cap_net_raw and cap_bpf are there");
+    if first.is_none() {
+        say.good("may load and attach XDP programs and open AF_XDP sockets");
     }
     if !facts.has(Capability::SysAdmin) {
         say.add(
@@ -190,6 +197,8 @@ fn memory(facts: &Facts, say: &mut About<'_>) {
 fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
     let name = &link.name;
     let driver = link.driver.as_deref().unwrap_or("no driver name");
+    // Where no interface was named, these are all of the machine, and most are for others.
+    let hindrance = if link.asked { Severity::Problem } else { Severity::Advice };
     say.good(format!(
         "{driver}, {} of {} queues, MTU {}",
         link.queues,
@@ -204,7 +213,9 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
         );
     }
     match (link.up, link.carrier) {
-        (false, _) => say.problem("it is switched off", format!("ip link set dev {name} up")),
+        (false, _) => {
+            say.add(hindrance, "it is switched off", Some(format!("ip link set dev {name} up")));
+        }
         (true, false) => say.add(
             Severity::Warning,
             "nobody is at the other end of the cable (no carrier)",
@@ -212,13 +223,11 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
         ),
         (true, true) => {}
     }
-    if let Some(xdp) = &link.xdp {
-        say.problem(
-            format!(
-                "XDP program {} is attached ({}); there is room for one",
-                xdp.program, xdp.mode
-            ),
-            format!("bpftool prog show id {}; ip link set dev {name} xdp off", xdp.program),
+    if let Some(XdpFacts { mode, program }) = &link.xdp {
+        say.add(
+            hindrance,
+            format!("XDP program {program} is attached ({mode}); there is room for one"),
+            Some(format!("bpftool prog show id {program}; ip link set dev {name} xdp off")),
         );
     }
     mtu(link, say);
@@ -228,9 +237,10 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
 
 fn mtu(link: &LinkFacts, say: &mut About<'_>) {
     if link.mtu > 4096 - NOT_MTU {
-        say.problem(
-            format!("packets of {} octets do not fit into one chunk and are lost", link.mtu),
-            format!("ip link set dev {} mtu {}", link.name, 4096 - NOT_MTU),
+        say.add(
+            Severity::Warning,
+            format!("packets of {} octets do not fit into a chunk and are lost", link.mtu),
+            Some(format!("ip link set dev {} mtu {}", link.name, 4096 - NOT_MTU)),
         );
     } else if link.mtu > 2048 - NOT_MTU {
         let what =

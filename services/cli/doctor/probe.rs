@@ -29,7 +29,10 @@ pub(super) fn facts(names: &[String]) -> io::Result<Facts> {
     let ethtool = Ethtool::open()?;
     let interrupts = read("/proc/interrupts");
     let links = (all.iter().filter(wanted))
-        .map(|link| link_facts(link, &ethtool, &interrupts, default_route))
+        .map(|link| LinkFacts {
+            asked: names.iter().any(|name| **name == *link.name),
+            ..link_facts(link, &ethtool, &interrupts, default_route)
+        })
         .collect();
     let there = |name: &&String| all.iter().any(|link| *link.name == ***name);
     let status = read("/proc/self/status");
@@ -105,6 +108,7 @@ fn link_facts(
     }
     LinkFacts {
         name: name.to_owned(),
+        asked: false,
         driver: ethtool.driver(name).ok().map(String::from),
         mtu: link.mtu,
         up: link.up,

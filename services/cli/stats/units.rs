@@ -69,12 +69,15 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     format!("{}.{}%", tenths / 10, tenths % 10)
 }
 
-/// `sum` over `count` as `31.9`; `-` over nothing.
-pub(super) fn mean(sum: u64, count: u64) -> String {
-    if count == 0 {
+/// `sum` over `over` as `31.9`; `-` over nothing.
+pub(super) fn mean(sum: u64, over: u64) -> String {
+    if over == 0 {
         return "-".to_owned();
     }
-    let tenths = (u128::from(sum) * 10 + u128::from(count) / 2) / u128::from(count);
+    if sum / over >= 1000 {
+        return count(sum / over);
+    }
+    let tenths = (u128::from(sum) * 10 + u128::from(over) / 2) / u128::from(over);
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 

@@ -1,4 +1,4 @@
-use super::super::facts::{HugePages, Irq, XdpFacts};
+use super::super::facts::{HugePages, Irq};
 use super::*;
 
 /// A machine on which all is well, with one interface.
@@ -16,6 +16,7 @@ fn healthy() -> Facts {
         cpus: vec![0, 1],
         links: vec![LinkFacts {
             name: "eth1".to_owned(),
+            asked: true,
             driver: Some("ice".to_owned()),
             mtu: 1500,
             up: true,
@@ -132,17 +133,19 @@ fn each_missing_capability_is_named_with_what_it_is_for() {
             "cap_net_admin is missing: this process cannot attach XDP programs",
             "cap_net_raw is missing: this process cannot open AF_XDP sockets",
             "cap_bpf is missing: this process cannot load XDP programs",
+            "cap_perfmon is missing: this process cannot load an XDP program that computes offsets",
             "cap_sys_admin is missing: `run` does not need it, `demo` does, for its namespaces",
         ]
     );
-    let command =
-        "sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_ipc_lock+ep $(command -v tidegate)";
+    let command = "sudo setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon,cap_ipc_lock+ep \
+                   $(command -v tidegate)";
     assert_eq!(findings[0].command.as_deref(), Some(command));
 }
 
 #[test]
-fn cap_sys_admin_contains_cap_bpf() {
-    assert_eq!(after(|facts| facts.capabilities &= !(1 << Capability::Bpf as u32)), []);
+fn cap_sys_admin_contains_cap_bpf_and_cap_perfmon() {
+    let both = 1 << Capability::Bpf as u32 | 1 << Capability::Perfmon as u32;
+    assert_eq!(after(|facts| facts.capabilities &= !both), []);
 }
 
 #[test]
@@ -204,6 +207,17 @@ fn an_interface_that_is_missing_down_or_alone() {
 }
 
 #[test]
+fn what_is_wrong_with_an_interface_that_nobody_named_is_advice() {
+    link(Severity::Advice, "it is switched off", "ip link set dev eth1 up", |it| {
+        (it.asked, it.up) = (false, false);
+    });
+    let program = XdpFacts { mode: "native".to_owned(), program: 3 };
+    let what = "XDP program 3 is attached (native); there is room for one";
+    let command = "bpftool prog show id 3; ip link set dev eth1 xdp off";
+    link(Severity::Advice, what, command, |it| (it.asked, it.xdp) = (false, Some(program)));
+}
+
+#[test]
 fn the_default_route_is_flagged() {
     link(
         Severity::Warning,
@@ -232,8 +246,8 @@ fn long_packets_need_large_chunks_or_a_smaller_mtu() {
         |it| it.mtu = 3000,
     );
     link(
-        Severity::Problem,
-        "packets of 9000 octets do not fit into one chunk and are lost",
+        Severity::Warning,
+        "packets of 9000 octets do not fit into a chunk and are lost",
         "ip link set dev eth1 mtu 3818",
         |it| it.mtu = 9000,
     );

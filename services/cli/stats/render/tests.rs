@@ -76,6 +76,35 @@ fn shows_cores_ports_services_totals_and_reasons() {
     assert_eq!(
         render(&snapshot(), "since the start"),
         "\
+main, pid 4242, up 01:02:03; since the start
+
+shard  cpu   busy  asleep  turns  longest  wake-ups  sleeps  stalls
+0      0    42.1%   10.0%  1.20M    812us      3100    3000       0
+1      1    84.2%   10.0%  2.40M   1.62ms      3100    3000       0
+all         63.2%   10.0%  3.60M   1.62ms      6200    6000       0
+
+port    shard     in  octets   out  octets  held  lost  wakes
+eth1:0      0  1.00M   64.0M   500    640k     5     0     40
+eth1:1      1  2.00M    128M   500    640k     5    12     40
+all            3.00M    192M  1000   1.28M    10    12     80
+
+service  shard     in  octets  out  octets  held  bursts   mean
+shield       0  1.00M   64.0M    0       0     5   20.0k   50.0
+shield       1  2.00M    128M    0       0     5   20.0k  100.0
+all             3.00M    192M    0       0    10   40.0k   75.0
+
+settled  shard  transmit  reinject  consumed   drop  reclaimed
+shield       0         0     10.0k         0   990k          0
+shield       1         0     20.0k         0  1.98M          0
+all                    0     30.0k         0  2.97M          0
+
+kernel at eth1:1: rx_ring_full 12
+steering of eth1: redirected 3.00M, passed 55
+dropped by shield: rule_3 1.98M, malformed 24
+counted by shield: flows 14, sources 6
+TROUBLE with shield on shard 1: panics 1
+
+every frame is accounted for
 "
     );
 }
