@@ -5,7 +5,9 @@
 mod require;
 
 mod attach;
+mod echo;
 mod lab;
 mod links;
 mod own_namespace;
 mod steer;
+mod tidy;

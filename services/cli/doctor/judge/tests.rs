@@ -1,3 +1,5 @@
+//! Findings on machines that a test makes up: one healthy, then one fault at a time.
+
 use super::super::facts::{HugePages, Irq, XdpFacts};
 use super::*;
 
