@@ -8,6 +8,7 @@ mod attach;
 mod echo;
 mod lab;
 mod links;
+mod outside;
 mod own_namespace;
 mod steer;
 mod tidy;
