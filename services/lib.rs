@@ -1,7 +1,14 @@
 //! Services, and the program around them.
+//!
+//! A program of one's own depends on this library alone: the other rooms are here under their
+//! short names, and [`main_with`] is the whole command line.
 
 pub mod cli;
 pub mod echo;
+mod entry;
 pub mod lab;
 pub mod registry;
 pub mod scrub;
+
+pub use entry::main_with;
+pub use {tidegate_config as config, tidegate_dataplane as dataplane, tidegate_runtime as runtime};

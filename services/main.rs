@@ -1,2 +1,9 @@
 //! The tidegate command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use tidegate::registry::Registry;
+
+fn main() -> ExitCode {
+    tidegate::main_with(&Registry::stock())
+}

@@ -110,8 +110,8 @@ impl Registry {
     ///
     /// # Panics
     ///
-    /// When the registry has no such kind; [`tidegate_config::Config::check_kinds`] finds that
-    /// out, and shows the operator where.
+    /// When the registry has no such kind; [`Registry::check`] finds that out, and shows the
+    /// operator where.
     pub fn factory(&self, service: &Configured) -> Result<Factory, ConfigError> {
         let Some(kind) = self.kind(&service.kind) else {
             panic!("the kind {:?} of {} was not checked", service.kind, service.name)
@@ -170,6 +170,44 @@ mod tests {
         let error = stock.kind("echo").unwrap().check(&options("default = \"drop\"")).unwrap_err();
         assert!(error.to_string().contains("the unknown key \"default\""), "{error}");
         assert!(stock.kind("echo").unwrap().check(&options("")).is_ok());
+    }
+
+    #[test]
+    fn all_mistakes_of_a_config_are_shown_together() {
+        let text = r#"
+            [[interface]]
+            name = "eth1"
+            queues = [0]
+
+            [[service]]
+            name = "one"
+            kind = "echo"
+            selectors = [{ destination = "198.18.0.1" }]
+            options = { loud = true }
+
+            [[service]]
+            name = "two"
+            kind = "scrap"
+            selectors = [{ destination = "198.18.0.2" }]
+
+            [[service]]
+            name = "three"
+            kind = "scrub"
+            selectors = [{ destination = "198.18.0.3" }]
+            options = { rules = [{ name = "a", action = "keep" }] }
+        "#;
+        let config = Config::parse("tide.toml", text).unwrap();
+        let error = Registry::stock().check(&config).unwrap_err();
+        let keys: Vec<&str> = error.mistakes().iter().map(|mistake| mistake.key.as_str()).collect();
+        let expected =
+            ["service[0].options.loud", "service[1].kind", "service[2].options.rules[0].action"];
+        assert_eq!(keys, expected, "{error}");
+    }
+
+    #[test]
+    fn says_which_kinds_give_packets_back() {
+        let stock = Registry::stock();
+        assert!(stock.reinjects("scrub") && !stock.reinjects("echo") && !stock.reinjects("none"));
     }
 
     #[test]

@@ -6,8 +6,11 @@ mod require;
 
 mod attach;
 mod doctor;
+mod echo;
 mod lab;
 mod links;
+mod outside;
 mod own_namespace;
 mod sockets;
 mod steer;
+mod tidy;

@@ -11,7 +11,6 @@ use tidegate_dataplane::pcap::Reader;
 use super::*;
 
 /// The captures' directory, or `None` with a printed reason.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn corpus() -> Option<PathBuf> {
     let place = std::env::var_os("TIDEGATE_CORPUS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),

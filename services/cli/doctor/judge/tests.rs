@@ -1,4 +1,6 @@
-use super::super::facts::{HugePages, Irq};
+//! Findings on machines that a test makes up: one healthy, then one fault at a time.
+
+use super::super::facts::{HugePages, Irq, XdpFacts};
 use super::*;
 
 /// A machine on which all is well, with one interface.
