@@ -7,6 +7,7 @@ mod require;
 mod attach;
 mod lab;
 mod links;
+mod inject;
 mod own_namespace;
 mod sockets;
 mod steer;
