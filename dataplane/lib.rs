@@ -14,6 +14,7 @@
 //! `unsafe` lives in [`sys`], [`umem`] and [`xsk::ring`] alone.
 
 pub mod frame;
+pub mod inject;
 pub mod pcap;
 pub mod steer;
 pub mod sys;

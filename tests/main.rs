@@ -7,6 +7,7 @@ mod require;
 mod attach;
 mod doctor;
 mod echo;
+mod inject;
 mod lab;
 mod links;
 mod outside;

@@ -17,7 +17,7 @@ const BURST: u32 = 64;
 
 /// A socket with its four rings and a UMEM of which chunk 0..2048 is for receiving and the rest
 /// for sending.
-pub struct Bare {
+pub(crate) struct Bare {
     socket: OwnedFd,
     fill: Producer<u64, Mapping>,
     rx: Consumer<Descriptor, Mapping>,
@@ -29,7 +29,7 @@ pub struct Bare {
 impl Bare {
     /// Opens queue `queue` of `interface` in the thread's namespace; every sending chunk holds
     /// `packet`.
-    pub fn open(interface: &str, queue: u32, packet: &[u8]) -> Self {
+    pub(crate) fn open(interface: &str, queue: u32, packet: &[u8]) -> Self {
         let umem = Umem::new(&Options {
             chunk_octets: CHUNK_OCTETS as u32,
             frames: FRAMES,
@@ -67,12 +67,12 @@ impl Bare {
     }
 
     /// The socket, for the steering program.
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
     /// Sends the prebuilt packet in groups of 64 while `go()`; returns how many were completed.
-    pub fn send(&mut self, len: u32, mut go: impl FnMut() -> bool) -> u64 {
+    pub(crate) fn send(&mut self, len: u32, mut go: impl FnMut() -> bool) -> u64 {
         let mut free: Vec<u64> =
             (RING..FRAMES).map(|chunk| u64::from(chunk) * CHUNK_OCTETS).collect();
         let mut completed = 0_u64;
@@ -95,7 +95,7 @@ impl Bare {
     }
 
     /// Receives in bursts of 64 and gives each chunk straight back, while `go()`; returns how many.
-    pub fn recycle(&mut self, mut go: impl FnMut() -> bool) -> u64 {
+    pub(crate) fn recycle(&mut self, mut go: impl FnMut() -> bool) -> u64 {
         let mut received = 0_u64;
         let mut chunks = Vec::with_capacity(BURST as usize);
         while go() {

@@ -4,14 +4,14 @@
 //! whatever else the machine does meets all of them; the median of the rounds is what counts.
 #![allow(dead_code)] // Each benchmark takes what it needs.
 
-pub mod bare;
+pub(crate) mod bare;
 
 use std::time::{Duration, Instant};
 
 use tidegate::lab::{Namespace, Wire, WireOptions};
 
 /// A wire between two namespaces, with so many queues.
-pub fn wire(queues: u32) -> Wire {
+pub(crate) fn wire(queues: u32) -> Wire {
     if let Some(missing) = tidegate::lab::missing() {
         println!("cannot be measured here:\n{missing}");
         std::process::exit(2);
@@ -22,7 +22,7 @@ pub fn wire(queues: u32) -> Wire {
 }
 
 /// A closure that is true for `time` from its first call; it looks at the clock every 64 calls.
-pub fn lasting(time: Duration) -> impl FnMut() -> bool {
+pub(crate) fn lasting(time: Duration) -> impl FnMut() -> bool {
     let mut end = None;
     let mut calls = 0_u32;
     move || {
@@ -33,7 +33,7 @@ pub fn lasting(time: Duration) -> impl FnMut() -> bool {
 }
 
 /// One contender: its name and its rates by round, in packets per second.
-pub struct Contender<'a> {
+pub(crate) struct Contender<'a> {
     name: &'static str,
     round: Box<dyn FnMut(Duration) -> f64 + 'a>,
     rates: Vec<f64>,
@@ -41,7 +41,7 @@ pub struct Contender<'a> {
 
 impl<'a> Contender<'a> {
     /// `round` works for the time given and returns its rate.
-    pub fn new(name: &'static str, round: impl FnMut(Duration) -> f64 + 'a) -> Self {
+    pub(crate) fn new(name: &'static str, round: impl FnMut(Duration) -> f64 + 'a) -> Self {
         Self { name, round: Box::new(round), rates: Vec::new() }
     }
 
@@ -53,7 +53,7 @@ impl<'a> Contender<'a> {
 }
 
 /// Lets the contenders take turns and prints each one's rate and its ratio to the first.
-pub fn compare(mut contenders: Vec<Contender<'_>>) {
+pub(crate) fn compare(mut contenders: Vec<Contender<'_>>) {
     let number = |name: &str, default: u64| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };

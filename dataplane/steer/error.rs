@@ -83,7 +83,7 @@ impl Error {
     ) -> Self {
         let source = source.into();
         let missing = privilege::missing();
-        match errno(&*source) {
+        match privilege::errno(&*source) {
             Some(libc::EPERM) => Self::Privilege { call, missing },
             // Here it is the verifier that refuses, with another number.
             _ if call == LOAD && missing.contains(&"CAP_PERFMON") => {
@@ -97,13 +97,6 @@ impl Error {
 
 /// The call whose failures are [`Error::Load`].
 pub(super) const LOAD: &str = "loading the XDP program";
-
-/// The system's error number at the bottom of a chain of errors.
-pub(super) fn errno(error: &(dyn error::Error + 'static)) -> Option<i32> {
-    std::iter::successors(Some(error), |error| error.source())
-        .find_map(|error| error.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error)
-}
 
 /// Why a driver refuses to run the program, and what to do about it.
 pub(super) fn native_refusal(interface: &str, source: &io::Error) -> String {

@@ -3,7 +3,7 @@
 //! CAP_PERFMON is among them: without it the verifier hardens programs against speculation
 //! and refuses most that compute an offset into a packet or a map, ours too.
 
-use std::fmt;
+use std::{error, fmt, io};
 
 /// Number and name of each, from linux/capability.h. CAP_SYS_ADMIN stands for the first two.
 const NEEDED: [(u32, &str); 4] =
@@ -14,6 +14,13 @@ const CAP_SYS_ADMIN: u32 = 21;
 pub(crate) fn missing() -> Box<[&'static str]> {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     missing_from(effective(&status).unwrap_or(0))
+}
+
+/// The system's error number at the bottom of a chain of errors.
+pub(crate) fn errno(error: &(dyn error::Error + 'static)) -> Option<i32> {
+    std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<io::Error>())
+        .and_then(io::Error::raw_os_error)
 }
 
 /// The `CapEff` line of a `/proc/.../status`.

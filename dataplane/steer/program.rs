@@ -10,7 +10,8 @@ use aya::maps::{Array, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 
 use super::counters::{Counters, Words};
-use super::error::{Error, LOAD, errno};
+use super::error::{Error, LOAD};
+use super::privilege::errno;
 use super::selector::{SELECTOR_OCTETS, SELECTORS_MAX, Selector};
 use crate::sys::bpf;
 

@@ -12,6 +12,9 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::mapping::Mapping;
 
 // enum bpf_cmd of linux/bpf.h.
 const BPF_PROG_RUN: libc::c_int = 10;
@@ -266,4 +269,82 @@ pub fn wait_for_programs() -> io::Result<()> {
     // SAFETY: takes two integers and touches no memory of ours.
     let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The values of an array map with `BPF_F_MMAPABLE`, mapped into the process.
+///
+/// Programs see what is written here from their next run on. Holding one proves that the
+/// octets stay mapped, also after the map's descriptor is closed.
+#[derive(Debug)]
+pub struct SharedValues {
+    mapping: Mapping,
+}
+
+impl SharedValues {
+    /// Maps the first `octets` octets of the values of `map`.
+    ///
+    /// # Errors
+    ///
+    /// What mmap(2) says: `EINVAL` for more than the map has, `ENOTSUPP` for a map without
+    /// the flag.
+    pub fn of(map: BorrowedFd<'_>, octets: usize) -> io::Result<Self> {
+        Ok(Self { mapping: Mapping::shared(map, octets, 0)? })
+    }
+
+    /// Copies `octets` to `offset`.
+    ///
+    /// # Panics
+    ///
+    /// When they do not fit.
+    pub fn write(&mut self, offset: usize, octets: &[u8]) {
+        let place = self.place(offset, octets.len());
+        // SAFETY: `place` has room for all of `octets`, which are ours and elsewhere. Programs
+        // that read meanwhile see any mixture: they are run by us, and not now.
+        unsafe { std::ptr::copy_nonoverlapping(octets.as_ptr(), place, octets.len()) };
+    }
+
+    /// Copies the octets at `offset` to `into`.
+    ///
+    /// # Panics
+    ///
+    /// When the values end before `into` is full.
+    pub fn read(&self, offset: usize, into: &mut [u8]) {
+        let place = self.place(offset, into.len());
+        // SAFETY: as in `write`.
+        unsafe { std::ptr::copy_nonoverlapping(place, into.as_mut_ptr(), into.len()) };
+    }
+
+    /// Reads a word that programs write.
+    ///
+    /// # Panics
+    ///
+    /// When it is outside the values, or not aligned.
+    pub fn load(&self, offset: usize) -> u32 {
+        self.word(offset).load(Ordering::Acquire)
+    }
+
+    /// Writes a word that programs read or write.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::load`].
+    pub fn store(&mut self, offset: usize, value: u32) {
+        self.word(offset).store(value, Ordering::Release);
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4), "a word at {offset}");
+        let place = self.place(offset, 4).cast();
+        // SAFETY: mapped while `self` lives, aligned since the mapping is to a page; a word
+        // shared with programs is what atomics are for.
+        unsafe { AtomicU32::from_ptr(place) }
+    }
+
+    /// Where `octets` octets at `offset` are.
+    fn place(&self, offset: usize, octets: usize) -> *mut u8 {
+        let end = offset.checked_add(octets).expect("an end below 2^64");
+        assert!(end <= self.mapping.octets(), "{octets} octets at {offset} of the map's values");
+        // SAFETY: inside the mapping, as just shown.
+        unsafe { self.mapping.start().as_ptr().add(offset) }
+    }
 }

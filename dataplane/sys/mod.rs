@@ -9,4 +9,5 @@ pub mod ethtool;
 pub mod mapping;
 pub mod netlink;
 pub mod permission;
+pub mod tun;
 pub mod xdp;

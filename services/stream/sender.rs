@@ -17,9 +17,9 @@ use std::path::Path;
 use serde::Deserialize;
 use tidegate_runtime::burst::{BURST_FRAMES_MAX, Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
+use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
-use tidegate_runtime::tally::Counter;
 
 use super::format::{Depth, Format, Rate, Sampling};
 use super::neighbour::{self, Mac};
