@@ -7,5 +7,7 @@ pub mod args;
 pub mod check;
 pub mod completions;
 pub mod doctor;
+pub mod log;
+pub mod run;
 pub mod stats;
 mod wrap;

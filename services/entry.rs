@@ -1,12 +1,14 @@
 //! From the words on the command line to the command.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tidegate_runtime::control;
+use tidegate_runtime::metrics::snapshot::Snapshot;
 
-use crate::cli::args::{Args, Command};
-use crate::cli::{check, completions, doctor};
+use crate::cli::args::{Args, Command, Stats};
+use crate::cli::{check, completions, doctor, run, stats};
 use crate::registry::Registry;
 
 /// The whole program, with these services: all that a `main` has to call.
@@ -33,14 +35,34 @@ pub fn main_with(registry: &Registry) -> ExitCode {
 }
 
 fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
-    let (mut out, mut errors) = (io::stdout().lock(), io::stderr().lock());
+    // Not locked: the log goes to standard error from other threads.
+    let (mut out, mut errors) = (io::stdout(), io::stderr());
     match command {
         Command::Check(args) => check::run(&args.config, registry, &mut out, &mut errors),
         Command::Doctor(args) => doctor::run(&args, &mut out),
         Command::Completions(args) => completions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
-        Command::Run(_) | Command::Stats(_) | Command::Demo(_) => {
+        Command::Run(args) => run::run(&args, registry, &mut errors),
+        Command::Stats(args) => show_stats(&args, &mut out),
+        Command::Demo(_) => {
             writeln!(errors, "tidegate: this command is not in this build")?;
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// `tidegate stats` with its numbers from the control socket.
+fn show_stats(args: &Stats, out: &mut dyn io::Write) -> io::Result<ExitCode> {
+    let path = match &args.socket {
+        Some(path) => path.clone(),
+        None => {
+            control::socket_path(&control::directory(), &args.instance).map_err(io::Error::other)?
+        }
+    };
+    let mut fetch = || {
+        let answer = control::request(&path, "stats").map_err(io::Error::other)?;
+        serde_json::from_value::<Snapshot>(answer).map_err(io::Error::other)
+    };
+    let is_terminal = io::stdout().is_terminal();
+    stats::run(args, &mut fetch, &mut std::thread::sleep, is_terminal, out)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,10 +4,12 @@
 //! short names, and [`main_with`] is the whole command line.
 
 pub mod cli;
+mod compose;
 pub mod echo;
 mod entry;
 pub mod lab;
 pub mod registry;
+pub mod run;
 pub mod scrub;
 pub mod stream;
 

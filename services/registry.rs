@@ -21,6 +21,8 @@ use tidegate_runtime::task::Factory;
 
 use crate::echo::Echo;
 use crate::scrub::Scrub;
+use crate::stream::receiver::StreamReceive;
+use crate::stream::sender::StreamSend;
 
 /// Options of a service that has none: any key in its table is a mistake.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -49,7 +51,7 @@ impl Registry {
 
     /// The services that come with tidegate.
     pub fn stock() -> Self {
-        Self::new().add::<Echo>().add::<Scrub>()
+        Self::new().add::<Echo>().add::<Scrub>().add::<StreamSend>().add::<StreamReceive>()
     }
 
     /// The same with one service more.
@@ -157,7 +159,7 @@ mod tests {
     fn stock_has_each_service_once_under_its_word() {
         let stock = Registry::stock();
         let names: Vec<&str> = stock.kinds().iter().map(Kind::name).collect();
-        assert_eq!(names, ["echo", "scrub"]);
+        assert_eq!(names, ["echo", "scrub", "stream-send", "stream-receive"]);
         assert_eq!(stock.kind("scrub").unwrap().name(), "scrub");
         assert!(stock.kind("Scrub").is_none());
     }

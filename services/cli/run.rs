@@ -1,0 +1,81 @@
+//! `tidegate run`: a config at work, until a signal asks it to leave.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tidegate_runtime::signals::{Event, Signals};
+use tracing::{info, warn};
+
+use super::args::Run;
+use super::{check, log};
+use crate::registry::Registry;
+use crate::run::{Outcome, Program};
+
+/// How often the wait for signals looks up, in case a shard has ended by itself.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// Where `errors` cannot be written or no signal handlers can be had.
+pub fn run(args: &Run, registry: &Registry, errors: &mut dyn Write) -> io::Result<ExitCode> {
+    let mut config = match check::load(&args.config, registry) {
+        Ok(config) => config,
+        Err(error) => {
+            writeln!(errors, "{error}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    if let Some(cpus) = &args.cpus {
+        config.runtime.cpus = Some(cpus.as_slice().to_vec());
+    }
+    log::to_stderr(args.log.unwrap_or(config.runtime.log));
+    for remark in config.warnings() {
+        warn!("{remark}");
+    }
+    // Before the start, so that a signal during it is not lost.
+    let signals = Signals::install()?;
+    let program = match Program::start(&config, registry) {
+        Ok(program) => program,
+        Err(error) => {
+            writeln!(errors, "tidegate: {error}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    info!(instance = config.runtime.instance, socket = %program.control_socket().display(), "running");
+    let outcome = until_asked(program, signals)?;
+    Ok(if tell(&outcome) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for a signal or the program's own end, whichever comes first.
+fn until_asked(program: Program, mut signals: Signals) -> io::Result<Outcome> {
+    let stopper = program.stopper();
+    let waiter = std::thread::Builder::new().name("waiter".into()).spawn(|| program.wait())?;
+    while !waiter.is_finished() {
+        match signals.wait(LOOK)? {
+            Some(Event::Drain) => stopper.stop(),
+            Some(Event::HangUp) => info!("SIGHUP: nothing is read again; restart to change"),
+            None => {}
+        }
+    }
+    Ok(waiter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+}
+
+/// Says how it ended; whether that was in order.
+fn tell(outcome: &Outcome) -> bool {
+    let report = &outcome.report;
+    for (shard, message) in &report.crashed {
+        tracing::error!(%shard, message, "a shard ended by itself");
+    }
+    for shard in report.shards.iter().filter(|shard| shard.drain_timed_out) {
+        warn!(shard = %shard.shard, "did not settle all within drain_timeout");
+    }
+    let unaccounted = report.unaccounted();
+    if unaccounted > 0 {
+        tracing::error!(unaccounted, "frames are nowhere: please report this");
+    }
+    info!(unaccounted, "left");
+    report.is_clean()
+}

@@ -1,0 +1,128 @@
+//! From a config to running parts: the one place where the rooms meet.
+//!
+//! ```text
+//!   config::Interface ──► steer::Steering        one per interface, attached, nothing redirected yet
+//!   config::Port ───────► runtime PortPlan       opened on its shard: UMEM, socket, way back
+//!   config::Service ────► runtime ServicePlan    made by the registry, with its selectors
+//! ```
+//!
+//! The other rooms know nothing of one another's options; the translations are in [`translate`].
+//! A packet of a selector is redirected from the moment that its shard has put the socket into
+//! the steering program's map, with the fill ring full.
+
+mod port;
+mod translate;
+
+use std::sync::Arc;
+
+use tidegate_config::Config;
+use tidegate_dataplane::steer::{self, Steering};
+use tidegate_runtime::plan::{Policy, PortPlan, ServicePlan, ShardPlan};
+
+use crate::registry::Registry;
+use crate::run::RunError;
+
+/// A config made ready to run.
+pub(crate) struct Composed {
+    /// The programs on the interfaces, in the config's order.
+    pub(crate) steerings: Vec<Arc<Steering>>,
+    /// What each shard is to do.
+    pub(crate) shards: Vec<ShardPlan>,
+    /// What they share.
+    pub(crate) policy: Policy,
+}
+
+/// Attaches the steering programs and plans the shards.
+///
+/// # Errors
+///
+/// Where a kind is unknown, a service's options are wrong, or an interface refuses the program.
+/// What was attached before is taken off again.
+pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, RunError> {
+    registry.check(config)?;
+    let steerings: Vec<_> =
+        config.interfaces.iter().map(|it| attach(config, it)).collect::<Result<_, _>>()?;
+
+    let mut shards: Vec<_> = (0..config.runtime.shards).map(|_| ShardPlan::default()).collect();
+    for (index, shard) in shards.iter_mut().enumerate() {
+        shard.cpu = translate::cpu(&config.runtime, index);
+    }
+    let mut services: Vec<Vec<Option<ServicePlan>>> =
+        shards.iter().map(|_| config.services.iter().map(|_| None).collect()).collect();
+
+    for port in &config.ports {
+        let shard = port.shard as usize;
+        let place = interface_index(config, &port.interface);
+        let (interface, steering) = (&config.interfaces[place], &steerings[place]);
+        let number = shards[shard].ports.len();
+        let reinjects =
+            port.services.iter().any(|&it| registry.reinjects(&config.services[it].kind));
+        shards[shard].ports.push(PortPlan {
+            name: format!("{} queue {}", interface.name, port.queue).into(),
+            opener: port::opener(interface, port.queue, Arc::clone(steering), reinjects),
+        });
+        for &service in &port.services {
+            let written = &config.services[service];
+            let slot = &mut services[shard][service];
+            if slot.is_none() {
+                *slot = Some(planned(registry, written)?);
+            }
+            let plan = slot.as_mut().expect("filled just before");
+            let mine = config.selectors(&interface.name).enumerate();
+            plan.selectors.extend(
+                mine.filter(|(_, (owner, _))| *owner == service)
+                    .map(|(index, _)| (number, u16::try_from(index).expect("at most 64"))),
+            );
+        }
+    }
+    // Services without an interface run where their `cores` say.
+    for (service, written) in config.services.iter().enumerate() {
+        for &shard in written.interface.is_none().then_some(&written.cores).into_iter().flatten() {
+            services[shard as usize][service] = Some(planned(registry, written)?);
+        }
+    }
+    for (shard, services) in shards.iter_mut().zip(services) {
+        shard.services = services.into_iter().flatten().collect();
+    }
+    Ok(Composed { steerings, shards, policy: policy(config) })
+}
+
+fn planned(
+    registry: &Registry,
+    written: &tidegate_config::Service,
+) -> Result<ServicePlan, RunError> {
+    Ok(ServicePlan {
+        name: written.name.as_str().into(),
+        factory: registry.factory(written)?,
+        selectors: Vec::new(),
+        held_frames_max: written.held_frames_max,
+    })
+}
+
+fn attach(
+    config: &Config,
+    interface: &tidegate_config::Interface,
+) -> Result<Arc<Steering>, RunError> {
+    let selectors = config.selectors(&interface.name).map(|(_, it)| translate::selector(it));
+    let options = steer::Options {
+        interface: interface.name.as_str().into(),
+        xdp: translate::xdp_mode(interface.xdp),
+        selectors: selectors.collect(),
+    };
+    Ok(Arc::new(Steering::attach(&options)?))
+}
+
+fn interface_index(config: &Config, name: &str) -> usize {
+    let found = config.interfaces.iter().position(|interface| interface.name == name);
+    found.expect("a checked config places ports on its own interfaces")
+}
+
+fn policy(config: &Config) -> Policy {
+    let runtime = &config.runtime;
+    Policy {
+        idle: translate::idle(runtime.idle),
+        restart: translate::restart(runtime.restart),
+        stall_budget_ns: runtime.stall_budget.as_ns(),
+        drain_timeout_ns: runtime.drain_timeout.as_ns(),
+    }
+}
