@@ -3,17 +3,16 @@
 //! A test that needs privilege starts with `require_net!()`. Where something is
 //! missing it is skipped, and says so with the reason, past the capture of the
 //! test harness. With `REQUIRE_NET=1` the same is a failure; and so that "none
-//! ran" is one too, the test below looks for the tests of each privileged module.
+//! ran" is one too, the test below looks for the tests of each module that says
+//! it needs privilege.
 
 use std::env;
+use std::fs;
 use std::io::{self, Write};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
 use tidegate::lab;
-
-/// The modules whose tests start with `require_net!()`.
-const PRIVILEGED: [&str; 3] = ["doctor", "lab", "links"];
 
 /// Ends the test here, skipped, where the machine gives no lab.
 macro_rules! require_net {
@@ -51,12 +50,28 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The modules that need privilege, as their sources say.
+fn privileged() -> Vec<String> {
+    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")).unwrap();
+    let paths = sources.map(|entry| entry.unwrap().path());
+    let calls = concat!("require_net", "!();");
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter(|path| fs::read_to_string(path).unwrap().contains(calls))
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
 #[test]
 fn the_privileged_tests_are_there_to_be_run() {
     let program = env::current_exe().unwrap();
     let list = Command::new(program).args(["--list", "--format=terse"]).output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
-    for module in PRIVILEGED {
+    let modules = privileged();
+    for module in ["lab", "links"] {
+        assert!(modules.iter().any(|found| found == module), "{module} in {modules:?}");
+    }
+    for module in modules {
         let of_module = |line: &&str| line.starts_with(&format!("{module}::"));
         assert!(list.lines().any(|line| of_module(&line)), "no test in {module}:\n{list}");
     }
