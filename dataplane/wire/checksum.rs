@@ -15,6 +15,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds octets. All pieces but the last have an even length: words do not straddle pieces.
     #[must_use]
+    #[inline]
     pub fn add_octets(self, octets: &[u8]) -> Self {
         // RFC 1071, section 2(C): sums of wider words fold to the same result, so read 32 bits at
         // once.
@@ -30,11 +31,13 @@ impl Sum {
 
     /// Adds one 16-bit word.
     #[must_use]
+    #[inline]
     pub const fn add_word(self, word: u16) -> Self {
         Self(self.0 + word as u64)
     }
 
     /// The checksum: folded to 16 bits and complemented. 0 over octets that carry a right checksum.
+    #[inline]
     pub const fn finish(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {

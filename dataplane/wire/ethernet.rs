@@ -35,11 +35,13 @@ pub struct Vlan {
 
 impl Vlan {
     /// VLAN identifier, 12 bits; 0 marks priority without a VLAN.
+    #[inline]
     pub const fn id(self) -> u16 {
         self.control & 0x0fff
     }
 
     /// Priority code point, 0 to 7.
+    #[inline]
     pub const fn priority(self) -> u8 {
         (self.control >> 13) as u8
     }
@@ -88,18 +90,21 @@ impl<'a> Ethernet<'a> {
     }
 
     /// Destination address.
+    #[inline]
     pub const fn destination(self) -> [u8; 6] {
         let [a, b, c, d, e, f, ..] = *self.header;
         [a, b, c, d, e, f]
     }
 
     /// Source address.
+    #[inline]
     pub const fn source(self) -> [u8; 6] {
         let [_, _, _, _, _, _, a, b, c, d, e, f, ..] = *self.header;
         [a, b, c, d, e, f]
     }
 
     /// What the payload is, read behind all tags. Under 0x0600 it is an IEEE 802.3 length.
+    #[inline]
     pub fn ether_type(self) -> u16 {
         let [.., a, b] = *self.header;
         self.tags.last().map_or(u16::from_be_bytes([a, b]), |tag| {
@@ -109,16 +114,19 @@ impl<'a> Ethernet<'a> {
     }
 
     /// The tags from outside to inside.
+    #[inline]
     pub fn tags(self) -> impl ExactSizeIterator<Item = Vlan> {
         self.tags.iter().map(|tag| Vlan { control: u16::from_be_bytes([tag[0], tag[1]]) })
     }
 
     /// Octets from the frame's first to the payload's first.
+    #[inline]
     pub const fn header_octets(self) -> usize {
         HEADER_LEN + TAG_LEN * self.tags.len()
     }
 
     /// Everything behind the type field, padding included.
+    #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
     }
@@ -137,6 +145,7 @@ pub struct Header {
 
 impl Header {
     /// The header as octets.
+    #[inline]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut octets = [0; HEADER_LEN];
         octets[..6].copy_from_slice(&self.destination);

@@ -31,21 +31,25 @@ impl<'a> Icmp<'a> {
     }
 
     /// The type: 8 asks for an echo in ICMP, 128 in ICMPv6.
+    #[inline]
     pub const fn kind(self) -> u8 {
         self.header[0]
     }
 
     /// The code, a refinement of the type.
+    #[inline]
     pub const fn code(self) -> u8 {
         self.header[1]
     }
 
     /// Checksum as sent.
+    #[inline]
     pub const fn checksum(self) -> u16 {
         u16::from_be_bytes([self.header[2], self.header[3]])
     }
 
     /// What follows the first eight octets.
+    #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
     }

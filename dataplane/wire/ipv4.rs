@@ -62,33 +62,39 @@ impl<'a> Ipv4<'a> {
     }
 
     /// Source address.
+    #[inline]
     pub const fn source(self) -> Ipv4Addr {
         let h = self.header;
         Ipv4Addr::new(h[12], h[13], h[14], h[15])
     }
 
     /// Destination address.
+    #[inline]
     pub const fn destination(self) -> Ipv4Addr {
         let h = self.header;
         Ipv4Addr::new(h[16], h[17], h[18], h[19])
     }
 
     /// Protocol of the payload, see [`super::protocol`].
+    #[inline]
     pub const fn protocol(self) -> u8 {
         self.header[9]
     }
 
     /// Time to live.
+    #[inline]
     pub const fn ttl(self) -> u8 {
         self.header[8]
     }
 
     /// Differentiated services code point and ECN.
+    #[inline]
     pub const fn traffic_class(self) -> u8 {
         self.header[1]
     }
 
     /// The part of the datagram that this packet carries.
+    #[inline]
     pub const fn fragment(self) -> Fragment {
         let h = self.header;
         let id = u16::from_be_bytes([h[4], h[5]]) as u32;
@@ -106,21 +112,25 @@ impl<'a> Ipv4<'a> {
     }
 
     /// The options, 0 to 40 octets, padding included.
+    #[inline]
     pub const fn options(self) -> &'a [u8] {
         self.options
     }
 
     /// Octets of the packet by its total length.
+    #[inline]
     pub const fn total_octets(self) -> usize {
         HEADER_LEN + self.options.len() + self.payload.len()
     }
 
     /// Whether header and options sum to their checksum.
+    #[inline]
     pub fn checksum_is_right(self) -> bool {
         checksum::Sum::default().add_octets(self.header).add_octets(self.options).finish() == 0
     }
 
     /// What the packet carries.
+    #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
     }
@@ -151,6 +161,7 @@ impl Header {
     /// # Panics
     ///
     /// When header and payload are more than 65,535 octets.
+    #[inline]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let total = self.payload_octets.checked_add(20).expect("an IPv4 length");
         let mut octets = [0; HEADER_LEN];

@@ -61,47 +61,56 @@ impl<'a> Ipv6<'a> {
     }
 
     /// Source address.
+    #[inline]
     pub fn source(self) -> Ipv6Addr {
         address(&self.header[8..24])
     }
 
     /// Destination address as in the header: with a routing header, the next stop.
+    #[inline]
     pub fn destination(self) -> Ipv6Addr {
         address(&self.header[24..])
     }
 
     /// Protocol of the payload. In a later fragment it is what the fragment header announces, which
     /// may be an extension header that only the first fragment holds.
+    #[inline]
     pub const fn protocol(self) -> u8 {
         self.protocol
     }
 
     /// Hop limit.
+    #[inline]
     pub const fn hop_limit(self) -> u8 {
         self.header[7]
     }
 
     /// Differentiated services code point and ECN.
+    #[inline]
     pub const fn traffic_class(self) -> u8 {
         self.header[0] << 4 | self.header[1] >> 4
     }
 
     /// The part of the datagram that this packet carries.
+    #[inline]
     pub const fn fragment(self) -> Fragment {
         self.fragment
     }
 
     /// The extension headers as octets, all that were walked.
+    #[inline]
     pub const fn extensions(self) -> &'a [u8] {
         self.extensions
     }
 
     /// Octets of the packet by its payload length, header included.
+    #[inline]
     pub const fn total_octets(self) -> usize {
         HEADER_LEN + self.extensions.len() + self.payload.len()
     }
 
     /// What follows the last extension header.
+    #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
     }
@@ -218,6 +227,7 @@ pub struct Header {
 
 impl Header {
     /// The header as octets; the flow label is 0.
+    #[inline]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut octets = [0; HEADER_LEN];
         octets[0] = 0x60 | self.traffic_class >> 4;

@@ -57,11 +57,13 @@ impl Malformed {
         ["truncated", "length", "version", "not_ip", "depth", "order", "fragment"];
 
     /// One word per variant, for counters.
+    #[inline]
     pub const fn name(self) -> &'static str {
         Self::NAMES[self.index()]
     }
 
     /// Position of [`Self::name`] in [`Self::NAMES`], for tables of counters.
+    #[inline]
     pub const fn index(self) -> usize {
         match self {
             Self::Truncated { .. } => 0,

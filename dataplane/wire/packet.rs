@@ -62,21 +62,25 @@ impl<'a> Packet<'a> {
     }
 
     /// The link layer.
+    #[inline]
     pub const fn ethernet(&self) -> Ethernet<'a> {
         self.ethernet
     }
 
     /// The internet layer.
+    #[inline]
     pub const fn network(&self) -> Network<'a> {
         self.network
     }
 
     /// The transport layer.
+    #[inline]
     pub const fn transport(&self) -> Transport<'a> {
         self.transport
     }
 
     /// Source address.
+    #[inline]
     pub fn source(&self) -> IpAddr {
         match self.network {
             Network::V4(ip) => IpAddr::V4(ip.source()),
@@ -85,6 +89,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Destination address.
+    #[inline]
     pub fn destination(&self) -> IpAddr {
         match self.network {
             Network::V4(ip) => IpAddr::V4(ip.destination()),
@@ -93,6 +98,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Protocol behind the internet layer and its extension headers, see [`super::protocol`].
+    #[inline]
     pub const fn protocol(&self) -> u8 {
         match self.network {
             Network::V4(ip) => ip.protocol(),
@@ -101,6 +107,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The part of a datagram that this packet carries.
+    #[inline]
     pub const fn fragment(&self) -> Fragment {
         match self.network {
             Network::V4(ip) => ip.fragment(),
@@ -109,6 +116,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Source and destination port, where the packet shows any.
+    #[inline]
     pub const fn ports(&self) -> Option<(u16, u16)> {
         match self.transport {
             Transport::Tcp(tcp) => Some((tcp.source(), tcp.destination())),
@@ -118,6 +126,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The octets behind the last header that was read.
+    #[inline]
     pub const fn payload(&self) -> &'a [u8] {
         match self.transport {
             Transport::Tcp(tcp) => tcp.payload(),
@@ -128,6 +137,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Octets of the IP packet, header included and padding not.
+    #[inline]
     pub const fn ip_octets(&self) -> usize {
         match self.network {
             Network::V4(ip) => ip.total_octets(),
@@ -136,6 +146,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Octets of the frame, as it was given.
+    #[inline]
     pub const fn frame_octets(&self) -> usize {
         self.frame_octets
     }

@@ -83,11 +83,13 @@ impl<'a> Rfc4175<'a> {
     }
 
     /// The high half of the sequence number; RTP's header has the low half.
+    #[inline]
     pub const fn extended_sequence(self) -> u16 {
         self.extended_sequence
     }
 
     /// The pieces of lines, in the order of the packet.
+    #[inline]
     pub fn rows(self) -> impl Iterator<Item = Row<'a>> {
         let mut data = self.data;
         self.headers.iter().map(move |header| {
@@ -123,6 +125,7 @@ impl Header {
     /// # Panics
     ///
     /// When line or offset do not fit their 15 bits.
+    #[inline]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         assert!(self.line < 0x8000, "line {}", self.line);
         assert!(self.offset_pixels < 0x8000, "offset {}", self.offset_pixels);

@@ -58,33 +58,39 @@ impl<'a> Rtp<'a> {
     }
 
     /// The marker; in video it says "last packet of the frame or field".
+    #[inline]
     pub const fn marker(self) -> bool {
         self.header[1] & 0x80 != 0
     }
 
     /// Payload type, 7 bits.
+    #[inline]
     pub const fn payload_type(self) -> u8 {
         self.header[1] & 0x7f
     }
 
     /// Sequence number.
+    #[inline]
     pub const fn sequence(self) -> u16 {
         u16::from_be_bytes([self.header[2], self.header[3]])
     }
 
     /// Timestamp, in ticks of the payload format's clock.
+    #[inline]
     pub const fn timestamp(self) -> u32 {
         let h = self.header;
         u32::from_be_bytes([h[4], h[5], h[6], h[7]])
     }
 
     /// Synchronisation source.
+    #[inline]
     pub const fn ssrc(self) -> u32 {
         let h = self.header;
         u32::from_be_bytes([h[8], h[9], h[10], h[11]])
     }
 
     /// What the payload format gets: no header, no extension, no padding.
+    #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
     }
@@ -111,6 +117,7 @@ impl Header {
     /// # Panics
     ///
     /// When the payload type does not fit its 7 bits.
+    #[inline]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         assert!(self.payload_type < 128, "payload type {}", self.payload_type);
         let mut octets = [0; HEADER_LEN];

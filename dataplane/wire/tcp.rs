@@ -30,11 +30,13 @@ impl Flags {
 
     /// Both sets together.
     #[must_use]
+    #[inline]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// Whether all of `other` are set.
+    #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -73,48 +75,57 @@ impl<'a> Tcp<'a> {
     }
 
     /// Source port.
+    #[inline]
     pub const fn source(self) -> u16 {
         u16::from_be_bytes([self.header[0], self.header[1]])
     }
 
     /// Destination port.
+    #[inline]
     pub const fn destination(self) -> u16 {
         u16::from_be_bytes([self.header[2], self.header[3]])
     }
 
     /// Sequence number of the first data octet, or of the SYN.
+    #[inline]
     pub const fn sequence(self) -> u32 {
         let h = self.header;
         u32::from_be_bytes([h[4], h[5], h[6], h[7]])
     }
 
     /// Acknowledgment number; counts only with [`Flags::ACK`].
+    #[inline]
     pub const fn acknowledgment(self) -> u32 {
         let h = self.header;
         u32::from_be_bytes([h[8], h[9], h[10], h[11]])
     }
 
     /// Control bits.
+    #[inline]
     pub const fn flags(self) -> Flags {
         Flags(self.header[13])
     }
 
     /// Receive window as sent, not scaled.
+    #[inline]
     pub const fn window(self) -> u16 {
         u16::from_be_bytes([self.header[14], self.header[15]])
     }
 
     /// Checksum as sent.
+    #[inline]
     pub const fn checksum(self) -> u16 {
         u16::from_be_bytes([self.header[16], self.header[17]])
     }
 
     /// The options, 0 to 40 octets, padding included.
+    #[inline]
     pub const fn options(self) -> &'a [u8] {
         self.options
     }
 
     /// The data octets.
+    #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
     }
@@ -141,6 +152,7 @@ pub struct Header {
 
 impl Header {
     /// The header as octets; the urgent pointer is 0.
+    #[inline]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut octets = [0; HEADER_LEN];
         octets[..2].copy_from_slice(&self.source.to_be_bytes());

@@ -61,11 +61,13 @@ impl<'a> Udp<'a> {
     }
 
     /// Source port, in host order.
+    #[inline]
     pub const fn source(self) -> u16 {
         u16::from_be_bytes([self.header[0], self.header[1]])
     }
 
     /// Destination port, in host order.
+    #[inline]
     pub const fn destination(self) -> u16 {
         u16::from_be_bytes([self.header[2], self.header[3]])
     }
@@ -75,6 +77,7 @@ impl<'a> Udp<'a> {
     /// RFC 768, Fields: an all-zero checksum means "not computed". Over IPv6 that is an error by
     /// default (RFC 8200, section 8.1); the caller knows which IP it unwrapped, so the caller
     /// decides.
+    #[inline]
     pub const fn checksum(self) -> Option<u16> {
         match u16::from_be_bytes([self.header[6], self.header[7]]) {
             0 => None,
@@ -83,6 +86,7 @@ impl<'a> Udp<'a> {
     }
 
     /// The data octets, without header and without padding.
+    #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
     }
@@ -107,6 +111,7 @@ impl Header {
     /// # Panics
     ///
     /// When header and data are more than 65,535 octets.
+    #[inline]
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let length = self.payload_octets.checked_add(8).expect("a UDP length");
         let mut octets = [0; HEADER_LEN];

@@ -1,3 +1,5 @@
+//! The table that an operator sees, from snapshots that a test makes up.
+
 use tidegate_runtime::metrics::snapshot::{Conservation, ShardSnapshot, SteeringSnapshot};
 
 use super::*;
