@@ -5,9 +5,8 @@
 mod require;
 
 mod attach;
+mod inject;
 mod lab;
 mod links;
-mod inject;
-mod own_namespace;
 mod sockets;
 mod steer;

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use tidegate::lab;
 
 /// The modules whose tests start with `require_net!()`.
-const PRIVILEGED: [&str; 2] = ["lab", "links"];
+const PRIVILEGED: [&str; 5] = ["lab", "links", "attach", "inject", "steer"];
 
 /// Ends the test here, skipped, where the machine gives no lab.
 macro_rules! require_net {
