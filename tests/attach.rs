@@ -1,17 +1,16 @@
-//! The steering program on real interfaces, in network namespaces of the tests' own.
+//! The steering program on interfaces: getting on, being refused, replaced and taken off.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use tidegate::lab::{Namespace, Wire, WireOptions};
 use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::steer::{
     Error, Fragments, Options, Outcome, Protocol, Selector, Steering, XdpMode,
 };
-use tidegate_dataplane::sys::netlink::{self, XdpMode as Attached};
+use tidegate_dataplane::sys::netlink::{self, Netlink, VethEnd, XdpMode as Attached};
 use tidegate_dataplane::umem::{self, Umem};
 use tidegate_dataplane::xsk;
-
-use crate::own_namespace::{Namespace, in_own_namespace, skip, veth};
 
 fn port(port: u16) -> Selector {
     Selector {
@@ -27,33 +26,35 @@ fn options(interface: &str, xdp: XdpMode) -> Options {
     Options { interface: interface.into(), xdp, selectors: vec![port(5000), port(5004)] }
 }
 
-/// `None`, said aloud, where the process may not.
-fn attach(interface: &str, xdp: XdpMode) -> Option<Steering> {
-    match Steering::attach(&options(interface, xdp)) {
-        Err(error @ Error::Privilege { .. }) => {
-            skip(error);
-            None
-        }
-        steering => Some(steering.unwrap()),
-    }
+fn attach(interface: &str, xdp: XdpMode) -> Steering {
+    Steering::attach(&options(interface, xdp)).unwrap()
+}
+
+/// Runs `test` in a namespace with the near end of a wire, `tide1`.
+fn on_a_wire(test: impl FnOnce(&Wire) + Send) {
+    let near = Namespace::new().unwrap();
+    let options = WireOptions { ipv6: false, ..WireOptions::default() };
+    let wire = Wire::new(&near, &Namespace::new().unwrap(), &options).unwrap();
+    near.run(|| test(&wire)).unwrap();
 }
 
 /// Sends `count` datagrams from the far end to `port` here.
-fn send(far: &Namespace, port: u16, count: u8) {
-    far.run(|| {
-        let socket = UdpSocket::bind("198.18.0.2:0").unwrap();
+fn send(wire: &Wire, port: u16, count: u8) {
+    let there = || {
+        let socket = UdpSocket::bind((wire.far.ipv4, 0)).unwrap();
         for number in 0..count {
-            socket.send_to(&[number; 20], ("198.18.0.1", port)).unwrap();
+            socket.send_to(&[number; 20], (wire.near.ipv4, port)).unwrap();
         }
-    });
+    };
+    wire.far.namespace.run(there).unwrap();
 }
 
-fn open_queue(interface: &str) -> xsk::Queue {
-    let umem =
-        Umem::new(&umem::Options { chunk_octets: 2048, frames: 256, pages: umem::Pages::Ordinary });
+fn open_queue() -> xsk::Queue {
+    let umem = umem::Options { chunk_octets: 2048, frames: 256, pages: umem::Pages::Ordinary };
+    let umem = Umem::new(&umem).unwrap();
     let options =
-        xsk::Options { ring_entries: 128, fill_frames: 128, ..xsk::Options::new(interface, 0) };
-    xsk::open(&options, umem.unwrap()).unwrap()
+        xsk::Options { ring_entries: 128, fill_frames: 128, ..xsk::Options::new("tide1", 0) };
+    xsk::open(&options, umem).unwrap()
 }
 
 fn receive(queue: &mut xsk::Queue, count: usize) -> Vec<Frame> {
@@ -65,27 +66,28 @@ fn receive(queue: &mut xsk::Queue, count: usize) -> Vec<Frame> {
     frames
 }
 
-fn selected_packets_reach_the_socket_and_others_the_kernel(xdp: XdpMode) {
-    in_own_namespace(|| {
-        let far = Namespace::new();
-        veth(&far, 1, 1);
-        let Some(steering) = attach("va", xdp) else { return };
+fn the_kernel_has_what_no_socket_takes(xdp: XdpMode) {
+    on_a_wire(|wire| {
+        let steering = attach("tide1", xdp);
         assert_eq!(steering.obtained(), xdp);
-        let kernel = UdpSocket::bind("198.18.0.1:5004").unwrap();
+        let kernel = UdpSocket::bind((wire.near.ipv4, 5004)).unwrap();
         kernel.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let mut octets = [0; 64];
-        let mut queue = open_queue("va");
+        let kernel_has = |count: u8| {
+            send(wire, 5004, count);
+            let mut octets = [0; 64];
+            for number in 0..count {
+                assert_eq!(kernel.recv(&mut octets).unwrap(), 20);
+                assert_eq!(octets[0], number);
+            }
+        };
+        let mut queue = open_queue();
 
-        // No socket is known to the program yet, so the kernel has all.
-        send(&far, 5004, 3);
-        for number in 0..3 {
-            assert_eq!(kernel.recv(&mut octets).unwrap(), 20);
-            assert_eq!(octets[0], number);
-        }
+        // No socket is known to the program yet.
+        kernel_has(3);
         assert_eq!(steering.counters().unwrap().get(Outcome::PassNoSocket).packets, 3);
 
         steering.set_socket(0, queue.fd().unwrap()).unwrap();
-        send(&far, 5004, 5);
+        send(wire, 5004, 5);
         let frames = receive(&mut queue, 5);
         assert_eq!(frames.len(), 5);
         for (number, frame) in (0..).zip(&frames) {
@@ -98,74 +100,73 @@ fn selected_packets_reach_the_socket_and_others_the_kernel(xdp: XdpMode) {
         assert_eq!(counters.selectors[1].packets, 5);
         assert_eq!(counters.selectors[1].octets, 5 * 62);
 
-        let other = UdpSocket::bind("198.18.0.1:5001").unwrap();
-        other.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        send(&far, 5001, 1);
-        assert_eq!(other.recv(&mut octets).unwrap(), 20);
-
         steering.pass_all(true).unwrap();
-        send(&far, 5004, 1);
-        assert_eq!(kernel.recv(&mut octets).unwrap(), 20);
+        kernel_has(2);
         steering.pass_all(false).unwrap();
+        steering.set_selectors(&[port(5000)]).unwrap();
+        kernel_has(2);
+        steering.set_selectors(&[port(5004)]).unwrap();
+        send(wire, 5004, 1);
+        assert_eq!(receive(&mut queue, 1)[0].selector(), 0);
 
         // A closed socket leaves the map by itself.
         drop(queue);
-        send(&far, 5004, 1);
-        assert_eq!(kernel.recv(&mut octets).unwrap(), 20);
+        kernel_has(1);
         assert_eq!(steering.counters().unwrap().unaccounted(), 0);
     });
 }
 
 #[test]
-fn native_selected_packets_reach_the_socket_and_others_the_kernel() {
-    selected_packets_reach_the_socket_and_others_the_kernel(XdpMode::Native);
+fn native_the_kernel_has_what_no_socket_takes() {
+    require_net!();
+    the_kernel_has_what_no_socket_takes(XdpMode::Native);
 }
 
 #[test]
-fn generic_selected_packets_reach_the_socket_and_others_the_kernel() {
-    selected_packets_reach_the_socket_and_others_the_kernel(XdpMode::Generic);
+fn generic_the_kernel_has_what_no_socket_takes() {
+    require_net!();
+    the_kernel_has_what_no_socket_takes(XdpMode::Generic);
 }
 
 #[test]
 fn leaves_another_program_alone_and_says_whose_it_is() {
-    in_own_namespace(|| {
-        let far = Namespace::new();
-        veth(&far, 1, 1);
-        let Some(first) = attach("va", XdpMode::Native) else { return };
-        let attached = netlink::link("va").unwrap().xdp.unwrap();
+    require_net!();
+    on_a_wire(|_| {
+        let first = attach("tide1", XdpMode::Native);
+        let attached = netlink::link("tide1").unwrap().xdp.unwrap();
         assert_eq!(attached.mode, Attached::Native);
         for xdp in [XdpMode::Auto, XdpMode::Native, XdpMode::Generic] {
-            let refusal = Steering::attach(&options("va", xdp)).unwrap_err();
+            let refusal = Steering::attach(&options("tide1", xdp)).unwrap_err();
             let Error::Occupied { interface, prog_id, prog_name } = refusal else {
                 panic!("{refusal:?}")
             };
-            assert_eq!(&*interface, "va");
+            assert_eq!(&*interface, "tide1");
             assert_eq!(prog_id, Some(attached.prog_id));
             assert_eq!(prog_name.as_deref(), Some("tidegate_steer"));
         }
-        assert_eq!(netlink::link("va").unwrap().xdp, Some(attached));
+        assert_eq!(netlink::link("tide1").unwrap().xdp, Some(attached));
         drop(first);
-        assert_eq!(netlink::link("va").unwrap().xdp, None);
+        assert_eq!(netlink::link("tide1").unwrap().xdp, None);
     });
 }
 
 #[test]
 fn a_replaced_program_goes_on_with_socket_selectors_and_counters() {
-    in_own_namespace(|| {
-        let far = Namespace::new();
-        veth(&far, 1, 1);
-        let Some(steering) = attach("va", XdpMode::Native) else { return };
-        let mut queue = open_queue("va");
+    require_net!();
+    on_a_wire(|wire| {
+        let steering = attach("tide1", XdpMode::Native);
+        let mut queue = open_queue();
         steering.set_socket(0, queue.fd().unwrap()).unwrap();
-        let mut ids = vec![netlink::link("va").unwrap().xdp.unwrap().prog_id];
+        let attached = || netlink::link("tide1").unwrap().xdp.unwrap().prog_id;
+        let mut ids = vec![attached()];
         for round in 1..=3 {
-            send(&far, 5000, 4);
+            send(wire, 5000, 4);
             let frames = receive(&mut queue, 4);
-            assert!(frames.iter().all(|frame| frame.selector() == 0));
             assert_eq!(frames.len(), 4);
+            assert!(frames.iter().all(|frame| frame.selector() == 0));
             assert_eq!(steering.counters().unwrap().selectors[0].packets, round * 4);
             steering.replace().unwrap();
-            ids.push(netlink::link("va").unwrap().xdp.unwrap().prog_id);
+            ids.push(attached());
         }
         ids.dedup();
         assert_eq!(ids.len(), 4, "a program each time: {ids:?}");
@@ -173,18 +174,14 @@ fn a_replaced_program_goes_on_with_socket_selectors_and_counters() {
 }
 
 #[test]
-fn says_that_an_interface_is_unknown() {
-    in_own_namespace(|| {
+fn falls_back_to_the_stack_only_where_that_was_allowed() {
+    require_net!();
+    on_a_wire(|wire| {
         let refusal = Steering::attach(&options("va", XdpMode::Auto)).unwrap_err();
         assert_eq!(refusal.to_string(), "no interface \"va\" in this network namespace");
-    });
-}
 
-#[test]
-fn falls_back_to_the_stack_only_where_that_was_allowed() {
-    in_own_namespace(|| {
         // The loopback has no native mode.
-        let Some(auto) = attach("lo", XdpMode::Auto) else { return };
+        let auto = attach("lo", XdpMode::Auto);
         assert_eq!(auto.obtained(), XdpMode::Generic);
         drop(auto);
         let refusal = Steering::attach(&options("lo", XdpMode::Native)).unwrap_err();
@@ -192,11 +189,19 @@ fn falls_back_to_the_stack_only_where_that_was_allowed() {
         assert_eq!(netlink::link("lo").unwrap().xdp, None);
 
         // One receive queue here, two transmit queues there.
-        let far = Namespace::new();
-        veth(&far, 1, 2);
+        let mut netlink = Netlink::open().unwrap();
+        let end = |name, tx_queues| {
+            let mac = [2, 0, 0, 0, 0, 1];
+            VethEnd { name, mac, mtu: 1500, rx_queues: 1, tx_queues, namespace: None }
+        };
+        netlink.create_veth(&end("va", 1), &end("vb", 2)).unwrap();
+        for name in ["va", "vb"] {
+            let index = netlink.link(name).unwrap().index;
+            netlink.set_up(index).unwrap();
+        }
         let refusal = Steering::attach(&options("va", XdpMode::Native)).unwrap_err();
         assert!(refusal.to_string().starts_with("va has fewer receive queues"), "{refusal}");
-        let auto = Steering::attach(&options("va", XdpMode::Auto)).unwrap();
-        assert_eq!(auto.obtained(), XdpMode::Generic);
+        assert_eq!(attach("va", XdpMode::Auto).obtained(), XdpMode::Generic);
+        assert_eq!(wire.near.link().unwrap().xdp, None);
     });
 }

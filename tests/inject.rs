@@ -4,16 +4,14 @@
 //! bound to the interface, with strict reverse path filtering: the stack took it as received
 //! there.
 
-use std::fs;
 use std::net::{SocketAddrV4, UdpSocket};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
+use tidegate::lab::{Namespace, Wire, WireOptions};
 use tidegate_dataplane::inject::{Error, Flushed, Injector, Options, Outcome, Tiers};
 use tidegate_dataplane::steer::XdpMode;
 use tidegate_dataplane::sys::netlink::Netlink;
-
-use crate::own_namespace::{MACS, Namespace, in_own_namespace, skip, veth};
 
 const PORT: u16 = 7;
 /// Ethernet, IPv4, UDP.
@@ -23,14 +21,15 @@ const HEADERS: usize = 14 + 20 + 8;
 fn packet(number: u32, octets: usize) -> Vec<u8> {
     let mut packet = vec![0; octets];
     let length = |octets: usize| u16::try_from(octets).unwrap().to_be_bytes();
-    packet[..6].copy_from_slice(&MACS[0]);
-    packet[6..12].copy_from_slice(&MACS[1]);
+    // As the lab names the ends of wire 1.
+    packet[..6].copy_from_slice(&[2, 0x74, 0x67, 0, 1, 1]);
+    packet[6..12].copy_from_slice(&[2, 0x74, 0x67, 0, 1, 2]);
     packet[12..14].copy_from_slice(&[8, 0]);
     let ip = &mut packet[14..34];
     ip[0] = 0x45;
     ip[2..4].copy_from_slice(&length(octets - 14));
     ip[8..10].copy_from_slice(&[64, 17]);
-    ip[12..20].copy_from_slice(&[198, 18, 0, 2, 198, 18, 0, 1]);
+    ip[12..20].copy_from_slice(&[198, 18, 1, 2, 198, 18, 1, 1]);
     let words = ip.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
     let sum = words.sum::<u32>();
     // Folded twice it fits: ten words.
@@ -44,33 +43,31 @@ fn packet(number: u32, octets: usize) -> Vec<u8> {
     packet
 }
 
-/// The interface `va` with strict reverse path filtering, and a socket bound to it.
-fn listen() -> (Namespace, UdpSocket) {
-    let far = Namespace::new();
-    veth(&far, 1, 1);
-    for interface in ["all", "va"] {
-        fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter"), "1").unwrap();
+/// Runs `test` in a namespace of its own, with the near end of a wire, `tide1`, strict
+/// reverse path filtering, and a socket bound to the interface.
+fn on_a_wire(test: impl FnOnce(UdpSocket) + Send) {
+    let near = Namespace::new().unwrap();
+    let options = WireOptions { ipv6: false, ..WireOptions::default() };
+    let _wire = Wire::new(&near, &Namespace::new().unwrap(), &options).unwrap();
+    for interface in ["all", "tide1"] {
+        near.set(&format!("net/ipv4/conf/{interface}/rp_filter"), "1").unwrap();
     }
-    let socket = UdpSocket::bind(("198.18.0.1", PORT)).unwrap();
-    setsockopt(&socket, sockopt::BindToDevice, &"va".into()).unwrap();
-    setsockopt(&socket, sockopt::RcvBufForce, &(32 << 20)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    (far, socket)
+    let inside = || {
+        let socket = UdpSocket::bind(("198.18.1.1", PORT)).unwrap();
+        setsockopt(&socket, sockopt::BindToDevice, &"tide1".into()).unwrap();
+        setsockopt(&socket, sockopt::RcvBufForce, &(32 << 20)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        test(socket);
+    };
+    near.run(inside).unwrap();
 }
 
 fn options(tiers: Tiers) -> Options {
-    Options { interface: "va".into(), xdp: XdpMode::Native, tiers }
+    Options { interface: "tide1".into(), xdp: XdpMode::Native, tiers }
 }
 
-/// `None`, said aloud, where the process may not, or has no TAP devices.
-fn injector(tiers: Tiers) -> Option<Injector> {
-    match Injector::new(&options(tiers)) {
-        Err(error @ (Error::Privilege { .. } | Error::NoTun { .. })) => {
-            skip(error);
-            None
-        }
-        injector => Some(injector.unwrap()),
-    }
+fn injector(tiers: Tiers) -> Injector {
+    Injector::new(&options(tiers)).unwrap()
 }
 
 /// Reads `expected` from the socket, and nothing more.
@@ -83,7 +80,7 @@ fn expect(socket: &UdpSocket, expected: impl Iterator<Item = (u32, usize)>) {
         assert_eq!(u32::from_be_bytes(octets[..4].try_into().unwrap()), number);
         assert_eq!(got, len - HEADERS);
         assert!(octets[4..got].iter().all(|octet| *octet == 0), "packet {number}");
-        assert_eq!(from, SocketAddrV4::new([198, 18, 0, 2].into(), 4000).into());
+        assert_eq!(from, SocketAddrV4::new([198, 18, 1, 2].into(), 4000).into());
     }
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut octets).is_err(), "more than was injected");
@@ -96,9 +93,9 @@ fn take(injector: &mut Injector, packet: &[u8]) {
 
 #[test]
 fn batches_of_live_frames_arrive_whole_and_in_order() {
-    in_own_namespace(|| {
-        let (_far, socket) = listen();
-        let Some(mut injector) = injector(Tiers::LiveFrames) else { return };
+    require_net!();
+    on_a_wire(|socket| {
+        let mut injector = injector(Tiers::LiveFrames);
         assert_eq!(injector.obtained(), Tiers::LiveFrames);
         let mut first = 0;
         for batch in [1, 2, 16, 64, 255, 256] {
@@ -123,9 +120,9 @@ fn batches_of_live_frames_arrive_whole_and_in_order() {
 
 #[test]
 fn the_tap_device_takes_packets_of_every_length() {
-    in_own_namespace(|| {
-        let (_far, socket) = listen();
-        let Some(mut injector) = injector(Tiers::Tap) else { return };
+    require_net!();
+    on_a_wire(|socket| {
+        let mut injector = injector(Tiers::Tap);
         assert_eq!(injector.obtained(), Tiers::Tap);
         let packets: Vec<(u32, usize)> =
             (0..).zip([60, 46, 1514, 2040, 2041, 9014, 65549]).collect();
@@ -141,9 +138,9 @@ fn the_tap_device_takes_packets_of_every_length() {
 
 #[test]
 fn both_ways_together_keep_the_order() {
-    in_own_namespace(|| {
-        let (_far, socket) = listen();
-        let Some(mut injector) = injector(Tiers::Auto) else { return };
+    require_net!();
+    on_a_wire(|socket| {
+        let mut injector = injector(Tiers::Auto);
         assert_eq!(injector.obtained(), Tiers::Auto);
         // Few by TAP, many live, one too long for that in the middle of many.
         let lengths =
@@ -173,16 +170,16 @@ fn both_ways_together_keep_the_order() {
 
 #[test]
 fn refuses_what_no_way_takes_and_counts_it() {
-    in_own_namespace(|| {
-        let (_far, socket) = listen();
-        let Some(mut live) = injector(Tiers::LiveFrames) else { return };
+    require_net!();
+    on_a_wire(|socket| {
+        let mut live = injector(Tiers::LiveFrames);
         assert_eq!(live.inject(&[0; 13]), Outcome::Refused);
         assert_eq!(live.inject(&packet(0, 2041)), Outcome::Refused);
         take(&mut live, &packet(1, 2040));
         assert_eq!(live.flush(), Flushed { delivered: 1, refused: 0 });
         assert_eq!(live.stats().refused_runt_packets, 1);
         assert_eq!(live.stats().refused_oversized_packets, 1);
-        let Some(mut tap) = injector(Tiers::Tap) else { return };
+        let mut tap = injector(Tiers::Tap);
         assert_eq!(tap.inject(&vec![0; 65558]), Outcome::Refused);
         expect(&socket, [(1, 2040)].into_iter());
     });
@@ -190,12 +187,12 @@ fn refuses_what_no_way_takes_and_counts_it() {
 
 #[test]
 fn packets_for_an_interface_that_is_gone_are_counted_as_refused() {
-    in_own_namespace(|| {
-        let (_far, socket) = listen();
-        let Some(mut injector) = injector(Tiers::LiveFrames) else { return };
+    require_net!();
+    on_a_wire(|socket| {
+        let mut injector = injector(Tiers::LiveFrames);
         drop(socket);
         let mut netlink = Netlink::open().unwrap();
-        let index = netlink.link("va").unwrap().index;
+        let index = netlink.link("tide1").unwrap().index;
         netlink.delete_link(index).unwrap();
         for number in 0..20 {
             take(&mut injector, &packet(number, 60));
@@ -207,8 +204,8 @@ fn packets_for_an_interface_that_is_gone_are_counted_as_refused() {
 
 #[test]
 fn refuses_an_interface_where_packets_would_come_back_for_ever() {
-    in_own_namespace(|| {
-        let (_far, _socket) = listen();
+    require_net!();
+    on_a_wire(|_socket| {
         let generic = Options { xdp: XdpMode::Generic, ..options(Tiers::Auto) };
         let refusal = Injector::new(&generic).unwrap_err();
         assert!(matches!(refusal, Error::Generic { .. }), "{refusal:?}");
@@ -220,14 +217,14 @@ fn refuses_an_interface_where_packets_would_come_back_for_ever() {
 
 #[test]
 fn leaves_nothing_behind() {
-    in_own_namespace(|| {
-        let (_far, _socket) = listen();
+    require_net!();
+    on_a_wire(|_socket| {
         let names = || -> Vec<Box<str>> {
             let links = Netlink::open().unwrap().links().unwrap();
             links.into_iter().map(|link| link.name).collect()
         };
         let before = names();
-        let Some(mut injector) = injector(Tiers::Auto) else { return };
+        let mut injector = injector(Tiers::Auto);
         take(&mut injector, &packet(0, 60));
         assert_ne!(names(), before, "the TAP device");
         drop(injector);

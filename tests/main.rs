@@ -11,7 +11,6 @@ mod inject;
 mod lab;
 mod links;
 mod outside;
-mod own_namespace;
 mod sockets;
 mod steer;
 mod tidy;

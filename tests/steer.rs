@@ -15,8 +15,6 @@ use tidegate_dataplane::steer::{
 };
 use tidegate_dataplane::sys::{bpf, xdp};
 
-use crate::own_namespace::skip;
-
 const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
 
@@ -35,25 +33,18 @@ struct Met {
 }
 
 impl Bench {
-    /// `None`, said aloud, where the process may not load programs.
-    fn new(selectors: &[Selector]) -> Option<Self> {
-        let mut program = match Program::load() {
-            Err(error @ Error::Privilege { .. }) => {
-                skip(error);
-                return None;
-            }
-            loaded => loaded.unwrap(),
-        };
+    fn new(selectors: &[Selector]) -> Self {
+        let mut program = Program::load().unwrap();
         program.set_selectors(selectors).unwrap();
         // Bound to nothing, which the map does not mind.
         let socket = xdp::socket().unwrap();
         program.set_socket(0, socket.as_fd()).unwrap();
-        Some(Self { program, before: Counters::default(), _socket: socket })
+        Self { program, before: Counters::default(), _socket: socket }
     }
 
     fn run(&mut self, packet: &[u8]) -> Met {
         let fd = self.program.fd().unwrap();
-        let run = bpf::prog_test_run(fd, packet, None)
+        let run = bpf::prog_test_run(fd, packet, None, 1)
             .unwrap_or_else(|error| panic!("{} octets: {error}", packet.len()));
         let after = self.program.counters().unwrap();
         let octets = packet.len() as u64;
@@ -126,6 +117,7 @@ use Outcome::{
 
 #[test]
 fn a_selector_takes_what_it_names_and_leaves_the_rest() {
+    require_net!();
     let from = |source: &str| Selector { source: Some(source.parse().unwrap()), ..to("0.0.0.0/0") };
     let protocol = |protocol| Selector { protocol, ..to("198.18.0.80") };
     let any_53 = Selector { destination_ports: Some(53..=53), ..to("198.18.0.80") };
@@ -162,7 +154,7 @@ fn a_selector_takes_what_it_names_and_leaves_the_rest() {
         (any_53.clone(), sctp(54), PassNoSelector),
         (any_53, icmp, PassNoSelector),
     ];
-    let Some(mut bench) = Bench::new(&[]) else { return };
+    let mut bench = Bench::new(&[]);
     for (selector, packet, expected) in cases {
         bench.program.set_selectors(std::slice::from_ref(&selector)).unwrap();
         assert_eq!(bench.outcome(&packet), expected, "{selector:?} on {packet:02x?}");
@@ -171,11 +163,12 @@ fn a_selector_takes_what_it_names_and_leaves_the_rest() {
 
 #[test]
 fn the_first_match_wins_and_its_index_travels_with_the_packet() {
+    require_net!();
     let mut selectors = vec![to("198.18.1.0/24"); 64];
     selectors[1] = udp_to("198.18.0.0/16", 53..=53);
     selectors[2] = to("198.18.0.80");
     selectors[63] = to("::/0");
-    let Some(mut bench) = Bench::new(&selectors) else { return };
+    let mut bench = Bench::new(&selectors);
     let selector = |met: Met| met.metadata.unwrap().selector;
     assert_eq!(selector(bench.run(&udp(53))), 1);
     assert_eq!(selector(bench.run(&udp(54))), 2);
@@ -184,7 +177,8 @@ fn the_first_match_wins_and_its_index_travels_with_the_packet() {
 
 #[test]
 fn sees_through_two_vlan_tags_and_options() {
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    require_net!();
+    let mut bench = Bench::new(&dns());
     assert_eq!(bench.offsets(&udp(53)), (14, Some(34)));
     assert_eq!(bench.offsets(&udp6(53)), (14, Some(54)));
     let customer = tagged(0x8100, &udp(53));
@@ -201,7 +195,8 @@ fn sees_through_two_vlan_tags_and_options() {
 
 #[test]
 fn leaves_what_is_not_ip_to_the_kernel() {
-    let Some(mut bench) = Bench::new(&[to("0.0.0.0/0"), to("::/0")]) else { return };
+    require_net!();
+    let mut bench = Bench::new(&[to("0.0.0.0/0"), to("::/0")]);
     for ethertype in [0x0806, 0x8847, 0x88cc, 0x0026, 0xffff] {
         assert_eq!(bench.outcome(&ethernet(ethertype, &[0x45; 46])), PassNotIp);
     }
@@ -209,7 +204,8 @@ fn leaves_what_is_not_ip_to_the_kernel() {
 
 #[test]
 fn walks_every_kind_of_extension_header() {
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    require_net!();
+    let mut bench = Bench::new(&dns());
     for kind in [0, 43, 60, 135, 139, 140] {
         for units in [1, 2, 255] {
             let packet = ipv6(kind, &extension(UDP, units, &ports(53)));
@@ -228,6 +224,7 @@ fn walks_every_kind_of_extension_header() {
 
 #[test]
 fn gives_up_after_eight_extension_headers() {
+    require_net!();
     let chain = |headers: usize| {
         let mut chain = ports(53);
         for index in 0..headers {
@@ -235,7 +232,7 @@ fn gives_up_after_eight_extension_headers() {
         }
         ipv6(if headers == 0 { UDP } else { 60 }, &chain)
     };
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    let mut bench = Bench::new(&dns());
     assert_eq!(bench.outcome(&chain(8)), Redirected);
     assert_eq!(bench.outcome(&chain(9)), PassExtensionHeaders);
     // The address is known all the same.
@@ -245,11 +242,12 @@ fn gives_up_after_eight_extension_headers() {
 
 #[test]
 fn the_first_fragment_goes_by_its_ports_and_later_ones_by_policy() {
+    require_net!();
     let v4 = |offset: u16, more: bool, payload: &[u8]| {
         Ipv4 { fragment: u16::from(more) << 13 | offset, ..Ipv4::new(UDP) }.packet(payload)
     };
     let v6 = |offset, more, payload: &[u8]| ipv6(44, &fragment(UDP, offset, more, payload));
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    let mut bench = Bench::new(&dns());
     assert_eq!(bench.offsets(&v4(0, true, &ports(53))), (14, Some(34)));
     assert_eq!(bench.offsets(&v6(0, true, &ports(53))), (14, Some(62)));
     assert_eq!(bench.outcome(&v4(0, true, &ports(54))), PassNoSelector);
@@ -275,10 +273,11 @@ fn the_first_fragment_goes_by_its_ports_and_later_ones_by_policy() {
 
 #[test]
 fn every_truncation_is_counted_and_never_an_error() {
+    require_net!();
     let option_and_tag =
         tagged(0x8100, &Ipv4 { options: vec![1; 8], ..Ipv4::new(UDP) }.packet(&ports(53)));
     let chained = ipv6(0, &extension(44, 2, &fragment(UDP, 0, true, &ports(53))));
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    let mut bench = Bench::new(&dns());
     for whole in [udp(53), udp6(53), option_and_tag, chained] {
         // The kernel runs programs on 14 octets and more.
         for len in 14..whole.len() {
@@ -290,10 +289,11 @@ fn every_truncation_is_counted_and_never_an_error() {
 
 #[test]
 fn a_datagram_that_ends_early_is_truncated_or_taken_by_what_it_shows() {
+    require_net!();
     // The lengths agree with each other, but the payload has no room for ports or headers.
     let v4 = |len| Ipv4::new(UDP).packet(&ports(53)[..len]);
     let v6 = |len| ipv6(60, &extension(UDP, 1, &ports(53))[..len]);
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    let mut bench = Bench::new(&dns());
     for len in 0..4 {
         assert_eq!(bench.outcome(&v4(len)), PassTruncated, "{len}");
     }
@@ -318,12 +318,13 @@ fn a_datagram_that_ends_early_is_truncated_or_taken_by_what_it_shows() {
 
 #[test]
 fn leaves_impossible_headers_to_the_kernel() {
+    require_net!();
     let patched = |packet: &[u8], at: usize, value: u8| {
         let mut packet = packet.to_vec();
         packet[at] = value;
         packet
     };
-    let Some(mut bench) = Bench::new(&[to("0.0.0.0/0"), to("::/0")]) else { return };
+    let mut bench = Bench::new(&[to("0.0.0.0/0"), to("::/0")]);
     for wrong in [
         patched(&udp(53), 14, 0x55),  // Version 5.
         patched(&udp(53), 14, 0x44),  // A header of 16 octets.
@@ -340,7 +341,8 @@ fn leaves_impossible_headers_to_the_kernel() {
 
 #[test]
 fn a_queue_without_a_socket_passes() {
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    require_net!();
+    let mut bench = Bench::new(&dns());
     assert_eq!(bench.outcome(&udp(53)), Redirected);
     bench.program.clear_socket(0).unwrap();
     assert_eq!(bench.outcome(&udp(53)), PassNoSocket);
@@ -352,7 +354,8 @@ fn a_queue_without_a_socket_passes() {
 
 #[test]
 fn a_closed_gate_passes_everything_and_selectors_survive_it() {
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    require_net!();
+    let mut bench = Bench::new(&dns());
     bench.program.pass_all(true).unwrap();
     assert_eq!(bench.outcome(&udp(53)), PassGateClosed);
     bench.program.set_selectors(&dns()[..1]).unwrap();
@@ -364,7 +367,8 @@ fn a_closed_gate_passes_everything_and_selectors_survive_it() {
 
 #[test]
 fn a_refused_list_of_selectors_leaves_the_old_one() {
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    require_net!();
+    let mut bench = Bench::new(&dns());
     let refusal = bench.program.set_selectors(&vec![to("0.0.0.0/0"); 65]).unwrap_err();
     assert!(matches!(refusal, Error::TooManySelectors { count: 65 }), "{refusal:?}");
     assert_eq!(bench.outcome(&udp(53)), Redirected);
@@ -373,7 +377,8 @@ fn a_refused_list_of_selectors_leaves_the_old_one() {
 
 #[test]
 fn a_fresh_instance_goes_on_with_sockets_selectors_and_counters() {
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    require_net!();
+    let mut bench = Bench::new(&dns());
     assert_eq!(bench.outcome(&udp(53)), Redirected);
     bench.program.reload().unwrap();
     // The law in `run` counts from before the reload.
@@ -383,17 +388,34 @@ fn a_fresh_instance_goes_on_with_sockets_selectors_and_counters() {
 
 #[test]
 fn headers_outside_the_first_buffer_pass() {
+    require_net!();
     // Eight headers of 2 KiB do not fit one page, the whole packet has several.
     let mut chain = ports(53);
     for index in 0..8 {
         chain = extension(if index == 0 { UDP } else { 60 }, 255, &chain);
     }
-    let Some(mut bench) = Bench::new(&dns()) else { return };
+    let mut bench = Bench::new(&dns());
     assert_eq!(bench.outcome(&ipv6(60, &chain)), PassHeadersSplit);
+}
+
+/// A kernel that repeats a run keeps what the run before wrote in front of the packet, and so
+/// runs out of room for metadata, as a driver without any does at once.
+#[test]
+fn a_packet_that_cannot_carry_its_selector_passes() {
+    require_net!();
+    let bench = Bench::new(&dns());
+    let run = bpf::prog_test_run(bench.program.fd().unwrap(), &udp(53), None, 100).unwrap();
+    assert_eq!(run.action, XDP_PASS);
+    let counters = bench.program.counters().unwrap();
+    let refused = counters.get(Outcome::PassMetadataRefused).packets;
+    assert!(refused > 0);
+    assert_eq!(refused + counters.get(Redirected).packets, 100);
+    assert_eq!(counters.unaccounted(), 0);
 }
 
 #[test]
 fn octets_changed_at_random_never_break_the_law() {
+    require_net!();
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
     println!("SEED={seed}");
     // xorshift64*, Vigna 2016.
@@ -410,7 +432,7 @@ fn octets_changed_at_random_never_break_the_law() {
         Ipv4 { options: vec![1; 8], ..Ipv4::new(TCP) }.packet(&ports(53)),
         ipv6(0, &extension(51, 1, &extension(44, 1, &fragment(UDP, 0, true, &ports(53))))),
     ];
-    let Some(mut bench) = Bench::new(&[to("198.18.0.0/15"), dns()[1].clone()]) else { return };
+    let mut bench = Bench::new(&[to("198.18.0.0/15"), dns()[1].clone()]);
     for _ in 0..5_000 {
         let mut packet = whole[random(whole.len())].clone();
         for _ in 0..=random(3) {

@@ -9,7 +9,7 @@
 //!
 //! With more than one repetition the kernel enters the program in its XDP dispatcher and
 //! takes it out again at every call, which patches code and waits for all processors:
-//! 24 ms. Unless it is in there anyway, because it is attached to something. So it is
+//! 28 to 32 ms. Unless it is in there anyway, because it is attached to something. So it is
 //! attached for good to the loopback of a network namespace that nothing else is in and
 //! whose loopback is down. No packet ever comes there, hence none moves the batch's cursor.
 //! The namespace has no name and is gone with the process.

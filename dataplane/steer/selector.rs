@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// Most selectors in one program, as in steer.bpf.c. They are scanned in order for each
-/// packet: a packet that none matches pays for all of them, about 2 ns each.
+/// packet: one that none matches pays 50 ns and 2 to 4 ns for each selector (a million
+/// repetitions of `BPF_PROG_RUN` on 60 octets of UDP, 2 vCPU, Linux 6.18). Too high: the scan
+/// costs more than the packet. Too low: operators have to join what is not alike.
 pub const SELECTORS_MAX: usize = 64;
 
 /// Octets of one selector in the program's map, `struct selector` of steer.bpf.c.

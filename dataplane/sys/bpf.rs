@@ -169,8 +169,9 @@ pub struct TestRun {
     pub data: Vec<u8>,
 }
 
-/// Runs the XDP program `prog` once on `packet` (at least 14 octets), as if it came in on
-/// receive queue `queue` of interface `ingress`. Nothing enters the stack.
+/// Runs the XDP program `prog` `repeat` times on `packet` (at least 14 octets), as if it came
+/// in on an interface and receive queue, or the loopback's. Nothing enters the stack. Each run
+/// after the first sees what the one before it left.
 ///
 /// # Errors
 ///
@@ -184,11 +185,13 @@ pub fn prog_test_run(
     prog: BorrowedFd<'_>,
     packet: &[u8],
     ingress: Option<(u32, u32)>,
+    repeat: u32,
 ) -> io::Result<TestRun> {
     // Room for metadata and for a program that lengthens the packet.
     let mut data = vec![0; packet.len() + 512];
     let mut attr = run_request(prog, packet)?;
     attr.data_size_out = attr.data_size_in + 512;
+    attr.repeat = repeat;
     attr.data_out = data.as_mut_ptr() as u64;
     let context = ingress.map(|(ifindex, queue)| XdpContext {
         data_end: attr.data_size_in,
@@ -245,7 +248,6 @@ fn run_request(prog: BorrowedFd<'_>, packet: &[u8]) -> io::Result<ProgRun> {
         prog_fd: fd_number(prog),
         data_size_in,
         data_in: packet.as_ptr() as u64,
-        repeat: 1,
         ..ProgRun::default()
     })
 }
