@@ -9,6 +9,7 @@ mod entry;
 pub mod lab;
 pub mod registry;
 pub mod scrub;
+pub mod stream;
 
 pub use entry::main_with;
 pub use {tidegate_config as config, tidegate_dataplane as dataplane, tidegate_runtime as runtime};

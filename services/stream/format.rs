@@ -395,10 +395,7 @@ mod tests {
             "width 1366: a line cannot be cut into equal packets near 1430 octets; \
              use a multiple of 16"
         );
-        assert_eq!(
-            Depth::try_from(12).unwrap_err().to_string(),
-            "depth 12: allowed are 8 and 10"
-        );
+        assert_eq!(Depth::try_from(12).unwrap_err().to_string(), "depth 12: allowed are 8 and 10");
         for text in ["59.94", "0", "30/0", "", "-5", "2000", "a/b"] {
             let refusal = text.parse::<Rate>().unwrap_err().to_string();
             let expected = format!(

@@ -202,7 +202,7 @@ mod tests {
         #[rustfmt::skip]
         let header: [u8; 62] = [
             2, 0, 0, 0, 0, 2,  2, 0, 0, 0, 0, 1,  0x08, 0x00,
-            0x45, 0xb8, 0x04, 0xe0, 0, 0, 0x40, 0, 64, 17, 0xac, 0xea,
+            0x45, 0xb8, 0x04, 0xe0, 0, 0, 0x40, 0, 64, 17, 0xa9, 0x2d,
             198, 18, 0, 1,  198, 18, 0, 2,
             0x4e, 0x21, 0x4e, 0x20, 0x04, 0xcc, 0, 0,
             0x80, 0xe0, 0xff, 0xfe, 1, 2, 3, 4, 0x5e, 0xed, 0, 1,
@@ -216,7 +216,7 @@ mod tests {
     fn every_packet_reads_back_and_together_they_are_the_picture() {
         let format = format();
         let picture: Vec<u8> = (0..format.frame_octets()).map(|at| (at * 7 / 5) as u8).collect();
-        let mut rebuilt = Vec::new();
+        let mut rebuilt: Vec<u8> = Vec::new();
         for number in 0..format.packets_per_frame() {
             let octets = written(number, number, 9, &picture);
             let packet = Packet::parse(&octets).unwrap();

@@ -162,12 +162,7 @@ impl Source {
 }
 
 fn ragged(path: &Path, octets: usize, frame_octets: usize, format: &Format) -> Error {
-    Error::Ragged {
-        path: path.to_owned(),
-        octets: octets as u64,
-        frame_octets,
-        format: *format,
-    }
+    Error::Ragged { path: path.to_owned(), octets: octets as u64, frame_octets, format: *format }
 }
 
 fn from_raw(path: &Path, file: Vec<u8>, format: &Format) -> Result<Vec<u8>, Error> {

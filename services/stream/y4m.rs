@@ -133,9 +133,8 @@ mod tests {
 
     #[test]
     fn suits_only_the_same_picture() {
-        let suits = |text: &str| {
-            Header::parse(text.as_bytes()).unwrap().0.suits(&format(Depth::Eight))
-        };
+        let suits =
+            |text: &str| Header::parse(text.as_bytes()).unwrap().0.suits(&format(Depth::Eight));
         assert!(suits("YUV4MPEG2 W128 H16 F30000:1001 Ip C422\n"));
         assert!(suits("YUV4MPEG2 H16 W128 F0:0 I? C422\n"));
         for other in [

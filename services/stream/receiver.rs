@@ -1,0 +1,215 @@
+//! The receiving service: frames of packets in, frames of pictures out.
+//!
+//! Takes what the steering program selects for it, keeps UDP to its port, and gives the payload
+//! to the [`Assembler`]; complete frames go to the [`Sink`]. Every packet ends here: taken, or
+//! dropped with its reason. What is lost on the way is counted to the packet; see
+//! [`super::sequence`].
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use tidegate_dataplane::wire::Fragment;
+use tidegate_dataplane::wire::packet::{Packet, Transport};
+use tidegate_runtime::burst::{Burst, Delivery};
+use tidegate_runtime::context::ShardContext;
+use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
+use tidegate_runtime::tally::Counter;
+use tidegate_runtime::verdict::{DropReason, Verdict};
+
+use super::assembler::{Assembler, Outcome, Stats};
+use super::format::{Depth, Format, Rate, Sampling};
+use super::sink::{self, Counts, Sink};
+
+/// The receiver's options table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// UDP port that the video is sent to.
+    pub port: u16,
+    /// Pixels of a line.
+    pub width: u32,
+    /// Lines of a frame.
+    pub height: u32,
+    /// Frames per second.
+    pub rate: Rate,
+    /// Bits per sample.
+    pub depth: Depth,
+    /// How chroma is sampled.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// RTP payload type of the video.
+    #[serde(default = "payload_type")]
+    pub payload_type: u8,
+    /// What to do with complete frames.
+    #[serde(default)]
+    pub sink: sink::Kind,
+    /// Where the sink writes, if it does.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+}
+
+/// The first dynamic payload type, which most senders use.
+pub(super) const fn payload_type() -> u8 {
+    96
+}
+
+/// Receives one stream.
+#[derive(Debug)]
+pub struct StreamReceive {
+    port: u16,
+    assembler: Assembler,
+    sink: Sink,
+    reasons: Reasons,
+    counters: [Counter; COUNTERS.len()],
+    /// What the counters have.
+    counted: [u64; COUNTERS.len()],
+    frames_dropped: u64,
+}
+
+#[derive(Debug)]
+struct Reasons {
+    malformed: DropReason,
+    not_ours: DropReason,
+    wrong_format: DropReason,
+    duplicate: DropReason,
+    too_late: DropReason,
+    stranger: DropReason,
+}
+
+impl Reasons {
+    fn register(build: &mut Build<'_>) -> Self {
+        let mut reason = |name, help| build.drop_reason(name, help);
+        Self {
+            malformed: reason("malformed", "Frames dropped: no Ethernet, IP, UDP, RTP and video"),
+            not_ours: reason("not_ours", "Frames dropped: another protocol or port, or fragments"),
+            wrong_format: reason("wrong_format", "Frames dropped: video of another format"),
+            duplicate: reason("duplicate", "Frames dropped: their number was seen before"),
+            too_late: reason("too_late", "Frames dropped: given up before they came"),
+            stranger: reason("stranger", "Frames dropped: from another source"),
+        }
+    }
+}
+
+/// Names and help texts, in the order of [`StreamReceive::values`].
+const COUNTERS: [(&str, &str); 12] = [
+    ("packets_received", "Packets of the stream, each number once"),
+    ("packets_lost", "Packets that never came, or after they were given up"),
+    ("packets_duplicate", "Packets that came again"),
+    ("packets_reordered", "Packets that came after later ones"),
+    ("restarts", "Times that the source began anew"),
+    ("frames_received", "Frames complete"),
+    ("frames_incomplete", "Frames given up with packets missing"),
+    ("frames_cut", "Frames that began before or ended after we listened"),
+    ("frames_dropped", "Complete frames not kept: the sink was behind"),
+    ("frames_verified", "Frames equal to the pattern, every bit"),
+    ("frames_wrong", "Frames different from the pattern, or at the wrong time"),
+    ("frames_written", "Frames that the sink hashed or wrote"),
+];
+
+impl Service for StreamReceive {
+    const KIND: &'static str = "stream-receive";
+    type Options = Options;
+
+    fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
+        let Sampling::YCbCr422 = options.sampling;
+        let format = Format::new(options.width, options.height, options.depth, options.rate)
+            .map_err(BuildError::new)?;
+        let sink =
+            Sink::start(options.sink, options.path.as_deref(), format).map_err(BuildError::new)?;
+        Ok(Self {
+            port: options.port,
+            assembler: Assembler::new(format, options.payload_type, sink::FRAMES),
+            sink,
+            reasons: Reasons::register(build),
+            counters: COUNTERS.map(|(name, help)| build.counter(name, help)),
+            counted: [0; COUNTERS.len()],
+            frames_dropped: 0,
+        })
+    }
+
+    async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
+        let mut burst = Burst::default();
+        while cx.recv(&mut burst).await == Delivery::Received {
+            for frame in burst.frames.drain(..) {
+                let verdict = self.judge(frame.bytes());
+                cx.settle(frame, verdict);
+            }
+            self.publish(cx);
+        }
+        self.assembler.finish();
+        if !self.sink.finish() {
+            tracing::warn!("the sink did not finish in time; its last frames are lost");
+        }
+        self.publish(cx);
+        Ok(())
+    }
+}
+
+impl StreamReceive {
+    /// Takes one packet.
+    fn judge(&mut self, octets: &[u8]) -> Verdict {
+        let Ok(packet) = Packet::parse(octets) else {
+            return Verdict::Drop(self.reasons.malformed);
+        };
+        let udp = match (packet.transport(), packet.fragment()) {
+            (Transport::Udp(udp), Fragment::Whole) if udp.destination() == self.port => udp,
+            _ => return Verdict::Drop(self.reasons.not_ours),
+        };
+        let outcome = self.assembler.packet(udp.payload());
+        if let Some(frame) = self.assembler.take_complete() {
+            match self.sink.offer(frame) {
+                Ok(None) => {}
+                Ok(Some(memory)) => self.assembler.give_back(memory),
+                Err(memory) => {
+                    self.frames_dropped += 1;
+                    self.assembler.give_back(memory);
+                }
+            }
+            while let Some(memory) = self.sink.returned() {
+                self.assembler.give_back(memory);
+            }
+        }
+        match outcome {
+            Outcome::Taken => Verdict::Consumed,
+            Outcome::Duplicate => Verdict::Drop(self.reasons.duplicate),
+            Outcome::TooLate => Verdict::Drop(self.reasons.too_late),
+            Outcome::Malformed => Verdict::Drop(self.reasons.malformed),
+            Outcome::WrongFormat => Verdict::Drop(self.reasons.wrong_format),
+            Outcome::Stranger => Verdict::Drop(self.reasons.stranger),
+        }
+    }
+
+    /// What [`COUNTERS`] should say now.
+    fn values(&self) -> [u64; COUNTERS.len()] {
+        let Stats { packets, lost, duplicates, reordered, restarts, .. } = self.assembler.stats();
+        let Stats { frames, frames_incomplete, frames_cut, frames_unstored, .. } =
+            self.assembler.stats();
+        let Counts { verified, wrong, written, failed } = self.sink.counts();
+        let dropped = self.frames_dropped + frames_unstored + failed;
+        [
+            packets,
+            lost,
+            duplicates,
+            reordered,
+            restarts,
+            frames,
+            frames_incomplete,
+            frames_cut,
+            dropped,
+            verified,
+            wrong,
+            written,
+        ]
+    }
+
+    fn publish(&mut self, cx: &mut ShardContext) {
+        let values = self.values();
+        for ((&counter, value), counted) in self.counters.iter().zip(values).zip(&mut self.counted)
+        {
+            if value != *counted {
+                cx.count(counter, value - *counted);
+                *counted = value;
+            }
+        }
+    }
+}

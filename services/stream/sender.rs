@@ -1,0 +1,404 @@
+//! The sending service: pictures in, packets out, each group at its time.
+//!
+//! ```text
+//!   wait for k*T ─► for each group: take frames, build in place, wait, send, one wake-up ─► k+1
+//! ```
+//!
+//! Frame `k` starts at `k * T` of TAI, whoever sends it and whenever it started: two senders of
+//! the same rate are in step. After a stall nothing is sent in a burst; see [`super::pace`]. A
+//! drain ends between frames, so that no receiver sees half of one.
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::path::Path;
+
+use serde::Deserialize;
+use tidegate_runtime::burst::{BURST_FRAMES_MAX, Delivery, Frames};
+use tidegate_runtime::context::ShardContext;
+use tidegate_runtime::port::PortFacts;
+use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
+use tidegate_runtime::tally::Counter;
+
+use super::format::{Depth, Format, Rate, Sampling};
+use super::neighbour::{self, Mac};
+use super::pace::{self, Class, FrameSchedule, Spacing, Timing};
+use super::packetizer::{Addresses, Packetizer};
+use super::receiver::payload_type;
+use super::source::Source;
+
+/// How long before its start a frame is prepared: its picture drawn and its first group built.
+/// That takes some 20 microseconds; much more would only hold frames.
+const PREPARE_NS: u64 = 100_000;
+
+/// How long to wait when the pool has no frame: completions come in microseconds.
+const POOL_WAIT_NS: u64 = 10_000;
+
+/// The sender's options table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Where to: address and UDP port of a receiver or a group.
+    pub destination: SocketAddr,
+    /// From where: our address on the interface, and a UDP port.
+    pub source_address: SocketAddr,
+    /// The interface to send on; needed where the shard has more than one.
+    #[serde(default)]
+    pub interface: Option<Box<str>>,
+    /// Link address of the receiver; from the kernel's neighbour table where it is missing.
+    #[serde(default)]
+    pub destination_mac: Option<Mac>,
+    /// Pixels of a line.
+    pub width: u32,
+    /// Lines of a frame.
+    pub height: u32,
+    /// Frames per second.
+    pub rate: Rate,
+    /// Bits per sample.
+    pub depth: Depth,
+    /// How chroma is sampled.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// `pattern`, or the path of a file: Y4M or raw pgroups.
+    #[serde(default = "pattern")]
+    pub source: Box<str>,
+    /// ST 2110-21 class, which bounds the bursts.
+    #[serde(default)]
+    pub class: Class,
+    /// RTP payload type.
+    #[serde(default = "payload_type")]
+    pub payload_type: u8,
+    /// RTP synchronisation source; random where it is missing.
+    #[serde(default)]
+    pub ssrc: Option<u32>,
+    /// Send as fast as the ring takes packets: for measurements, never for receivers.
+    #[serde(default)]
+    pub unpaced: bool,
+    /// Stop after so many frames.
+    #[serde(default)]
+    pub frames: Option<u64>,
+}
+
+const PATTERN: &str = "pattern";
+
+fn pattern() -> Box<str> {
+    PATTERN.into()
+}
+
+/// Why the options cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// IPv6 is not written yet.
+    Version {
+        /// Key of the option.
+        key: &'static str,
+        /// What it says.
+        found: SocketAddr,
+    },
+    /// A payload type that is not dynamic.
+    PayloadType(u8),
+    /// The shard does not have the interface, or has several and none was named.
+    Interface {
+        /// Name of the service.
+        service: Box<str>,
+        /// The interface as configured.
+        asked: Option<Box<str>>,
+        /// The shard's interfaces.
+        found: Box<[Box<str>]>,
+    },
+    /// Packets are longer than the interface sends.
+    Mtu {
+        /// The interface.
+        interface: Box<str>,
+        /// What it sends, in octets of IP.
+        mtu: u32,
+        /// What is needed.
+        needed: usize,
+    },
+    /// Packets are longer than a chunk.
+    Chunk {
+        /// What a blank frame holds.
+        capacity: usize,
+        /// What is needed.
+        needed: usize,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { key, found } => write!(
+                f,
+                "{key} {found}: video is not sent over IPv6 yet; use an IPv4 address, as in \
+                 \"198.18.0.2:20000\""
+            ),
+            Self::PayloadType(found) => {
+                write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
+            }
+            Self::Interface { service, asked, found } => write!(
+                f,
+                "service {service:?} sends on one interface and {}; set interface to one of those \
+                 that its cores have: {found:?}",
+                match asked {
+                    Some(asked) => format!("its cores have no queue of {asked:?}"),
+                    None => "none is named".into(),
+                }
+            ),
+            Self::Mtu { interface, mtu, needed } => write!(
+                f,
+                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
+                 `ip link set {interface} mtu 1500`"
+            ),
+            Self::Chunk { capacity, needed } => write!(
+                f,
+                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
+                 chunk_octets of the interface"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Sends one stream.
+#[derive(Debug)]
+pub struct StreamSend {
+    port: usize,
+    format: Format,
+    packetizer: Packetizer,
+    source: Source,
+    spacing: Spacing,
+    group_packets: u32,
+    unpaced: bool,
+    frames_max: u64,
+    /// Number of the next packet.
+    sequence: u32,
+    group: Frames,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Counters {
+    packets_sent: Counter,
+    frames_sent: Counter,
+    frames_late: Counter,
+    frames_skipped: Counter,
+    groups_late: Counter,
+    pool_empty: Counter,
+}
+
+impl Counters {
+    fn register(build: &mut Build<'_>) -> Self {
+        let mut counter = |name, help| build.counter(name, help);
+        Self {
+            packets_sent: counter("packets_sent", "Packets handed to the TX ring"),
+            frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
+            frames_late: counter("frames_late", "Frames that ended after their period"),
+            frames_skipped: counter("frames_skipped", "Frames not sent, after a stall"),
+            groups_late: counter("groups_late", "Groups that left when the next one was due"),
+            pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
+        }
+    }
+}
+
+impl Service for StreamSend {
+    const KIND: &'static str = "stream-send";
+    type Options = Options;
+
+    fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
+        let Sampling::YCbCr422 = options.sampling;
+        let format = Format::new(options.width, options.height, options.depth, options.rate)
+            .map_err(BuildError::new)?;
+        let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
+            .map_err(BuildError::new)?;
+        let facts = &build.ports()[port];
+        let packetizer = Packetizer::new(&addresses(options, facts)?, &format);
+        check_room(facts, packetizer.packet_octets()).map_err(BuildError::new)?;
+        let source = match &*options.source {
+            PATTERN => Source::pattern(format),
+            path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
+        };
+        let group_packets = match options.unpaced {
+            true => BURST_FRAMES_MAX as u32,
+            false => options.class.group_packets(&format),
+        };
+        Ok(Self {
+            port,
+            spacing: Spacing::new(&format),
+            group_packets: group_packets.min(build.held_frames_max()),
+            unpaced: options.unpaced,
+            frames_max: options.frames.unwrap_or(u64::MAX),
+            sequence: 0,
+            group: Frames::new(),
+            counters: Counters::register(build),
+            format,
+            packetizer,
+            source,
+        })
+    }
+
+    async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
+        // Two senders that start at the same frame number their packets alike.
+        let first = self.format.rate().next_frame(cx.tai_ns() + PREPARE_NS);
+        let packets = u128::from(first) * u128::from(self.format.packets_per_frame());
+        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+        {
+            self.sequence = packets as u32;
+        }
+        match self.unpaced {
+            true => self.run_unpaced(cx, first).await,
+            false => self.run_paced(cx, first).await,
+        }
+        Ok(())
+    }
+}
+
+impl StreamSend {
+    async fn run_paced(&mut self, cx: &mut ShardContext, first: u64) {
+        let rate = self.format.rate();
+        let (mut last, mut sent) = (first - 1, 0);
+        while sent < self.frames_max && !cx.draining() {
+            let number = pace::frame_after(rate, last, cx.tai_ns());
+            cx.count(self.counters.frames_skipped, number - last - 1);
+            last = number - 1;
+            let start_ns = on_shard_clock(cx, rate.frame_start_ns(number));
+            if start_ns > cx.now_ns() + PREPARE_NS {
+                match cx.sleep_until(start_ns - PREPARE_NS).await {
+                    Delivery::Drained => return,
+                    // Asked again: the sleep may have been longer.
+                    Delivery::TimedOut | Delivery::Received => continue,
+                }
+            }
+            self.send_frame(cx, number, Some(start_ns)).await;
+            let period_ns = rate.frame_start_ns(number + 1) - rate.frame_start_ns(number);
+            if cx.now_ns() > start_ns + period_ns {
+                cx.count(self.counters.frames_late, 1);
+            }
+            (last, sent) = (number, sent + 1);
+        }
+    }
+
+    async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
+        let mut sent = 0;
+        while sent < self.frames_max && !cx.draining() {
+            self.send_frame(cx, first + sent, None).await;
+            sent += 1;
+        }
+    }
+
+    /// Sends frame `number`, its groups from `start_ns` on or as fast as they go.
+    async fn send_frame(&mut self, cx: &mut ShardContext, number: u64, start_ns: Option<u64>) {
+        let mut schedule =
+            start_ns.map(|start| FrameSchedule::new(start, self.spacing, self.group_packets));
+        let packets = self.format.packets_per_frame();
+        let mut packet = 0;
+        while packet < packets {
+            let wanted = self.group_packets.min(packets - packet);
+            let built = self.build_group(cx, number, packet, wanted);
+            if built == 0 {
+                cx.count(self.counters.pool_empty, 1);
+                pause_until(cx, cx.now_ns() + POOL_WAIT_NS).await;
+                continue;
+            }
+            if let Some(schedule) = &mut schedule {
+                pause_until(cx, schedule.due_ns(packet)).await;
+                if schedule.leaves(packet, cx.now_ns()) == Timing::Late {
+                    cx.count(self.counters.groups_late, 1);
+                }
+            }
+            let _all_sent = cx.send_all(self.port, &mut self.group).await;
+            if schedule.is_some() {
+                cx.flush(self.port);
+            }
+            cx.count(self.counters.packets_sent, u64::from(built));
+            packet += built;
+        }
+        cx.count(self.counters.frames_sent, 1);
+    }
+
+    /// Builds up to `wanted` packets into blank frames; returns how many there were frames for.
+    fn build_group(&mut self, cx: &mut ShardContext, number: u64, first: u32, wanted: u32) -> u32 {
+        debug_assert!(self.group.is_empty(), "the last group was sent");
+        let timestamp = self.format.rate().timestamp(number);
+        let picture = self.source.picture(number);
+        for packet in first..first + wanted {
+            let Some(mut frame) = cx.take(self.port) else { return packet - first };
+            frame.set_len(self.packetizer.packet_octets());
+            let octets = frame.bytes_mut();
+            self.packetizer.write(octets, packet, self.sequence, timestamp, &picture);
+            self.sequence = self.sequence.wrapping_add(1);
+            self.group.push(frame);
+        }
+        wanted
+    }
+}
+
+/// Waits until `due_ns`, in a drain as well: a frame that has begun is ended at its pace.
+async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
+    if cx.sleep_until(due_ns).await == Delivery::Drained {
+        while cx.now_ns() < due_ns {
+            futures_lite::future::yield_now().await;
+        }
+    }
+}
+
+/// A moment of TAI on the clock that sleeps are measured by. Asked for each frame: TAI may be
+/// set, and the frames have to follow it.
+fn on_shard_clock(cx: &ShardContext, tai_ns: u64) -> u64 {
+    let (now_ns, now_tai_ns) = (cx.now_ns(), cx.tai_ns());
+    match tai_ns.checked_sub(now_tai_ns) {
+        Some(ahead) => now_ns.saturating_add(ahead),
+        None => now_ns.saturating_sub(now_tai_ns - tai_ns),
+    }
+}
+
+fn addresses(options: &Options, facts: &PortFacts) -> Result<Addresses, BuildError> {
+    let v4 = |key, address| match address {
+        SocketAddr::V4(address) => Ok(address),
+        found => Err(BuildError::new(Error::Version { key, found })),
+    };
+    let destination: SocketAddrV4 = v4("destination", options.destination)?;
+    let source = v4("source_address", options.source_address)?;
+    if !(96..=127).contains(&options.payload_type) {
+        return Err(BuildError::new(Error::PayloadType(options.payload_type)));
+    }
+    let destination_mac = match options.destination_mac {
+        Some(Mac(octets)) => octets,
+        None => neighbour::resolve(*destination.ip(), &facts.interface).map_err(BuildError::new)?,
+    };
+    // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
+    #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
+    let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
+    Ok(Addresses {
+        source_mac: facts.mac,
+        destination_mac,
+        source,
+        destination,
+        payload_type: options.payload_type,
+        ssrc,
+    })
+}
+
+/// The first port of the interface, or the only interface's.
+fn choose_port(service: &str, asked: Option<&str>, ports: &[PortFacts]) -> Result<usize, Error> {
+    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
+    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
+    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
+        service: service.into(),
+        asked: asked.map(Into::into),
+        found: ports.iter().map(|port| port.interface.clone()).collect(),
+    })
+}
+
+fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
+    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
+    if needed > facts.mtu as usize {
+        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
+    }
+    if packet_octets > facts.chunk_capacity_octets {
+        let capacity = facts.chunk_capacity_octets;
+        return Err(Error::Chunk { capacity, needed: packet_octets });
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Every kind of sink, fed by hand.
+
+use super::*;
+use crate::stream::format::Depth;
+use crate::stream::source::Source;
+
+fn format() -> Format {
+    Format::new(128, 16, Depth::Ten, "50".parse().unwrap()).unwrap()
+}
+
+/// Frame `number` of the pattern.
+fn frame(number: u64) -> Complete {
+    let format = format();
+    let mut source = Source::pattern(format);
+    let picture = source.picture(number);
+    let octets = (0..16).flat_map(|line| picture.octets(line, 0, 320)).copied().collect();
+    Complete { timestamp: format.rate().timestamp(number), octets }
+}
+
+fn scratch(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("tidegate-sink-{}-{name}", std::process::id()))
+}
+
+/// Puts frames through a sink that writes `name`, and returns the file.
+fn written(kind: Kind, name: &str, numbers: &[u64]) -> Vec<u8> {
+    let path = scratch(name);
+    let mut sink = Sink::start(kind, Some(&path), format()).unwrap();
+    for &number in numbers {
+        let mut waiting = frame(number);
+        while let Err(octets) = sink.offer(waiting) {
+            waiting = Complete { timestamp: format().rate().timestamp(number), octets };
+            thread::yield_now();
+        }
+        while sink.returned().is_some() {}
+    }
+    assert!(sink.finish());
+    assert_eq!(sink.counts(), Counts { written: numbers.len() as u64, ..Counts::default() });
+    let file = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file
+}
+
+#[test]
+fn nothing_gives_the_memory_back_at_once() {
+    let mut sink = Sink::start(Kind::Nothing, None, format()).unwrap();
+    assert_eq!(sink.offer(frame(1)), Ok(Some(frame(1).octets)));
+    assert!(sink.finish());
+    assert_eq!(sink.counts(), Counts::default());
+}
+
+#[test]
+fn verify_tells_right_from_wrong() {
+    let mut sink = Sink::start(Kind::Verify, None, format()).unwrap();
+    let mut flipped = frame(2);
+    flipped.octets[5000] ^= 1;
+    // The right picture at the wrong time: a sender that repeats itself.
+    let stuck = Complete { timestamp: frame(4).timestamp, ..frame(3) };
+    for mut frame in [frame(1), flipped, stuck, frame(90_000_000_000)] {
+        while let Err(octets) =
+            sink.offer(Complete { timestamp: frame.timestamp, octets: frame.octets })
+        {
+            frame.octets = octets;
+            thread::yield_now();
+        }
+    }
+    assert!(sink.finish());
+    assert_eq!(sink.counts(), Counts { verified: 2, wrong: 2, ..Counts::default() });
+}
+
+#[test]
+fn raw_files_are_the_pgroups() {
+    let file = written(Kind::File, "out.raw", &[1, 2, 3]);
+    assert_eq!(file, [frame(1).octets, frame(2).octets, frame(3).octets].concat());
+}
+
+#[test]
+fn y4m_files_can_be_sent_again() {
+    let file = written(Kind::File, "out.y4m", &[4, 5]);
+    let path = scratch("again.y4m");
+    std::fs::write(&path, file).unwrap();
+    let mut source = Source::file(&path, format()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    // Frame 0 of the clip is the first one.
+    assert!(source.picture(0).is(&frame(4).octets));
+    assert!(source.picture(1).is(&frame(5).octets));
+}
+
+#[test]
+fn hashes_are_crc_32_of_the_pgroups() {
+    let file = written(Kind::Hash, "out.txt", &[6]);
+    let expected = format!("{} {:08x}\n", frame(6).timestamp, slow_crc(&frame(6).octets));
+    assert_eq!(String::from_utf8(file).unwrap(), expected);
+}
+
+/// CRC-32 of ISO 3309, bit by bit.
+fn slow_crc(octets: &[u8]) -> u32 {
+    !octets.iter().fold(u32::MAX, |sum, &octet| {
+        (0..8).fold(sum ^ u32::from(octet), |sum, _| sum >> 1 ^ (0xedb8_8320 * (sum & 1)))
+    })
+}
+
+#[test]
+fn refusals_say_what_is_missing() {
+    let refused = |kind, path: Option<&str>| {
+        Sink::start(kind, path.map(Path::new), format()).unwrap_err().to_string()
+    };
+    assert_eq!(refused(Kind::Hash, None), "sink \"hash\" needs path, the file for its lines");
+    assert_eq!(refused(Kind::File, None), "sink \"file\" needs path, ending in .y4m for Y4M");
+    assert_eq!(
+        refused(Kind::Verify, Some("x")),
+        "path is for the sinks \"hash\" and \"file\" only"
+    );
+    assert_eq!(
+        refused(Kind::File, Some("/no/such/out.raw")),
+        "cannot make the sink's file /no/such/out.raw: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn a_disk_that_refuses_costs_frames_and_nothing_else() {
+    // Always full; the kernel has it for such tests.
+    let mut sink = Sink::start(Kind::File, Some(Path::new("/dev/full")), format()).unwrap();
+    assert!(sink.offer(frame(1)).is_ok());
+    assert!(sink.finish());
+    assert_eq!(sink.counts(), Counts { failed: 1, ..Counts::default() });
+}

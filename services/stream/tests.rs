@@ -1,0 +1,291 @@
+//! Sender and receiver on `sim`: the real services, without a machine.
+
+use tidegate_runtime::plan::{Policy, ServicePlan};
+use tidegate_runtime::report::ServiceReport;
+use tidegate_runtime::sim::{Faults, Sim, SimPort, TURN_NS};
+
+use super::format::{Depth, Format};
+use super::packetizer::HEADER_OCTETS;
+use super::receiver::{self, StreamReceive};
+use super::sender::{self, StreamSend};
+use super::sink;
+
+/// 128 packets a frame, 2 ms a frame.
+fn format() -> Format {
+    Format::new(640, 64, Depth::Ten, "500".parse().unwrap()).unwrap()
+}
+
+const PACKETS: u64 = 128;
+const PERIOD_NS: u64 = 2_000_000;
+
+fn sender() -> sender::Options {
+    sender::Options {
+        destination: "198.18.0.2:20000".parse().unwrap(),
+        source_address: "198.18.0.1:20000".parse().unwrap(),
+        interface: None,
+        destination_mac: Some("02:00:00:00:00:02".parse().unwrap()),
+        width: 640,
+        height: 64,
+        rate: "500".parse().unwrap(),
+        depth: Depth::Ten,
+        sampling: Default::default(),
+        source: "pattern".into(),
+        class: Default::default(),
+        payload_type: 96,
+        ssrc: Some(7),
+        unpaced: false,
+        frames: None,
+    }
+}
+
+fn receiver() -> receiver::Options {
+    receiver::Options {
+        port: 20000,
+        width: 640,
+        height: 64,
+        rate: "500".parse().unwrap(),
+        depth: Depth::Ten,
+        sampling: Default::default(),
+        payload_type: 96,
+        sink: sink::Kind::Verify,
+        path: None,
+    }
+}
+
+fn sends(options: sender::Options) -> ServicePlan {
+    ServicePlan::of::<StreamSend>("out", options)
+}
+
+fn receives(options: receiver::Options) -> ServicePlan {
+    ServicePlan::of::<StreamReceive>("in", options).selector(0, 0)
+}
+
+/// A sender's shard and a receiver's, joined.
+fn joined(seed: u64, options: sender::Options, faults: Faults) -> Sim {
+    let mut sim = Sim::new(seed);
+    let port = [SimPort::default()];
+    sim.shard(&port, vec![sends(options)], Policy::default()).unwrap();
+    sim.shard(&port, vec![receives(receiver())], Policy::default()).unwrap();
+    sim.link((0, 0), (1, 0), faults, |_| 0);
+    sim
+}
+
+/// Drains, and returns what sender and receiver counted.
+fn ended(sim: &mut Sim) -> (ServiceReport, ServiceReport) {
+    let mut reports = sim.drain();
+    let receiver = reports.remove(1).services.remove(0);
+    (reports.remove(0).services.remove(0), receiver)
+}
+
+/// Runs until the sender has sent as many frames as it may, and packets have arrived.
+fn run_frames(sim: &mut Sim, frames: u64) {
+    sim.run_for((frames + 2) * PERIOD_NS);
+}
+
+#[test]
+fn every_frame_arrives_bit_for_bit() {
+    let mut sim = joined(1, sender::Options { frames: Some(10), ..sender() }, Faults::default());
+    run_frames(&mut sim, 10);
+    let (sent, received) = ended(&mut sim);
+    assert_eq!(sent.counter("frames_sent"), 10);
+    assert_eq!(sent.counter("packets_sent"), 10 * PACKETS);
+    for zero in ["frames_late", "frames_skipped", "groups_late"] {
+        assert_eq!(sent.counter(zero), 0, "{zero}");
+    }
+    assert_eq!(received.counter("frames_received"), 10);
+    assert_eq!(
+        received.counter("frames_verified") + received.counter("frames_dropped"),
+        10,
+        "what the thread did not get is counted"
+    );
+    assert_eq!(received.counter("packets_received"), 10 * PACKETS);
+    for zero in ["frames_wrong", "packets_lost", "packets_duplicate", "frames_incomplete"] {
+        assert_eq!(received.counter(zero), 0, "{zero}");
+    }
+}
+
+#[test]
+fn what_the_cable_does_is_counted_to_the_packet() {
+    for seed in 1..=5 {
+        let faults = Faults {
+            loss_per_mille: 5,
+            duplicate_per_mille: 10,
+            reorder_per_mille: 20,
+            delay_ns: 2_000,
+            ..Faults::default()
+        };
+        let mut sim = joined(seed, sender::Options { frames: Some(10), ..sender() }, faults);
+        run_frames(&mut sim, 10);
+        let arrived = sim.report(1).ports[0].stats.rx_frames;
+        let (sent, received) = ended(&mut sim);
+        let count = |name| received.counter(name);
+        let unique = arrived - count("packets_duplicate");
+        assert_eq!(count("packets_received"), unique, "seed {seed}");
+        // A first or last packet that is lost is not missed by anyone.
+        let unseen = sent.counter("packets_sent") - unique - count("packets_lost");
+        assert!(unseen <= 2, "seed {seed}: {unseen}");
+        assert!(count("packets_lost") > 0 && count("packets_duplicate") > 0);
+        assert!(count("packets_reordered") > 0);
+        let frames = count("frames_received") + count("frames_incomplete") + count("frames_cut");
+        assert_eq!(frames, 10, "seed {seed}");
+        assert_eq!(count("frames_wrong"), 0, "seed {seed}");
+        assert_eq!(received.dropped("duplicate"), count("packets_duplicate"));
+    }
+}
+
+#[test]
+fn groups_leave_at_their_times_and_frames_at_multiples_of_the_period() {
+    let mut sim = Sim::new(1);
+    let options = sender::Options { frames: Some(3), ..sender() };
+    sim.shard(&[SimPort::default()], vec![sends(options)], Policy::default()).unwrap();
+    let mut groups = Vec::new();
+    for _ in 0..5 * PERIOD_NS / TURN_NS {
+        let now_ns = sim.now_ns();
+        sim.turn();
+        let count = sim.sent(0, 0).len();
+        if count > 0 {
+            groups.push((now_ns, count));
+        }
+    }
+    // CMAX of the wide class is 16 for a small format: 8 groups a frame.
+    assert_eq!(groups.len(), 24);
+    assert!(groups.iter().all(|&(_, count)| count == 16), "{groups:?}");
+    let distance = PERIOD_NS * 24 / 25 / 8;
+    for frame in groups.chunks(8) {
+        let start = frame[0].0;
+        // `sim` counts TAI from a whole second, so a shard's time shows the phase.
+        assert!(start % PERIOD_NS < 2 * TURN_NS, "a frame at {start}");
+        for (group, &(at, _)) in frame.iter().enumerate() {
+            let due = start / PERIOD_NS * PERIOD_NS + group as u64 * distance;
+            assert!((due..due + 2 * TURN_NS).contains(&at), "group {group} at {at}, due {due}");
+        }
+    }
+}
+
+#[test]
+fn a_stall_skips_to_a_frame_boundary_and_never_bursts() {
+    let mut sim = Sim::new(1);
+    sim.shard(&[SimPort::default()], vec![sends(sender())], Policy::default()).unwrap();
+    let mut groups = Vec::new();
+    for turn in 0..12 * PERIOD_NS / TURN_NS {
+        if turn == 3 * PERIOD_NS / TURN_NS + 700 {
+            sim.pass(7 * PERIOD_NS / 2);
+        }
+        let now_ns = sim.now_ns();
+        sim.turn();
+        let count = sim.sent(0, 0).len();
+        if count > 0 {
+            groups.push((now_ns, count));
+        }
+    }
+    assert!(groups.iter().all(|&(_, count)| count <= 16), "{groups:?}");
+    let closest = groups.windows(2).map(|pair| pair[1].0 - pair[0].0).min().unwrap();
+    assert!(closest >= PERIOD_NS * 24 / 25 / 8 * 19 / 20 - 2 * TURN_NS, "{closest}");
+    let report = sim.report(0).services.remove(0);
+    assert_eq!(report.counter("groups_late"), 1);
+    assert_eq!(report.counter("frames_late"), 1);
+    assert_eq!(report.counter("frames_skipped"), 4);
+    sim.drain();
+}
+
+#[test]
+fn a_drain_ends_between_frames() {
+    let mut sim = joined(1, sender(), Faults::default());
+    sim.run_for(3 * PERIOD_NS + PERIOD_NS / 3);
+    let (sent, received) = ended(&mut sim);
+    assert_eq!(sent.counter("packets_sent"), sent.counter("frames_sent") * PACKETS);
+    assert!(sent.counter("frames_sent") >= 3);
+    // Both drain at once; what the receiver got before its rings were empty is all whole or cut.
+    assert_eq!(received.counter("frames_incomplete"), 0);
+}
+
+#[test]
+fn unpaced_is_as_fast_as_the_ring() {
+    let options = sender::Options { unpaced: true, frames: Some(100), ..sender() };
+    let mut sim = joined(1, options, Faults::default());
+    sim.run_for(PERIOD_NS);
+    let (sent, received) = ended(&mut sim);
+    assert_eq!(sent.counter("frames_sent"), 100, "in the time of one");
+    assert_eq!(received.counter("packets_lost"), 0);
+    assert_eq!(received.counter("frames_received"), 100);
+}
+
+#[test]
+fn a_full_ring_makes_frames_late_and_loses_nothing() {
+    let faults = Faults { stall_per_mille: 1, stall_ns: 600_000, ..Faults::default() };
+    let mut sim = joined(3, sender::Options { frames: Some(10), ..sender() }, faults);
+    run_frames(&mut sim, 30);
+    let (sent, received) = ended(&mut sim);
+    assert_eq!(sent.counter("packets_sent"), 10 * PACKETS);
+    assert!(sent.counter("groups_late") > 0);
+    assert_eq!(received.counter("packets_received"), 10 * PACKETS);
+    assert_eq!(received.counter("packets_lost"), 0);
+}
+
+#[test]
+fn a_second_receiver_ignores_what_is_not_its_own() {
+    let mut sim = Sim::new(1);
+    let port = [SimPort::default()];
+    sim.shard(
+        &port,
+        vec![sends(sender::Options { frames: Some(1), ..sender() })],
+        Policy::default(),
+    )
+    .unwrap();
+    let other = receiver::Options { port: 20002, ..receiver() };
+    sim.shard(&port, vec![receives(other)], Policy::default()).unwrap();
+    sim.link((0, 0), (1, 0), Faults::default(), |_| 0);
+    run_frames(&mut sim, 1);
+    sim.deliver(1, 0, &[0xa5; 60], 0);
+    let (_, received) = ended(&mut sim);
+    assert_eq!(received.dropped("not_ours"), PACKETS);
+    assert_eq!(received.dropped("malformed"), 1);
+    assert_eq!(received.counter("packets_received"), 0);
+}
+
+/// The text with which a shard refuses to start.
+fn refusal(plan: ServicePlan, port: SimPort) -> String {
+    let error = Sim::new(1).shard(&[port], vec![plan], Policy::default()).unwrap_err();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[test]
+fn options_that_cannot_be_followed_are_refused_with_the_remedy() {
+    let refused = |options| refusal(sends(options), SimPort::default());
+    let text = refused(sender::Options {
+        destination: "[2001:db8::2]:20000".parse().unwrap(),
+        ..sender()
+    });
+    assert!(
+        text.ends_with(
+            "destination [2001:db8::2]:20000: video is not sent over IPv6 yet; use an IPv4 \
+             address, as in \"198.18.0.2:20000\""
+        ),
+        "{text}"
+    );
+    let text = refused(sender::Options { payload_type: 33, ..sender() });
+    assert!(text.ends_with("payload_type 33: allowed are 96 to 127, the dynamic ones"), "{text}");
+    let text = refused(sender::Options { interface: Some("eth7".into()), ..sender() });
+    assert!(
+        text.ends_with(
+            "service \"out\" sends on one interface and its cores have no queue of \"eth7\"; set \
+             interface to one of those that its cores have: [\"sim0\"]"
+        ),
+        "{text}"
+    );
+    let mut small = SimPort::default();
+    small.facts.mtu = 800;
+    let text = refusal(sends(sender()), small);
+    assert!(
+        text.ends_with(
+            "sim0 has an MTU of 800, packets of video need 848; raise it with \
+             `ip link set sim0 mtu 1500`"
+        ),
+        "{text}"
+    );
+    assert_eq!(format().data_octets() as usize + HEADER_OCTETS - 14, 848);
+}
