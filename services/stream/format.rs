@@ -65,7 +65,7 @@ impl fmt::Display for Error {
             Self::Split { width } => write!(
                 f,
                 "width {width}: a line cannot be cut into equal packets near {DATA_OCTETS_MAX} \
-                 octets; use a multiple of 16"
+                 octets; use a multiple of 32"
             ),
         }
     }
@@ -335,7 +335,7 @@ mod tests {
         for width in WIDTH.filter(|width| width % 2 == 0) {
             for depth in [Depth::Eight, Depth::Ten] {
                 let Ok(format) = Format::new(width, 16, depth, "25".parse().unwrap()) else {
-                    assert_ne!(width % 16, 0, "multiples of 16 are promised: {width}");
+                    assert_ne!(width % 32, 0, "multiples of 32 are promised: {width}");
                     continue;
                 };
                 assert!(format.data_octets() <= DATA_OCTETS_MAX);
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(
             refused(1366, 768),
             "width 1366: a line cannot be cut into equal packets near 1430 octets; \
-             use a multiple of 16"
+             use a multiple of 32"
         );
         assert_eq!(Depth::try_from(12).unwrap_err().to_string(), "depth 12: allowed are 8 and 10");
         for text in ["59.94", "0", "30/0", "", "-5", "2000", "a/b"] {

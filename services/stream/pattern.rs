@@ -61,8 +61,8 @@ const DIGITS: [u16; 10] = [
 
 /// Luma and chroma of the bars at 8 bits: white, yellow, cyan, green, magenta, red, blue, grey.
 const BARS: [[u16; 3]; 8] = [
-    [168, 128, 128],
-    [145, 54, 134],
+    [150, 128, 128],
+    [140, 54, 134],
     [133, 154, 44],
     [112, 72, 58],
     [78, 184, 198],
@@ -172,11 +172,11 @@ const fn scaled(format: &Format, sample: u16) -> u16 {
 }
 
 /// One pgroup of texture at 8 bits. Luma rises within a bar and from row to row, so neighbours
-/// differ.
+/// differ; the bars are dark enough that it ends below white.
 fn bar(row: usize, column: usize) -> Samples {
     let [luma, cb, cr] = BARS[column * BARS.len() / PERIOD];
     let rise = |by: usize| luma + u16::try_from(by).expect("under 80");
-    [cb, rise(column % 16), cr, rise(row * 3 / 4)]
+    [cb, rise(column % 16), cr, rise(row)]
 }
 
 fn flat(format: &Format, luma: u16, group: &mut [u8]) {
