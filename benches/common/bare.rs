@@ -55,8 +55,7 @@ impl Bare {
         }
         let _ = xdp::set_option(fd, xdp::XDP_MAX_TX_SKB_BUDGET, RING);
         let at = xdp::mmap_offsets(fd).expect("offsets");
-        let mut fill =
-            map(fd, &at.fr, xdp::XDP_UMEM_PGOFF_FILL_RING.cast_signed()).into_producer();
+        let mut fill = map(fd, &at.fr, xdp::XDP_UMEM_PGOFF_FILL_RING.cast_signed()).into_producer();
         let completion =
             map(fd, &at.cr, xdp::XDP_UMEM_PGOFF_COMPLETION_RING.cast_signed()).into_consumer();
         let rx = map(fd, &at.rx, xdp::XDP_PGOFF_RX_RING).into_consumer();
@@ -81,9 +80,11 @@ impl Bare {
             let group = free.len().min(BURST as usize) as u32;
             let group = group.min(self.tx.free(group));
             let at = free.len() - group as usize;
-            self.tx.push_burst(
-                &mut free[at..].iter().map(|&addr| Descriptor { addr, len, options: 0 }),
-            );
+            self.tx.push_burst(&mut free[at..].iter().map(|&addr| Descriptor {
+                addr,
+                len,
+                options: 0,
+            }));
             free.truncate(at);
             if self.tx.needs_wakeup() {
                 let _ = xdp::wake_tx(self.socket.as_fd());

@@ -12,8 +12,8 @@ use tidegate_dataplane::wire::Fragment;
 use tidegate_dataplane::wire::packet::{Packet, Transport};
 use tidegate_runtime::burst::{Burst, Delivery};
 use tidegate_runtime::context::ShardContext;
+use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
-use tidegate_runtime::tally::Counter;
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
 use super::assembler::{Assembler, Outcome, Stats};
