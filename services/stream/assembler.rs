@@ -406,4 +406,5 @@ const fn is_after(timestamp: u32, other: u32) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
 mod tests;

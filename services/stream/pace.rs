@@ -44,9 +44,14 @@ impl Class {
 
     /// Packets handed over together: CMAX, as far as a burst of the runtime goes.
     pub fn group_packets(self, format: &Format) -> u32 {
-        self.burst_packets_max(format).min(BURST_FRAMES_MAX as u32)
+        self.burst_packets_max(format).min(GROUP_PACKETS_MAX)
     }
 }
+
+/// Packets of a group at most: a burst of the runtime.
+pub const GROUP_PACKETS_MAX: u32 = 64;
+
+const _: () = assert!(GROUP_PACKETS_MAX as usize == BURST_FRAMES_MAX);
 
 /// TRS, the time between two packets, as an exact ratio of nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

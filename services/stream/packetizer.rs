@@ -126,7 +126,8 @@ const fn field(value: u32) -> [u8; 2] {
 }
 
 fn template(addresses: &Addresses, data_octets: u16) -> [u8; HEADER_OCTETS] {
-    let rtp_octets = data_octets + (rtp::HEADER_LEN + rfc4175::HEADER_LEN) as u16;
+    let octets = |count: usize| u16::try_from(count).expect("less than a packet");
+    let rtp_octets = data_octets + octets(rtp::HEADER_LEN + rfc4175::HEADER_LEN);
     let ethernet = ethernet::Header {
         destination: addresses.destination_mac,
         source: addresses.source_mac,
@@ -136,7 +137,7 @@ fn template(addresses: &Addresses, data_octets: u16) -> [u8; HEADER_OCTETS] {
         source: *addresses.source.ip(),
         destination: *addresses.destination.ip(),
         protocol: protocol::UDP,
-        payload_octets: rtp_octets + udp::HEADER_LEN as u16,
+        payload_octets: rtp_octets + octets(udp::HEADER_LEN),
         ttl: TTL,
         traffic_class: TRAFFIC_CLASS,
         id: 0,
@@ -165,6 +166,7 @@ fn template(addresses: &Addresses, data_octets: u16) -> [u8; HEADER_OCTETS] {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
 mod tests {
     use tidegate_dataplane::wire::packet::{Packet, Transport};
     use tidegate_dataplane::wire::{Rfc4175, Rtp};

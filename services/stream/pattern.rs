@@ -26,10 +26,10 @@ const PERIOD: usize = 127;
 const ROWS: usize = 80;
 
 /// Pgroups by which the bars move from frame to frame, and from one round of rows to the next.
-const FRAME_STEP: u64 = 2;
+const FRAME_STEP: usize = 2;
 const ROUND_STEP: usize = 5;
 
-const _: () = assert!(super::format::HEIGHT.end().div_ceil(ROWS as u32) <= PERIOD as u32);
+const _: () = assert!((*super::format::HEIGHT.end() as usize).div_ceil(ROWS) <= PERIOD);
 
 /// Cells of the number.
 const BITS: usize = 64;
@@ -40,7 +40,7 @@ const CELL_LINES: usize = 6;
 const DOT_LINES: usize = 2;
 const BAND_LINES: usize = CELL_LINES + 5 * DOT_LINES;
 
-const _: () = assert!(BAND_LINES as u32 <= *super::format::HEIGHT.start());
+const _: () = assert!(BAND_LINES <= *super::format::HEIGHT.start() as usize);
 
 /// Pgroups from one digit to the next: three dots and a space.
 const DIGIT_PGROUPS: usize = 4;
@@ -115,8 +115,8 @@ impl Pattern {
         }
         let size = self.format.depth().pgroup_octets() as usize;
         let stride = (self.format.line_pgroups() as usize + PERIOD) * size;
-        // Below the period, so it fits.
-        let shift = (number % PERIOD as u64 * FRAME_STEP) as usize % PERIOD;
+        let step = usize::try_from(number % PERIOD as u64).expect("below the period");
+        let shift = step * FRAME_STEP % PERIOD;
         Picture::repeating(
             &self.texture,
             [stride, shift * size, ROUND_STEP * size, PERIOD * size],

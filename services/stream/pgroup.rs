@@ -118,6 +118,7 @@ const fn picture_half(format: &Format) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
 mod tests {
     use super::*;
 

@@ -15,7 +15,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
 
 use serde::Deserialize;
-use tidegate_runtime::burst::{BURST_FRAMES_MAX, Delivery, Frames};
+use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::port::PortFacts;
@@ -23,7 +23,7 @@ use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 
 use super::format::{Depth, Format, Rate, Sampling};
 use super::neighbour::{self, Mac};
-use super::pace::{self, Class, FrameSchedule, Spacing, Timing};
+use super::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
 use super::packetizer::{Addresses, Packetizer};
 use super::receiver::payload_type;
 use super::source::Source;
@@ -220,7 +220,7 @@ impl Service for StreamSend {
             path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
         };
         let group_packets = match options.unpaced {
-            true => BURST_FRAMES_MAX as u32,
+            true => GROUP_PACKETS_MAX,
             false => options.class.group_packets(&format),
         };
         Ok(Self {

@@ -127,6 +127,7 @@ const fn bit(number: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
 mod tests {
     use std::collections::HashSet;
 

@@ -153,8 +153,7 @@ impl Source {
             Self::Clip { octets, format } => {
                 let size = format.frame_octets();
                 let frames = octets.len() / size;
-                // Less than the length of a vector.
-                let index = (number % frames as u64) as usize;
+                let index = usize::try_from(number % frames as u64).expect("one of the frames");
                 Picture::whole(&octets[index * size..][..size], format.line_octets() as usize)
             }
         }
@@ -195,6 +194,7 @@ fn from_y4m(path: &Path, file: &[u8], format: &Format) -> Result<Vec<u8>, Error>
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
 mod tests {
     use super::*;
     use crate::stream::format::Depth;

@@ -1,5 +1,6 @@
 //! The assembler against packets made by hand, and against a model of a bad network.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -18,6 +19,11 @@ fn format() -> Format {
 
 const PACKETS: u32 = 16;
 
+thread_local! {
+    /// Drawn once: the texture is most of a small frame's cost.
+    static PATTERN: RefCell<Pattern> = RefCell::new(Pattern::new(format()));
+}
+
 fn assembler() -> Assembler {
     Assembler::new(format(), 96, 4)
 }
@@ -35,8 +41,9 @@ fn datagram(ssrc: u32, frame: u64, packet: u32, sequence: u32) -> Vec<u8> {
     let packetizer = Packetizer::new(&addresses, &format());
     let mut octets = vec![0; packetizer.packet_octets()];
     let timestamp = format().rate().timestamp(frame);
-    let mut pattern = Pattern::new(format());
-    packetizer.write(&mut octets, packet, sequence, timestamp, &pattern.picture(frame));
+    PATTERN.with_borrow_mut(|pattern| {
+        packetizer.write(&mut octets, packet, sequence, timestamp, &pattern.picture(frame));
+    });
     octets.split_off(42)
 }
 
@@ -50,7 +57,7 @@ fn stream(index: u32, first: u32) -> Vec<u8> {
 fn feed(assembler: &mut Assembler, datagram: &[u8]) -> (Outcome, Option<Verified>) {
     let outcome = assembler.packet(datagram);
     let complete = assembler.take_complete().map(|complete| {
-        let verified = Pattern::new(format()).verify(&complete.octets);
+        let verified = PATTERN.with_borrow_mut(|pattern| pattern.verify(&complete.octets));
         assembler.give_back(complete.octets);
         verified
     });
