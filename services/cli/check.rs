@@ -224,7 +224,7 @@ instance main, 2 shards on CPUs 0, 1
 
 shard 0 (CPU 0)
   eth1 queue 0: shield (scrub)
-  eth2 queue 0: camera (stream)
+  eth2 queue 0: camera (stream-send)
 
 shard 1 (CPU 1)
   eth1 queue 1: shield (scrub)
