@@ -58,7 +58,7 @@ pub(super) fn unsafe_places(source: &Source, listed: &[&str]) -> Vec<Complaint> 
     }
     let top = source.text.lines().take_while(|line| !line.starts_with("use "));
     let reason = |line: &str| line.strip_prefix("#![allow(unsafe_code)] // ").map(str::len);
-    if top.filter_map(reason).all(|len| len < 20) {
+    if top.filter_map(reason).all(|len| len < 8) {
         complaints.push("1: does not say `#![allow(unsafe_code)] // <reason>` on top".into());
     }
     complaints
@@ -173,12 +173,15 @@ const BANNED: [(&str, Where, &str); 14] = [
         Where::Shipped(
             ROOMS,
             &[
-                // Not on the data path, each with a bound: opening, replacing, reading statistics.
+                // Not on a shard, each with a bound: opening, replacing, reading statistics,
+                // answering on the control socket.
                 "dataplane/xsk/open.rs",
                 "dataplane/steer/program.rs",
+                "runtime/control/server.rs",
                 "runtime/metrics/published.rs",
                 "services/cli",
                 "services/demo",
+                "services/entry.rs",
                 "services/lab",
             ],
         ),
