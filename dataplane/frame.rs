@@ -4,7 +4,7 @@
 //!
 //! A frame is owned by exactly one of pool, fill ring, RX ring, shard, TX ring, completion ring.
 //! Whoever has a [`Frame`] has the chunk alone. It ends by being sent
-//! ([`crate::xsk::Queue::send`]) or released ([`crate::xsk::Queue::release`]); one that is merely
+//! ([`crate::xsk::Queue::send`]) or released ([`Frame::release`]); one that is merely
 //! dropped finds its way back to the pool and is counted as reclaimed, and one that is used twice
 //! cannot be written.
 
@@ -119,6 +119,12 @@ impl Frame {
     #[inline]
     pub fn port(&self) -> u16 {
         self.lease.port()
+    }
+
+    /// Puts the chunk back into its pool: the ordinary end of a frame that is not sent.
+    #[inline]
+    pub fn release(self) {
+        self.lease.release();
     }
 
     /// Address of the packet's first octet, from the start of the UMEM.

@@ -139,6 +139,8 @@ struct Arena {
     free: RefCell<Vec<u32>>,
     /// Leases dropped without having been settled.
     reclaimed: Cell<u64>,
+    /// Leases that were settled by a release.
+    released: Cell<u64>,
     /// Number of the port that it belongs to.
     port: Cell<u16>,
 }
@@ -175,6 +177,7 @@ impl Umem {
             counts: [Cell::new(frames), Cell::new(0), Cell::new(0), Cell::new(0)],
             free: RefCell::new((0..frames).rev().collect()),
             reclaimed: Cell::new(0),
+            released: Cell::new(0),
             port: Cell::new(0),
         })))
     }
@@ -214,6 +217,11 @@ impl Umem {
     /// Leases that were dropped unsettled since the start. Their chunks are back in the pool.
     pub fn reclaimed(&self) -> u64 {
         self.0.reclaimed.get()
+    }
+
+    /// Leases that were released since the start.
+    pub fn released(&self) -> u64 {
+        self.0.released.get()
     }
 
     /// Leases a chunk of the pool to the shard.
@@ -434,6 +442,7 @@ impl Lease {
     pub(crate) fn release(mut self) {
         self.word |= GIVEN;
         self.arena.put_back(self.chunk(), Owner::Shard);
+        self.arena.released.set(self.arena.released.get() + 1);
     }
 
     /// Gives the chunk to the kernel for sending.

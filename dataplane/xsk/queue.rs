@@ -241,7 +241,7 @@ impl Queue {
     #[inline]
     pub fn release(&mut self, frame: Frame) {
         debug_assert!(frame.lease().is_of(&self.umem), "a frame of another UMEM");
-        frame.into_lease().release();
+        frame.release();
     }
 
     /// Takes back what the kernel has sent; returns how many frames.
@@ -339,6 +339,11 @@ impl Queue {
     /// Counters of this queue.
     pub const fn stats(&self) -> &QueueStats {
         &self.stats
+    }
+
+    /// Frames that were released: neither sent nor dropped unsettled.
+    pub fn released_frames(&self) -> u64 {
+        self.umem.released()
     }
 
     /// Frames that were dropped unsettled and came back by themselves.
