@@ -19,6 +19,11 @@ pub enum Verdict {
 
 const _: () = assert!(size_of::<Verdict>() <= 4, "passed in a register");
 
+/// Names of the reasons by which a service's frames end without the service. A service that
+/// registers one of them counts into it, so what an operator may name should not be one.
+pub const OWN_REASONS: [&str; 5] =
+    ["over_budget", "unsettled", "tx_full", "reinject_full", "abandoned"];
+
 /// Reasons by which a service's frames end without the service.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnReasons {
@@ -38,12 +43,13 @@ impl OwnReasons {
     /// Registers them before the service registers any of its own.
     pub(crate) fn register(metrics: &ServiceMetrics) -> Result<Self, NameError> {
         let reason = |name, help| metrics.drop_reason(name, help);
+        let [over_budget, unsettled, tx_full, reinject_full, abandoned] = OWN_REASONS;
         Ok(Self {
-            over_budget: reason("over_budget", "The service held as many frames as it may")?,
-            unsettled: reason("unsettled", "The handler left the frame in its burst")?,
-            tx_full: reason("tx_full", "The TX ring was full, also after a wake-up")?,
-            reinject_full: reason("reinject_full", "The injector took no more packets")?,
-            abandoned: reason("abandoned", "The service had ended")?,
+            over_budget: reason(over_budget, "The service held as many frames as it may")?,
+            unsettled: reason(unsettled, "The handler left the frame in its burst")?,
+            tx_full: reason(tx_full, "The TX ring was full, also after a wake-up")?,
+            reinject_full: reason(reinject_full, "The injector took no more packets")?,
+            abandoned: reason(abandoned, "The service had ended")?,
         })
     }
 }

@@ -9,6 +9,7 @@ use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use crate::cli::args::{Args, Command, Stats};
 use crate::cli::{check, completions, doctor, run, stats};
+use crate::demo;
 use crate::registry::Registry;
 
 /// The whole program, with these services: all that a `main` has to call.
@@ -43,9 +44,9 @@ fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
         Command::Completions(args) => completions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(&args, registry, &mut errors),
         Command::Stats(args) => show_stats(&args, &mut out),
-        Command::Demo(_) => {
-            writeln!(errors, "tidegate: this command is not in this build")?;
-            Ok(ExitCode::FAILURE)
+        Command::Demo(args) => {
+            let is_terminal = out.is_terminal();
+            demo::run(&args, registry, is_terminal, &mut out, &mut errors)
         }
     }
 }

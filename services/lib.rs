@@ -5,6 +5,7 @@
 
 pub mod cli;
 mod compose;
+mod demo;
 pub mod echo;
 mod entry;
 pub mod lab;

@@ -21,8 +21,7 @@ use tidegate_runtime::task::Factory;
 
 use crate::echo::Echo;
 use crate::scrub::Scrub;
-use crate::stream::receiver::StreamReceive;
-use crate::stream::sender::StreamSend;
+use crate::stream::{StreamReceive, StreamSend};
 
 /// Options of a service that has none: any key in its table is a mistake.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]

@@ -11,6 +11,7 @@ mod inject;
 mod lab;
 mod links;
 mod outside;
+mod readme;
 mod sockets;
 mod steer;
 mod tidy;

@@ -7,6 +7,8 @@ mod packets;
 
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use packets::{Ipv4, SCTP, TCP, UDP, ethernet, extension, fragment, ipv6, ports, tagged};
 use packets::{udp, udp6};
@@ -373,6 +375,38 @@ fn a_refused_list_of_selectors_leaves_the_old_one() {
     assert!(matches!(refusal, Error::TooManySelectors { count: 65 }), "{refusal:?}");
     assert_eq!(bench.outcome(&udp(53)), Redirected);
     assert_eq!(bench.outcome(&udp(54)), PassNoSelector);
+}
+
+#[test]
+fn no_packet_meets_half_a_list() {
+    require_net!();
+    // Every list takes the packet, each at another place.
+    let lists: Vec<Vec<Selector>> = [0, 20, 63]
+        .map(|place| {
+            let mut list = vec![to("198.19.0.0/16"); 64];
+            list[place] = to("198.18.0.80");
+            list
+        })
+        .into();
+    let mut bench = Bench::new(&lists[0]);
+    // Without a socket a run leaves no metadata to the next.
+    bench.program.clear_socket(0).unwrap();
+    let program = bench.program.fd().unwrap().try_clone_to_owned().unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                bpf::prog_test_run(program.as_fd(), &udp(53), None, 10_000).unwrap();
+            }
+        });
+        for list in lists.iter().cycle().take(30) {
+            bench.program.set_selectors(list).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let counters = bench.program.counters().unwrap();
+    assert!(counters.received.packets > 0);
+    assert_eq!(counters.get(PassNoSocket), counters.received, "{counters:?}");
 }
 
 #[test]

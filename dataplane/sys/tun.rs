@@ -1,5 +1,5 @@
 //! TAP devices, `linux/if_tun.h`.
-#![allow(unsafe_code)] // ioctl(2).
+#![allow(unsafe_code)] // ioctl(2), for which nix has no safe TUNSETIFF.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -224,7 +224,7 @@ instance main, 2 shards on CPUs 0, 1
 
 shard 0 (CPU 0)
   eth1 queue 0: shield (scrub)
-  eth2 queue 0: camera (stream)
+  eth2 queue 0: camera (stream-send), monitor (stream-receive), ping (echo)
 
 shard 1 (CPU 1)
   eth1 queue 1: shield (scrub)
@@ -240,10 +240,39 @@ interface eth1: XDP auto, copy auto
 interface eth2: XDP auto, copy auto
   queue 0: 8192 frames of 2048 octets each (16 MiB, pages auto),
   rings of 2048, 2048 frames for the kernel
-  all packets stay with the kernel
+  1. UDP to 198.18.2.1 port 30000 -> monitor
+  2. UDP to 198.18.2.1 port 7 -> ping
+  what matches none stays with the kernel
 "
         );
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    }
+
+    #[test]
+    fn the_manual_is_good_for_the_stock_services_and_has_each_of_their_options() {
+        let stock = Registry::stock();
+        stock.check(&config(EXAMPLE)).unwrap_or_else(|error| panic!("{error}"));
+        // A key that nobody has makes each table tell those that it has.
+        let tables = [
+            "zzz = 1",
+            "rules = [{ zzz = 1 }]",
+            "rules = [{ payload = { zzz = 1 } }]",
+            "rules = [{ action = { limit = { zzz = 1 } } }]",
+        ];
+        for (kind, text) in stock.kinds().iter().flat_map(|kind| tables.map(|text| (kind, text))) {
+            let options = tidegate_config::Options::from_text(text).unwrap();
+            let error = kind.check(&options).unwrap_err();
+            let mistake = &error.mistakes()[0];
+            if !mistake.key.ends_with("zzz") || mistake.allowed == "no keys at all" {
+                continue; // This kind has no rules, or no options.
+            }
+            for key in mistake.allowed.split(", ") {
+                let given = format!("{key} = ");
+                let header = format!("options.{key}]");
+                let found = EXAMPLE.contains(&given) || EXAMPLE.contains(&header);
+                assert!(found, "{} of {text:?}: {key} is not in example.toml", kind.name());
+            }
+        }
     }
 
     #[test]

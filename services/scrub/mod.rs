@@ -47,3 +47,7 @@ const OWN_REASONS: [(&str, &str); 3] = [
     ("default", "Frames dropped: no rule matched, and default = \"drop\""),
     ("table_full", "Frames dropped: a new source, and no bucket left for it in the limit's table"),
 ];
+
+/// The scrubber's own counter.
+const TAKEOVERS: (&str, &str) =
+    ("takeovers", "Buckets of limits that were in use when a new source took them over");

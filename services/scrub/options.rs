@@ -8,13 +8,20 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tidegate_config::{PortRange, Prefix, Refusal};
 use tidegate_dataplane::wire::protocol;
+use tidegate_runtime::metrics::NAMED_MAX;
+use tidegate_runtime::verdict;
 
 use super::limiter::Limit;
 use super::words::{FlagsMatch, LengthRange, Octets, Protocol, RuleName};
 
 /// Rules of one scrubber, at most: each has a counter and a drop reason of its
-/// own, and the runtime gives a service 64 of each, some of them taken.
+/// own, and some names are taken.
 pub const RULES_MAX: usize = 48;
+
+const _: () = assert!(
+    2 * RULES_MAX + super::OWN_REASONS.len() + 1 + verdict::OWN_REASONS.len() <= NAMED_MAX,
+    "a scrubber with all its rules has a name for each"
+);
 
 /// The options table of a `scrub` service. Holding one proves that its rules
 /// have names of their own and that each of them can match some packet.
@@ -175,8 +182,8 @@ impl TryFrom<Written> for Options {
         for (index, rule) in rules.iter().enumerate() {
             let name = &rule.name.0;
             let place = format!("rules[{index}] {name:?}");
-            if super::OWN_REASONS.iter().any(|(own, _)| **own == **name) {
-                let found = format!("{place}, a name that the scrubber itself drops under");
+            if is_taken(name) {
+                let found = format!("{place}, a name that something else is counted under");
                 return Err(Refusal::new(found, "another name"));
             }
             if let Some(first) = rules[..index].iter().position(|other| other.name == rule.name) {
@@ -186,6 +193,15 @@ impl TryFrom<Written> for Options {
         }
         Ok(Self { rules, default: written.default })
     }
+}
+
+/// Whether a rule of this name would share a counter with something else.
+fn is_taken(name: &str) -> bool {
+    // Each rule has a counter `rule_<name>` beside its drop reason.
+    name.starts_with("rule_")
+        || name == super::TAKEOVERS.0
+        || super::OWN_REASONS.iter().any(|(own, _)| *own == name)
+        || verdict::OWN_REASONS.contains(&name)
 }
 
 impl RuleOptions {

@@ -6,10 +6,10 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, BurstHandler, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
-use super::OWN_REASONS;
 use super::judge::{Fate, Reason, State, judge};
 use super::options::{Options, RuleOptions};
 use super::siphash::Key;
+use super::{OWN_REASONS, TAKEOVERS};
 
 /// The `scrub` service.
 pub struct Scrub {
@@ -47,8 +47,7 @@ impl BurstHandler for Scrub {
             }
         };
         let rules = options.rules.iter().map(account).collect();
-        let help = "Buckets of limits that were in use when a new source took them over";
-        let takeovers = build.counter("takeovers", help);
+        let takeovers = build.counter(TAKEOVERS.0, TAKEOVERS.1);
         let state = State::new(options, Key::random());
         Ok(Self { state, malformed, default, table_full, rules, takeovers })
     }

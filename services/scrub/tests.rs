@@ -178,6 +178,15 @@ fn padding_is_neither_length_nor_payload() {
 }
 
 #[test]
+fn a_rule_may_not_have_a_name_that_counts_something_else() {
+    for taken in ["malformed", "default", "table_full", "takeovers", "tx_full", "rule_two"] {
+        let error = options(&plain(&[("two", "action = \"drop\""), (taken, "action = \"drop\"")]));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(&format!("rules[1] \"{taken}\", a name that something")), "{error}");
+    }
+}
+
+#[test]
 fn mistakes_are_named_with_their_rule_and_what_is_allowed() {
     let rule = |rest: &str| format!("[[rules]]\nname = \"one\"\n{rest}\naction = \"drop\"\n");
     let limit = |rest: &str| plain(&[("one", &format!("action = {{ limit = {{ {rest} }} }}"))]);
@@ -230,7 +239,13 @@ fn mistakes_are_named_with_their_rule_and_what_is_allowed() {
         (
             plain(&[("malformed", "action = \"drop\"")]),
             "options",
-            "rules[0] \"malformed\", a name that the scrubber itself drops under",
+            "rules[0] \"malformed\", a name that something else is counted under",
+            "another name",
+        ),
+        (
+            plain(&[("tx_full", "action = \"drop\"")]),
+            "options",
+            "rules[0] \"tx_full\", a name that something else is counted under",
             "another name",
         ),
         (many, "options", "49 rules", "at most 48 rules"),

@@ -30,5 +30,8 @@ pub mod sink;
 pub mod source;
 pub mod y4m;
 
+pub use receiver::StreamReceive;
+pub use sender::StreamSend;
+
 #[cfg(test)]
 mod tests;

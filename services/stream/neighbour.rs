@@ -8,9 +8,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use serde::Deserialize;
-
-/// Where the kernel shows the table.
-const TABLE: &str = "/proc/net/arp";
+use tidegate_dataplane::sys::netlink::Netlink;
 
 /// A link address, written as `02:00:00:00:00:01`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -86,43 +84,23 @@ pub fn resolve(destination: Ipv4Addr, interface: &str) -> Result<[u8; 6], Error>
         let [_, a, b, c] = destination.octets();
         return Ok([0x01, 0x00, 0x5e, a & 0x7f, b, c]);
     }
-    let table = std::fs::read_to_string(TABLE).unwrap_or_default();
-    find(&table, destination, interface)
+    known(destination, interface)
         .ok_or_else(|| Error::Unknown { destination, interface: interface.into() })
 }
 
-/// Columns: address, hardware type, flags, hardware address, mask, device.
-fn find(table: &str, destination: Ipv4Addr, interface: &str) -> Option<[u8; 6]> {
-    table.lines().skip(1).find_map(|line| {
-        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [address, _, flags, mac, _, device] = columns[..] else { return None };
-        let flags = u32::from_str_radix(flags.strip_prefix("0x")?, 16).ok()?;
-        // ATF_COM of linux/if_arp.h: the entry is complete.
-        let known = flags & 0x02 != 0;
-        let wanted = device == interface && address.parse() == Ok(destination);
-        (known && wanted).then(|| mac.parse::<Mac>().ok()).flatten().map(|Mac(octets)| octets)
-    })
+/// Asks the kernel for the neighbour: the receiver, or the router on the way to it.
+fn known(destination: Ipv4Addr, interface: &str) -> Option<[u8; 6]> {
+    let mut netlink = Netlink::open().ok()?;
+    let index = netlink.link(interface).ok()?.index;
+    let route = netlink.route_to(destination.into()).ok();
+    let router = route.filter(|it| it.interface_index == index).and_then(|it| it.gateway);
+    let next = router.unwrap_or(destination.into());
+    netlink.neighbour(index, next).ok()?.map(|neighbour| neighbour.mac)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TABLE: &str = "\
-IP address       HW type     Flags       HW address            Mask     Device
-198.18.0.2       0x1         0x0         00:00:00:00:00:00     *        veth0
-198.18.0.2       0x1         0x2         02:00:00:00:00:0b     *        veth1
-198.18.0.3       0x1         0x6         02:00:00:00:00:0c     *        veth0
-";
-
-    #[test]
-    fn finds_complete_entries_on_the_right_interface() {
-        let find = |last, interface| find(TABLE, Ipv4Addr::new(198, 18, 0, last), interface);
-        assert_eq!(find(2, "veth1"), Some([2, 0, 0, 0, 0, 0x0b]));
-        assert_eq!(find(3, "veth0"), Some([2, 0, 0, 0, 0, 0x0c]));
-        assert_eq!(find(2, "veth0"), None, "not complete");
-        assert_eq!(find(3, "veth1"), None, "elsewhere");
-    }
 
     #[test]
     fn a_group_needs_no_table() {

@@ -20,6 +20,10 @@ use super::assembler::{Assembler, Outcome, Stats};
 use super::format::{Depth, Format, Rate, Sampling};
 use super::sink::{self, Counts, Sink};
 
+/// How long a drain waits for the sink's thread. A disk that needs longer for its last frames
+/// loses them; the runtime's own limit for a drain is longer.
+const FINISH_NS: u64 = 500_000_000;
+
 /// The receiver's options table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,8 +141,13 @@ impl Service for StreamReceive {
             self.publish(cx);
         }
         self.assembler.finish();
-        if !self.sink.finish() {
-            tracing::warn!("the sink did not finish in time; its last frames are lost");
+        let deadline_ns = cx.now_ns() + FINISH_NS;
+        while !self.sink.finished() {
+            if cx.now_ns() > deadline_ns {
+                tracing::warn!("the sink did not finish in time; its last frames are lost");
+                break;
+            }
+            futures_lite::future::yield_now().await;
         }
         self.publish(cx);
         Ok(())

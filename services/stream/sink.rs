@@ -17,9 +17,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::thread;
-use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -35,10 +34,6 @@ const QUEUED: usize = 2;
 
 /// Frames in memory altogether: two open, the queued ones, and one in the thread's hands.
 pub const FRAMES: usize = 2 + QUEUED + 1;
-
-/// How long the end waits for the thread. A shard that drains has neighbours that drain as well;
-/// a disk that needs longer for [`FRAMES`] loses them.
-const FINISH: Duration = Duration::from_millis(500);
 
 /// What to do with frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -181,18 +176,16 @@ impl Sink {
         }
     }
 
-    /// Lets the thread finish what is queued, and waits for it at most half a second. Returns
-    /// whether it finished.
-    pub fn finish(&mut self) -> bool {
-        if self.frames.take().is_none() {
-            return true;
-        }
+    /// Takes no more frames, and says whether the thread has finished those that it has. To be
+    /// asked until it has; it never waits.
+    pub fn finished(&mut self) -> bool {
+        self.frames = None;
         loop {
             // The thread's end of this channel goes away with the thread.
-            match self.memory.recv_timeout(FINISH) {
+            match self.memory.try_recv() {
                 Ok(_) => {}
-                Err(RecvTimeoutError::Disconnected) => return true,
-                Err(RecvTimeoutError::Timeout) => return false,
+                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Disconnected) => return true,
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use tidegate_runtime::plan::{Policy, ServicePlan};
 use tidegate_runtime::report::ServiceReport;
+use tidegate_runtime::service::Service;
 use tidegate_runtime::sim::{Faults, Sim, SimPort, TURN_NS};
 
 use super::format::{Depth, Format};
@@ -288,4 +289,65 @@ fn options_that_cannot_be_followed_are_refused_with_the_remedy() {
         "{text}"
     );
     assert_eq!(format().data_octets() as usize + HEADER_OCTETS - 14, 848);
+}
+
+/// What the registry says to the options of a service.
+fn checked(kind: &str, text: &str) -> Result<(), String> {
+    let options = tidegate_config::Options::from_text(text).unwrap();
+    let stock = crate::registry::Registry::stock();
+    stock.kind(kind).unwrap().check(&options).map_err(|error| error.to_string())
+}
+
+const SENDER: &str = r#"
+    destination = "198.18.0.2:20000"
+    source_address = "198.18.0.1:20000"
+    width = 1920
+    height = 1080
+    rate = "30000/1001"
+    depth = 10
+"#;
+
+#[test]
+fn options_are_read_from_the_config() {
+    checked("stream-send", SENDER).unwrap();
+    let all = r#"
+        destination_mac = "02:00:00:00:00:02"
+        interface = "eth2"
+        sampling = "YCbCr-4:2:2"
+        source = "pattern"
+        class = "narrow"
+        payload_type = 97
+        ssrc = 5
+        frames = 10
+        unpaced = true
+    "#;
+    checked("stream-send", &format!("{SENDER}{all}")).unwrap();
+    let receiver = "port = 20000\nwidth = 1280\nheight = 720\nrate = \"50\"\ndepth = 8\n";
+    for more in ["", "sink = \"verify\"", "sink = \"file\"\npath = \"out.y4m\"\n"] {
+        checked("stream-receive", &format!("{receiver}{more}")).unwrap();
+    }
+}
+
+#[test]
+fn mistakes_in_options_are_named() {
+    let table = [
+        ("30000/1001", "59.94", "rate \"59.94\": allowed are frames per second"),
+        ("depth = 10", "depth = 12", "depth 12: allowed are 8 and 10"),
+        ("width", "wide", "unknown key \"wide\""),
+        ("198.18.0.2:20000", "198.18.0.2", "socket address"),
+        ("depth = 10", "depth = 10\nclass = \"broad\"", "broad"),
+        ("depth = 10", "depth = 10\nsampling = \"RGB\"", "RGB"),
+        ("depth = 10", "depth = 10\ndestination_mac = \"02\"", "link address \"02\": allowed"),
+    ];
+    for (right, wrong, said) in table {
+        let text = checked("stream-send", &SENDER.replace(right, wrong)).unwrap_err();
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+#[test]
+fn the_manual_shows_options_that_are_understood() {
+    let config = tidegate_config::Config::parse("example.toml", tidegate_config::EXAMPLE).unwrap();
+    let camera = config.services.iter().find(|service| service.kind == StreamSend::KIND).unwrap();
+    crate::registry::Registry::stock().factory(camera).unwrap();
 }
