@@ -4,11 +4,11 @@
 //!
 //! A frame is owned by exactly one of pool, fill ring, RX ring, shard, TX ring, completion ring.
 //! Whoever has a [`Frame`] has the chunk alone. It ends by being sent
-//! ([`crate::xsk::Queue::send`]) or released ([`crate::xsk::Queue::release`]); one that is merely
+//! ([`crate::xsk::Queue::send`]) or released ([`Frame::release`]); one that is merely
 //! dropped finds its way back to the pool and is counted as reclaimed, and one that is used twice
 //! cannot be written.
 
-use crate::umem::Lease;
+use crate::umem::{Lease, TAG_BITS};
 
 /// Octets left free in front of a packet that is built here: a cache line, so that payloads are
 /// aligned and the TX metadata that some drivers read in front of the packet finds room.
@@ -18,61 +18,80 @@ pub const TX_HEADROOM: u16 = 64;
 pub const NO_SELECTOR: u16 = u16::MAX;
 
 /// One packet in one chunk, held by the shard.
+///
+/// Where the packet lies and which selector it matched are kept in the lease's own word (see
+/// [`Lease`] for why): from bit 0 the offset, then the length, then the selector.
 #[derive(Debug)]
 pub struct Frame {
     lease: Lease,
-    /// Octets from the start of the chunk to the packet.
-    offset: u16,
-    /// Octets in the packet.
-    len: u16,
-    selector: u16,
-    port: u16,
 }
 
-const _: () = assert!(size_of::<Frame>() == 24, "moved often: three words");
+/// Offsets are below a chunk's 4096 octets.
+const OFFSET_BITS: u32 = 12;
+/// Lengths go up to 4096.
+const LEN_BITS: u32 = 13;
+const SELECTOR_BITS: u32 = 16;
+
+const _: () = assert!(OFFSET_BITS + LEN_BITS + SELECTOR_BITS <= TAG_BITS, "they fit the word");
+const _: () = assert!(size_of::<Frame>() == 16, "moved often: two registers");
 
 impl Frame {
     /// A frame for a packet yet to be built, empty.
-    pub(crate) const fn blank(lease: Lease, port: u16) -> Self {
-        Self { lease, offset: TX_HEADROOM, len: 0, selector: NO_SELECTOR, port }
+    #[inline]
+    pub(crate) const fn blank(lease: Lease) -> Self {
+        Self::received(lease, TX_HEADROOM, 0, NO_SELECTOR)
     }
 
     /// The packet of `len` octets at `offset`, which lie in the chunk.
-    pub(crate) const fn received(
-        lease: Lease,
-        offset: u16,
-        len: u16,
-        selector: u16,
-        port: u16,
-    ) -> Self {
-        Self { lease, offset, len, selector, port }
+    #[inline]
+    pub(crate) const fn received(mut lease: Lease, offset: u16, len: u16, selector: u16) -> Self {
+        debug_assert!(offset < 1 << OFFSET_BITS && len < 1 << LEN_BITS);
+        let tag = offset as u64
+            | (len as u64) << OFFSET_BITS
+            | (selector as u64) << (OFFSET_BITS + LEN_BITS);
+        lease.set_tag(tag);
+        Self { lease }
+    }
+
+    /// `bits` of the tag, from bit `from` on.
+    #[inline]
+    const fn field(&self, from: u32, bits: u32) -> usize {
+        (self.lease.tag() >> from) as usize & ((1 << bits) - 1)
+    }
+
+    #[inline]
+    const fn offset(&self) -> usize {
+        self.field(0, OFFSET_BITS)
     }
 
     /// The packet, from its Ethernet header on.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        self.lease.bytes(usize::from(self.offset), usize::from(self.len))
+        self.lease.bytes(self.offset(), self.len())
     }
 
     /// The packet, to be changed in place.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.lease.bytes_mut(usize::from(self.offset), usize::from(self.len))
+        self.lease.bytes_mut(self.offset(), self.len())
     }
 
     /// Octets in the packet.
+    #[inline]
     pub const fn len(&self) -> usize {
-        self.len as usize
+        self.field(OFFSET_BITS, LEN_BITS)
     }
 
     /// Whether the packet has no octets: a blank frame.
+    #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Most octets that the packet may have where it starts now.
+    #[inline]
     pub fn capacity(&self) -> usize {
-        self.lease.octets() as usize - usize::from(self.offset)
+        self.lease.octets() as usize - self.offset()
     }
 
     /// Sets the length of the packet. New octets hold what the chunk held before.
@@ -80,30 +99,46 @@ impl Frame {
     /// # Panics
     ///
     /// When `octets` exceed [`Self::capacity`].
+    #[inline]
     pub fn set_len(&mut self, octets: usize) {
         assert!(octets <= self.capacity(), "{octets} octets of {}", self.capacity());
-        self.len = u16::try_from(octets).expect("a chunk is at most 4096 octets");
+        let len_mask = ((1 << LEN_BITS) - 1) << OFFSET_BITS;
+        let tag = self.lease.tag() & !len_mask | (octets as u64) << OFFSET_BITS;
+        self.lease.set_tag(tag);
     }
 
     /// Index of the selector that matched in the steering program, or [`NO_SELECTOR`].
+    #[inline]
     pub const fn selector(&self) -> u16 {
-        self.selector
+        #[allow(clippy::cast_possible_truncation)] // Masked to 16 bits.
+        let selector = self.field(OFFSET_BITS + LEN_BITS, SELECTOR_BITS) as u16;
+        selector
     }
 
     /// Number of the port (see [`crate::xsk::Queue::set_port`]) that the frame belongs to.
-    pub const fn port(&self) -> u16 {
-        self.port
+    #[inline]
+    pub fn port(&self) -> u16 {
+        self.lease.port()
+    }
+
+    /// Puts the chunk back into its pool: the ordinary end of a frame that is not sent.
+    #[inline]
+    pub fn release(self) {
+        self.lease.release();
     }
 
     /// Address of the packet's first octet, from the start of the UMEM.
+    #[inline]
     pub(crate) fn address(&self) -> u64 {
-        self.lease.address() + u64::from(self.offset)
+        self.lease.address() + self.offset() as u64
     }
 
+    #[inline]
     pub(crate) fn into_lease(self) -> Lease {
         self.lease
     }
 
+    #[inline]
     pub(crate) const fn lease(&self) -> &Lease {
         &self.lease
     }

@@ -139,6 +139,10 @@ struct Arena {
     free: RefCell<Vec<u32>>,
     /// Leases dropped without having been settled.
     reclaimed: Cell<u64>,
+    /// Leases that were settled by a release.
+    released: Cell<u64>,
+    /// Number of the port that it belongs to.
+    port: Cell<u16>,
 }
 
 impl Umem {
@@ -173,6 +177,8 @@ impl Umem {
             counts: [Cell::new(frames), Cell::new(0), Cell::new(0), Cell::new(0)],
             free: RefCell::new((0..frames).rev().collect()),
             reclaimed: Cell::new(0),
+            released: Cell::new(0),
+            port: Cell::new(0),
         })))
     }
 
@@ -198,8 +204,14 @@ impl Umem {
     }
 
     /// Chunks that `owner` has now.
+    #[inline]
     pub fn count(&self, owner: Owner) -> u32 {
         self.0.counts[owner as usize].get()
+    }
+
+    /// Numbers the UMEM among those of a shard: the number of its port.
+    pub(crate) fn set_port(&self, port: u16) {
+        self.0.port.set(port);
     }
 
     /// Leases that were dropped unsettled since the start. Their chunks are back in the pool.
@@ -207,14 +219,21 @@ impl Umem {
         self.0.reclaimed.get()
     }
 
+    /// Leases that were released since the start.
+    pub fn released(&self) -> u64 {
+        self.0.released.get()
+    }
+
     /// Leases a chunk of the pool to the shard.
+    #[inline]
     pub fn take(&self) -> Option<Lease> {
         let chunk = self.0.free.borrow_mut().pop()?;
         self.0.pass(chunk, Owner::Pool, Owner::Shard);
-        Some(Lease { arena: Rc::clone(&self.0), chunk })
+        Some(Lease::new(Rc::clone(&self.0), chunk))
     }
 
     /// Moves a chunk of the pool straight to the fill ring; returns its first address.
+    #[inline]
     pub(crate) fn take_for_fill(&self) -> Option<u64> {
         let chunk = self.0.free.borrow_mut().pop()?;
         self.0.pass(chunk, Owner::Pool, Owner::Fill);
@@ -223,19 +242,22 @@ impl Umem {
 
     /// Leases to the shard the chunk in which `address` lies, if the kernel has it as `owner`.
     /// `None` for an address that the kernel cannot have meant: count it, do not believe it.
+    #[inline]
     pub(crate) fn lease(&self, address: u64, owner: Owner) -> Option<Lease> {
         let chunk = self.chunk_of(address, owner)?;
         self.0.pass(chunk, owner, Owner::Shard);
-        Some(Lease { arena: Rc::clone(&self.0), chunk })
+        Some(Lease::new(Rc::clone(&self.0), chunk))
     }
 
     /// Puts back into the pool the chunk in which `address` lies, if the kernel has it as `owner`.
+    #[inline]
     pub(crate) fn put_back(&self, address: u64, owner: Owner) -> bool {
         let Some(chunk) = self.chunk_of(address, owner) else { return false };
         self.0.put_back(chunk, owner);
         true
     }
 
+    #[inline]
     fn chunk_of(&self, address: u64, owner: Owner) -> Option<u32> {
         let chunk = u32::try_from(address >> self.0.chunk_shift).ok()?;
         let found = self.0.owners.get(chunk as usize)?;
@@ -277,6 +299,7 @@ impl Umem {
 }
 
 impl Arena {
+    #[inline]
     fn pass(&self, chunk: u32, from: Owner, to: Owner) {
         let owner = &self.owners[chunk as usize];
         debug_assert_eq!(owner.get(), from, "chunk {chunk}");
@@ -286,10 +309,17 @@ impl Arena {
         joined.set(joined.get() + 1);
     }
 
+    #[inline]
     fn put_back(&self, chunk: u32, from: Owner) {
         self.pass(chunk, from, Owner::Pool);
         // Cannot grow: the vector was made with room for every chunk, and each is in it once.
         self.free.borrow_mut().push(chunk);
+    }
+
+    #[cold]
+    fn reclaim(&self, chunk: u32) {
+        self.put_back(chunk, Owner::Shard);
+        self.reclaimed.set(self.reclaimed.get() + 1);
     }
 
     /// Where `len` octets from `offset` of `chunk` lie.
@@ -297,6 +327,7 @@ impl Arena {
     /// # Panics
     ///
     /// When they run past the chunk.
+    #[inline]
     fn place(&self, chunk: u32, offset: usize, len: usize) -> NonNull<u8> {
         let chunk_octets = 1_usize << self.chunk_shift;
         assert!(offset <= chunk_octets && len <= chunk_octets - offset, "past the chunk");
@@ -309,24 +340,70 @@ impl Arena {
 }
 
 /// The shard's hold on one chunk: move-only, and alone while the table says [`Owner::Shard`].
+///
+/// Two words, so that it moves in two registers: a third makes the compiler build it in memory,
+/// piece by piece, and read it back in other pieces, which stalls each move by some 15 cycles.
 pub struct Lease {
     arena: Rc<Arena>,
-    /// The chunk, or [`GIVEN`] once it was given away and only the shell is left to drop.
-    chunk: u32,
+    /// From bit 0: the chunk; [`GIVEN`] once it was given away and only the shell is left to
+    /// drop; from [`TAG_SHIFT`] on, whatever the holder keeps beside it.
+    word: u64,
 }
 
-/// No chunk: `chunk` of a lease that was given away.
-const GIVEN: u32 = u32::MAX;
+/// The chunk's bits of a lease's word.
+const CHUNK_MASK: u64 = (1 << 20) - 1;
+const _: () = assert!(FRAMES_MAX as u64 - 1 <= CHUNK_MASK, "every chunk's number fits");
+
+/// The bit of a lease that was given away.
+const GIVEN: u64 = 1 << 20;
+
+/// Where the holder's own bits of a lease's word begin.
+const TAG_SHIFT: u32 = 21;
+
+/// Bits that a holder may keep beside its lease.
+pub(crate) const TAG_BITS: u32 = u64::BITS - TAG_SHIFT;
 
 impl Lease {
+    const fn new(arena: Rc<Arena>, chunk: u32) -> Self {
+        Self { arena, word: chunk as u64 }
+    }
+
+    #[inline]
+    const fn chunk(&self) -> u32 {
+        #[allow(clippy::cast_possible_truncation)] // Masked to 20 bits.
+        let chunk = (self.word & CHUNK_MASK) as u32;
+        chunk
+    }
+
+    /// What the holder keeps beside the lease: at first 0.
+    #[inline]
+    pub(crate) const fn tag(&self) -> u64 {
+        self.word >> TAG_SHIFT
+    }
+
+    /// Keeps [`TAG_BITS`] bits beside the lease.
+    #[inline]
+    pub(crate) const fn set_tag(&mut self, tag: u64) {
+        debug_assert!(tag >> TAG_BITS == 0);
+        self.word = self.word & (CHUNK_MASK | GIVEN) | tag << TAG_SHIFT;
+    }
+
     /// Address of the chunk's first octet, from the start of the UMEM.
+    #[inline]
     pub fn address(&self) -> u64 {
-        u64::from(self.chunk) << self.arena.chunk_shift
+        u64::from(self.chunk()) << self.arena.chunk_shift
     }
 
     /// Octets in the chunk.
+    #[inline]
     pub fn octets(&self) -> u32 {
         1 << self.arena.chunk_shift
+    }
+
+    /// Number of the port that the UMEM belongs to.
+    #[inline]
+    pub fn port(&self) -> u16 {
+        self.arena.port.get()
     }
 
     /// `len` octets from `offset` of the chunk.
@@ -336,7 +413,7 @@ impl Lease {
     /// When they run past the chunk.
     #[inline]
     pub fn bytes(&self, offset: usize, len: usize) -> &[u8] {
-        let place = self.arena.place(self.chunk, offset, len);
+        let place = self.arena.place(self.chunk(), offset, len);
         // SAFETY: `place` covers `len` octets of a mapping that `self.arena` keeps alive, zeroed
         // when made. This lease is the chunk's only one and the table says that the kernel has not
         // got it, so nobody writes while `self` is borrowed.
@@ -350,7 +427,7 @@ impl Lease {
     /// When they run past the chunk.
     #[inline]
     pub fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
-        let place = self.arena.place(self.chunk, offset, len);
+        let place = self.arena.place(self.chunk(), offset, len);
         // SAFETY: as in `bytes`; and `self` is borrowed alone, so no other slice of it exists.
         unsafe { core::slice::from_raw_parts_mut(place.as_ptr(), len) }
     }
@@ -361,30 +438,33 @@ impl Lease {
     }
 
     /// Puts the chunk back into the pool: the ordinary end.
+    #[inline]
     pub(crate) fn release(mut self) {
-        let chunk = core::mem::replace(&mut self.chunk, GIVEN);
-        self.arena.put_back(chunk, Owner::Shard);
+        self.word |= GIVEN;
+        self.arena.put_back(self.chunk(), Owner::Shard);
+        self.arena.released.set(self.arena.released.get() + 1);
     }
 
     /// Gives the chunk to the kernel for sending.
+    #[inline]
     pub(crate) fn give_to_tx(mut self) {
-        let chunk = core::mem::replace(&mut self.chunk, GIVEN);
-        self.arena.pass(chunk, Owner::Shard, Owner::Tx);
+        self.word |= GIVEN;
+        self.arena.pass(self.chunk(), Owner::Shard, Owner::Tx);
     }
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
-        if self.chunk != GIVEN {
-            self.arena.put_back(self.chunk, Owner::Shard);
-            self.arena.reclaimed.set(self.arena.reclaimed.get() + 1);
+        if self.word & GIVEN == 0 {
+            self.arena.reclaim(self.chunk());
         }
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("chunk", &self.chunk).finish_non_exhaustive()
+        f.debug_struct("Lease").field("chunk", &self.chunk()).finish_non_exhaustive()
     }
 }
 

@@ -146,19 +146,20 @@ impl ShardContext {
     #[inline]
     pub fn settle(&mut self, frame: Frame, verdict: Verdict) {
         let service = self.service();
-        let port = self.port(&frame);
         service.settled(1);
         match verdict {
             Verdict::Drop(reason) => {
                 service.account.metrics.count_drop(reason, 1);
-                port.drop_frame(frame);
+                frame.release();
             }
             Verdict::Consumed => {
                 service.account.metrics.counters.settled_consumed.increment();
-                port.consume(frame);
+                self.port(&frame).consume(frame);
             }
-            Verdict::Transmit => port.transmit(frame, &service.account),
-            Verdict::Reinject => port.reinject(frame, &service.account, self.now_ns()),
+            Verdict::Transmit => self.port(&frame).transmit(frame, &service.account),
+            Verdict::Reinject => {
+                self.port(&frame).reinject(frame, &service.account, self.now_ns());
+            }
         }
     }
 

@@ -67,21 +67,25 @@ pub struct Count(Cell<u64>);
 
 impl Count {
     /// Adds `n`.
+    #[inline]
     pub fn add(&self, n: u64) {
         self.0.set(self.0.get() + n);
     }
 
     /// Adds one.
+    #[inline]
     pub fn increment(&self) {
         self.add(1);
     }
 
     /// Sets the value; for gauges and for totals that somebody else keeps.
+    #[inline]
     pub fn set(&self, value: u64) {
         self.0.set(value);
     }
 
     /// Sets the value where it is larger than the present one; for peaks.
+    #[inline]
     pub fn raise_to(&self, value: u64) {
         self.0.set(self.0.get().max(value));
     }

@@ -116,6 +116,7 @@ impl Shard {
             law(|| format!("{name}: came and left"), port.stats.flow())?;
             law(|| format!("{name}: chunks nowhere"), (port.stats.unaccounted(), 0))?;
         }
+        law(|| "frames released by ports, by services".into(), report.released())?;
         law(|| "chunks with the shard, frames held".into(), report.hands())
     }
 
@@ -149,6 +150,19 @@ impl Shard {
 }
 
 impl ShardReport {
+    /// Frames that were released, as the UMEM counts them and as services account for them.
+    fn released(&self) -> (u64, u64) {
+        let by_ports = self.ports.iter().map(|port| {
+            let stats = &port.stats;
+            stats.settled_drop + stats.settled_consumed + stats.settled_reinject
+        });
+        let by_services = self.services.iter().map(|service| {
+            let stats = service.stats();
+            stats.settled_drop + stats.settled_consumed + stats.settled_reinject
+        });
+        (by_ports.sum(), by_services.sum())
+    }
+
     /// Chunks that are with the shard as the UMEM sees it, and as services account for it.
     fn hands(&self) -> (u64, u64) {
         let with_shard = self.ports.iter().map(|port| port.stats.held_frames).sum();

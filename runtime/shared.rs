@@ -170,7 +170,7 @@ impl Shared {
     ) -> u32 {
         let mut count = 0;
         for frame in frames {
-            self.ports[usize::from(frame.port())].drop_frame(frame);
+            frame.release();
             count += 1;
         }
         service.account.metrics.count_drop(reason, u64::from(count));

@@ -1,5 +1,6 @@
 //! One pass of a shard.
 
+use tidegate_dataplane::frame::Frame;
 use tracing::{error, info, warn};
 
 use crate::burst::BURST_FRAMES_MAX;
@@ -182,9 +183,7 @@ impl Shard {
             }
             received.frames += count;
             port.counters.unclaimed_frames.add(unclaimed.len() as u64);
-            for frame in unclaimed.drain(..) {
-                queue.release(frame);
-            }
+            unclaimed.drain(..).for_each(Frame::release);
         }
         if received.frames > 0 {
             for (cell, staged) in shared.services.iter().zip(staged) {

@@ -136,7 +136,6 @@ pub struct Queue {
     bind: Bind,
     /// Chunks that the fill ring should hold.
     fill_frames: u32,
-    port: u16,
     /// Frames were put on the TX ring since the kernel last took all of them.
     tx_pending: bool,
     stats: QueueStats,
@@ -152,15 +151,14 @@ impl Queue {
     ) -> Self {
         let fill_frames = fill_frames.min(rings.fill.size());
         let stats = QueueStats::default();
-        let mut queue =
-            Self { backend, rings, umem, bind, fill_frames, port: 0, tx_pending: false, stats };
+        let mut queue = Self { backend, rings, umem, bind, fill_frames, tx_pending: false, stats };
         queue.refill();
         queue
     }
 
     /// Numbers the queue among the ports of its shard; its frames carry the number.
-    pub const fn set_port(&mut self, port: u16) {
-        self.port = port;
+    pub fn set_port(&mut self, port: u16) {
+        self.umem.set_port(port);
     }
 
     /// What the bind obtained.
@@ -171,11 +169,11 @@ impl Queue {
     /// Takes up to `max` received frames. Descriptors that cannot be true are counted, not taken.
     #[inline]
     pub fn recv(&mut self, into: &mut impl Extend<Frame>, max: u32) -> u32 {
-        let Self { rings, umem, stats, port, .. } = self;
+        let Self { rings, umem, stats, .. } = self;
         let before = stats.rx_frames;
         rings.rx.pop_burst(max, |descriptor| {
             // `Some` extends by one without a loop.
-            match receive(umem, descriptor, *port) {
+            match receive(umem, descriptor) {
                 Some(frame) => {
                     stats.rx_frames += 1;
                     stats.rx_octets += u64::from(descriptor.len);
@@ -195,7 +193,7 @@ impl Queue {
     /// Takes a blank frame from the pool.
     #[inline]
     pub fn take(&mut self) -> Option<Frame> {
-        Some(Frame::blank(self.umem.take()?, self.port))
+        Some(Frame::blank(self.umem.take()?))
     }
 
     /// Octets that a blank frame can hold.
@@ -243,7 +241,7 @@ impl Queue {
     #[inline]
     pub fn release(&mut self, frame: Frame) {
         debug_assert!(frame.lease().is_of(&self.umem), "a frame of another UMEM");
-        frame.into_lease().release();
+        frame.release();
     }
 
     /// Takes back what the kernel has sent; returns how many frames.
@@ -343,6 +341,11 @@ impl Queue {
         &self.stats
     }
 
+    /// Frames that were released: neither sent nor dropped unsettled.
+    pub fn released_frames(&self) -> u64 {
+        self.umem.released()
+    }
+
     /// Frames that were dropped unsettled and came back by themselves.
     pub fn reclaimed_frames(&self) -> u64 {
         self.umem.reclaimed()
@@ -366,7 +369,7 @@ impl Queue {
 
 /// The frame that a descriptor means, if it can be true.
 #[inline]
-fn receive(umem: &Umem, descriptor: Descriptor, port: u16) -> Option<Frame> {
+fn receive(umem: &Umem, descriptor: Descriptor) -> Option<Frame> {
     let chunk_octets = umem.chunk_octets();
     let offset = u32::try_from(descriptor.addr & u64::from(chunk_octets - 1)).ok()?;
     // `options` is not 0 for a part of a packet that goes on in the next descriptor
@@ -378,7 +381,7 @@ fn receive(umem: &Umem, descriptor: Descriptor, port: u16) -> Option<Frame> {
     let offset = u16::try_from(offset).ok()?;
     let selector = selector(&lease, offset);
     let len = u16::try_from(descriptor.len).ok()?;
-    Some(Frame::received(lease, offset, len, selector, port))
+    Some(Frame::received(lease, offset, len, selector))
 }
 
 /// The selector that the steering program wrote right in front of the packet.

@@ -152,6 +152,14 @@ impl Table {
         self.facts.borrow().clone()
     }
 
+    /// Frames dropped, for whatever reason.
+    pub(super) fn dropped(&self) -> u64 {
+        let facts = self.facts.borrow();
+        let all = facts.iter().zip(self.values.iter());
+        all.filter(|(facts, _)| facts.kind == NamedKind::DropReason).map(|(_, n)| n.get()).sum()
+    }
+
+    #[inline]
     pub(super) fn at(&self, place: u16) -> &Count {
         &self.values[usize::from(place)]
     }
