@@ -308,9 +308,9 @@ impl StreamSend {
                 }
             }
             let _all_sent = cx.send_all(self.port, &mut self.group).await;
-            if schedule.is_some() {
-                cx.flush(self.port);
-            }
+            // Paced, because the group is due; unpaced, while its octets are still in the cache that
+            // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
+            cx.flush(self.port);
             cx.count(self.counters.packets_sent, u64::from(built));
             packet += built;
         }
