@@ -14,4 +14,5 @@ mod outside;
 mod readme;
 mod sockets;
 mod steer;
+mod stream;
 mod tidy;

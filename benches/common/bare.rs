@@ -10,7 +10,7 @@ use tidegate_dataplane::sys::xdp::{self, RingOffset};
 use tidegate_dataplane::umem::{Options, Pages, Umem};
 use tidegate_dataplane::xsk::ring::{Consumer, Descriptor, Entry, MappedRing, Producer};
 
-const CHUNK_OCTETS: u64 = 2048;
+const CHUNK_OCTETS: u32 = 2048;
 const FRAMES: u32 = 4096;
 const RING: u32 = 2048;
 const BURST: u32 = 64;
@@ -31,7 +31,7 @@ impl Bare {
     /// `packet`.
     pub(crate) fn open(interface: &str, queue: u32, packet: &[u8]) -> Self {
         let umem = Umem::new(&Options {
-            chunk_octets: CHUNK_OCTETS as u32,
+            chunk_octets: CHUNK_OCTETS,
             frames: FRAMES,
             pages: Pages::Ordinary,
         })
@@ -44,7 +44,7 @@ impl Bare {
         let socket = xdp::socket().expect("an AF_XDP socket");
         let fd = socket.as_fd();
         let (start, octets) = umem.region();
-        xdp::register_umem(fd, start, octets, CHUNK_OCTETS as u32).expect("a UMEM");
+        xdp::register_umem(fd, start, octets, CHUNK_OCTETS).expect("a UMEM");
         for option in [
             xdp::XDP_UMEM_FILL_RING,
             xdp::XDP_UMEM_COMPLETION_RING,
@@ -62,7 +62,7 @@ impl Bare {
         let tx = map(fd, &at.tx, xdp::XDP_PGOFF_TX_RING).into_producer();
         let index = nix::net::if_::if_nametoindex(interface).expect("the lab's interface");
         xdp::bind(fd, index, queue, xdp::XDP_USE_NEED_WAKEUP).expect("a bind");
-        fill.push_burst(&mut (0..RING).map(|chunk| u64::from(chunk) * CHUNK_OCTETS));
+        fill.push_burst(&mut (0..RING).map(|chunk| u64::from(chunk * CHUNK_OCTETS)));
         Self { socket, fill, rx, tx, completion, _umem: umem }
     }
 
@@ -74,11 +74,11 @@ impl Bare {
     /// Sends the prebuilt packet in groups of 64 while `go()`; returns how many were completed.
     pub(crate) fn send(&mut self, len: u32, mut go: impl FnMut() -> bool) -> u64 {
         let mut free: Vec<u64> =
-            (RING..FRAMES).map(|chunk| u64::from(chunk) * CHUNK_OCTETS).collect();
+            (RING..FRAMES).map(|chunk| u64::from(chunk * CHUNK_OCTETS)).collect();
         let mut completed = 0_u64;
         while go() {
-            let group = free.len().min(BURST as usize) as u32;
-            let group = group.min(self.tx.free(group));
+            let ready = free.len().min(BURST as usize);
+            let group = self.tx.free(BURST).min(u32::try_from(ready).expect("at most 64"));
             let at = free.len() - group as usize;
             self.tx.push_burst(&mut free[at..].iter().map(|&addr| Descriptor {
                 addr,
@@ -100,7 +100,7 @@ impl Bare {
         let mut chunks = Vec::with_capacity(BURST as usize);
         while go() {
             received += u64::from(self.rx.pop_burst(BURST, |descriptor| {
-                chunks.push(descriptor.addr & !(CHUNK_OCTETS - 1));
+                chunks.push(descriptor.addr & !u64::from(CHUNK_OCTETS - 1));
             }));
             self.fill.push_burst(&mut chunks.drain(..));
             if self.fill.needs_wakeup() {

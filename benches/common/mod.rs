@@ -3,12 +3,20 @@
 //! A ratio compares contenders in one run on one wire. They take turns, round after round, so that
 //! whatever else the machine does meets all of them; the median of the rounds is what counts.
 #![allow(dead_code)] // Each benchmark takes what it needs.
+#![allow(clippy::cast_precision_loss)] // Rates to be looked at.
+#![allow(clippy::print_stdout)] // What a benchmark is for.
 
 pub(crate) mod bare;
 
 use std::time::{Duration, Instant};
 
-use tidegate::lab::{Namespace, Wire, WireOptions};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+use tidegate::config::Config;
+use tidegate::lab::{End, Namespace, Wire, WireOptions};
+use tidegate::registry::Registry;
+use tidegate::run::Program;
 
 /// A wire between two namespaces, with so many queues.
 pub(crate) fn wire(queues: u32) -> Wire {
@@ -21,6 +29,13 @@ pub(crate) fn wire(queues: u32) -> Wire {
     Wire::new(&namespace(), &namespace(), &options).expect("a wire")
 }
 
+/// A program of a config, started inside `end`'s namespace.
+pub(crate) fn start(end: &End, config: &str) -> Program {
+    let config = Config::parse("bench.toml", config).unwrap_or_else(|error| panic!("{error}"));
+    let started = end.namespace.run(|| Program::start(&config, &Registry::stock()));
+    started.expect("a thread").unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// A closure that is true for `time` from its first call; it looks at the clock every 64 calls.
 pub(crate) fn lasting(time: Duration) -> impl FnMut() -> bool {
     let mut end = None;
@@ -28,31 +43,67 @@ pub(crate) fn lasting(time: Duration) -> impl FnMut() -> bool {
     move || {
         calls = calls.wrapping_add(1);
         let end = *end.get_or_insert_with(|| Instant::now() + time);
-        calls % 64 != 0 || Instant::now() < end
+        !calls.is_multiple_of(64) || Instant::now() < end
     }
 }
 
-/// One contender: its name and its rates by round, in packets per second.
+/// What was done between two moments.
+#[derive(Clone, Copy)]
+pub(crate) struct Lap {
+    packets: u64,
+    seconds: f64,
+    /// User and system time of this process; the generator, where there is one, is in it for all
+    /// contenders alike.
+    cpu_seconds: f64,
+}
+
+/// A running measurement.
+pub(crate) struct Watch {
+    start: Instant,
+    cpu: f64,
+}
+
+impl Watch {
+    /// Starts now.
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now(), cpu: cpu_seconds() }
+    }
+
+    /// Ends it: so many packets since the start.
+    pub(crate) fn lap(&self, packets: u64) -> Lap {
+        let seconds = self.start.elapsed().as_secs_f64();
+        Lap { packets, seconds, cpu_seconds: cpu_seconds() - self.cpu }
+    }
+}
+
+fn cpu_seconds() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("always there");
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
+}
+
+/// One contender: its name and its rounds.
 pub(crate) struct Contender<'a> {
     name: &'static str,
-    round: Box<dyn FnMut(Duration) -> f64 + 'a>,
-    rates: Vec<f64>,
+    round: Box<dyn FnMut(Duration) -> Lap + 'a>,
+    laps: Vec<Lap>,
 }
 
 impl<'a> Contender<'a> {
-    /// `round` works for the time given and returns its rate.
-    pub(crate) fn new(name: &'static str, round: impl FnMut(Duration) -> f64 + 'a) -> Self {
-        Self { name, round: Box::new(round), rates: Vec::new() }
+    /// `round` works for the time given and says what it did.
+    pub(crate) fn new(name: &'static str, round: impl FnMut(Duration) -> Lap + 'a) -> Self {
+        Self { name, round: Box::new(round), laps: Vec::new() }
     }
 
-    fn median(&self) -> f64 {
-        let mut rates = self.rates.clone();
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
+    fn median(&self, of: impl Fn(&Lap) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.laps.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
     }
 }
 
-/// Lets the contenders take turns and prints each one's rate and its ratio to the first.
+/// Lets the contenders take turns and prints each one's rate, its packets per second of processor
+/// time, and their ratios to the first.
 pub(crate) fn compare(mut contenders: Vec<Contender<'_>>) {
     let number = |name: &str, default: u64| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -60,15 +111,22 @@ pub(crate) fn compare(mut contenders: Vec<Contender<'_>>) {
     let (rounds, time) = (number("ROUNDS", 7), Duration::from_millis(number("MILLISECONDS", 700)));
     for _ in 0..rounds {
         for contender in &mut contenders {
-            let rate = (contender.round)(time);
-            contender.rates.push(rate);
+            let lap = (contender.round)(time);
+            contender.laps.push(lap);
         }
     }
-    let base = contenders[0].median();
+    let rate = |lap: &Lap| lap.packets as f64 / lap.seconds;
+    let per_cpu = |lap: &Lap| lap.packets as f64 / lap.cpu_seconds;
+    let base = (contenders[0].median(rate), contenders[0].median(per_cpu));
     println!("median of {rounds} rounds of {} ms", time.as_millis());
+    println!("  {:<28} {:>9} {:>7}   {:>9} {:>7}", "packets per second of", "clock", "", "cpu", "");
     for contender in &contenders {
-        let rate = contender.median();
-        let ratio = rate / base;
-        println!("  {:<28} {:>9.0} packets/s   x {ratio:.3}", contender.name, rate);
+        let (rate, per_cpu) = (contender.median(rate), contender.median(per_cpu));
+        println!(
+            "  {:<28} {rate:>9.0} x {:.3}   {per_cpu:>9.0} x {:.3}",
+            contender.name,
+            rate / base.0,
+            per_cpu / base.1,
+        );
     }
 }

@@ -20,6 +20,10 @@ use super::assembler::{Assembler, Outcome, Stats};
 use super::format::{Depth, Format, Rate, Sampling};
 use super::sink::{self, Counts, Sink};
 
+/// How often the sink's counts are looked at while no packet comes. Soon enough for whoever
+/// watches, rare enough for a shard that wants to sleep.
+const LOOK_NS: u64 = 5_000_000;
+
 /// How long a drain waits for the sink's thread. A disk that needs longer for its last frames
 /// loses them; the runtime's own limit for a drain is longer.
 const FINISH_NS: u64 = 500_000_000;
@@ -68,6 +72,8 @@ pub struct StreamReceive {
     /// What the counters have.
     counted: [u64; COUNTERS.len()],
     frames_dropped: u64,
+    /// Frames that the sink took.
+    frames_offered: u64,
 }
 
 #[derive(Debug)]
@@ -128,12 +134,18 @@ impl Service for StreamReceive {
             counters: COUNTERS.map(|(name, help)| build.counter(name, help)),
             counted: [0; COUNTERS.len()],
             frames_dropped: 0,
+            frames_offered: 0,
         })
     }
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
         let mut burst = Burst::default();
-        while cx.recv(&mut burst).await == Delivery::Received {
+        loop {
+            // While the sink works, its counts change without a packet.
+            let until_ns = if self.sink_works() { cx.now_ns() + LOOK_NS } else { u64::MAX };
+            if cx.recv_until(&mut burst, until_ns).await == Delivery::Drained {
+                break;
+            }
             for frame in burst.frames.drain(..) {
                 let verdict = self.judge(frame.bytes());
                 cx.settle(frame, verdict);
@@ -167,7 +179,7 @@ impl StreamReceive {
         let outcome = self.assembler.packet(udp.payload());
         if let Some(frame) = self.assembler.take_complete() {
             match self.sink.offer(frame) {
-                Ok(None) => {}
+                Ok(None) => self.frames_offered += 1,
                 Ok(Some(memory)) => self.assembler.give_back(memory),
                 Err(memory) => {
                     self.frames_dropped += 1;
@@ -186,6 +198,12 @@ impl StreamReceive {
             Outcome::WrongFormat => Verdict::Drop(self.reasons.wrong_format),
             Outcome::Stranger => Verdict::Drop(self.reasons.stranger),
         }
+    }
+
+    /// Whether the sink has frames that it has not counted.
+    fn sink_works(&self) -> bool {
+        let Counts { verified, wrong, written, failed } = self.sink.counts();
+        self.frames_offered > verified + wrong + written + failed
     }
 
     /// What [`COUNTERS`] should say now.

@@ -106,6 +106,21 @@ fn every_frame_arrives_bit_for_bit() {
 }
 
 #[test]
+fn the_sinks_counts_show_without_another_packet() {
+    let mut sim = joined(1, sender::Options { frames: Some(2), ..sender() }, Faults::default());
+    // The thread works in its own time: far more turns than it needs.
+    let verified = |sim: &mut Sim| sim.report(1).services[0].counter("frames_verified");
+    for _ in 0..2000 {
+        if verified(&mut sim) < 2 {
+            sim.run_for(PERIOD_NS);
+        }
+    }
+    assert_eq!(verified(&mut sim), 2);
+    assert_eq!(sim.report(1).services[0].counter("frames_received"), 2);
+    sim.drain();
+}
+
+#[test]
 fn what_the_cable_does_is_counted_to_the_packet() {
     for seed in 1..=5 {
         let faults = Faults {
