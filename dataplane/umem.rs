@@ -433,6 +433,7 @@ impl Lease {
     }
 
     /// Whether this chunk belongs to `umem`.
+    #[inline]
     pub fn is_of(&self, umem: &Umem) -> bool {
         Rc::ptr_eq(&self.arena, &umem.0)
     }

@@ -213,7 +213,9 @@ fn watch(shared: &Shared, options: Options) {
         let now_ns = monotonic_ns();
         for state in &mut states {
             let view = state.entry.progress.view();
-            state.beat(view.asleep.then_some(options.asleep_beats));
+            if !state.turns_on(view) {
+                state.beat(view.asleep.then_some(options.asleep_beats));
+            }
             state.check(view, now_ns, budget_ns);
         }
         thread::park_timeout(options.beat);
@@ -226,6 +228,8 @@ struct State {
     beats: judge::Beats,
     judge: Judge,
     reports: Reports,
+    /// Number of the turn at the last beat.
+    turn: u64,
 }
 
 impl State {
@@ -235,7 +239,15 @@ impl State {
             beats: Default::default(),
             judge: Judge::default(),
             reports: Reports::default(),
+            turn: 0,
         }
+    }
+
+    /// Whether the shard has begun a turn since the last beat and is awake: then its executor has
+    /// not parked, and a wake would only cost it (2 % of a busy core at a beat of 1 ms).
+    fn turns_on(&mut self, view: View) -> bool {
+        let before = std::mem::replace(&mut self.turn, view.turn);
+        !view.asleep && view.turn != before
     }
 
     fn beat(&mut self, asleep_beats: Option<u32>) {
