@@ -55,13 +55,16 @@ impl Frame {
 
     /// `bits` of the tag, from bit `from` on.
     #[inline]
-    const fn field(&self, from: u32, bits: u32) -> usize {
-        (self.lease.tag() >> from) as usize & ((1 << bits) - 1)
+    const fn field(&self, from: u32, bits: u32) -> u16 {
+        debug_assert!(bits <= u16::BITS);
+        #[allow(clippy::cast_possible_truncation)] // Masked to 16 bits at most.
+        let field = (self.lease.tag() >> from & ((1 << bits) - 1)) as u16;
+        field
     }
 
     #[inline]
     const fn offset(&self) -> usize {
-        self.field(0, OFFSET_BITS)
+        self.field(0, OFFSET_BITS) as usize
     }
 
     /// The packet, from its Ethernet header on.
@@ -79,7 +82,7 @@ impl Frame {
     /// Octets in the packet.
     #[inline]
     pub const fn len(&self) -> usize {
-        self.field(OFFSET_BITS, LEN_BITS)
+        self.field(OFFSET_BITS, LEN_BITS) as usize
     }
 
     /// Whether the packet has no octets: a blank frame.
@@ -110,9 +113,7 @@ impl Frame {
     /// Index of the selector that matched in the steering program, or [`NO_SELECTOR`].
     #[inline]
     pub const fn selector(&self) -> u16 {
-        #[allow(clippy::cast_possible_truncation)] // Masked to 16 bits.
-        let selector = self.field(OFFSET_BITS + LEN_BITS, SELECTOR_BITS) as u16;
-        selector
+        self.field(OFFSET_BITS + LEN_BITS, SELECTOR_BITS)
     }
 
     /// Number of the port (see [`crate::xsk::Queue::set_port`]) that the frame belongs to.

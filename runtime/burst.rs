@@ -1,5 +1,6 @@
 //! Frames that move together.
 
+use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::xsk::queue::{BURST_FRAMES, Group};
 
 /// Frames in one burst, at most.
@@ -12,11 +13,15 @@ pub const BURST_FRAMES_MAX: usize = BURST_FRAMES;
 /// A group of frames as `send` and `recv` move them, without allocating.
 pub type Frames = Group;
 
-/// What one `recv` brought. Bursts are never waited for: one holds what was there.
+/// What one `recv` brought: at most [`BURST_FRAMES_MAX`] frames. Bursts are never waited for: one
+/// holds what was there.
+///
+/// Keep one for the life of a service: its vector and that of the inbox are exchanged by each
+/// `recv`, so that a burst is received without moving its frames.
 #[derive(Debug, Default)]
 pub struct Burst {
     /// The frames, in the order of their RX ring. The receiver takes them out to settle them.
-    pub frames: Frames,
+    pub frames: Vec<Frame>,
     /// Time of the turn that took them from the ring.
     pub at_ns: u64,
 }

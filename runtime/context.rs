@@ -12,7 +12,7 @@ use std::task::Poll;
 
 use tidegate_dataplane::frame::Frame;
 
-use crate::burst::{BURST_FRAMES_MAX, Burst, Delivery, Frames};
+use crate::burst::{Burst, Delivery, Frames};
 use crate::metrics::{Counter, Gauge};
 use crate::port::{Port, PortFacts};
 use crate::shared::{Mail, ServiceCell, ShardId, Shared, Waiting};
@@ -101,8 +101,7 @@ impl ShardContext {
             if !service.burn() {
                 return Poll::Pending;
             }
-            let count = inbox.len().min(BURST_FRAMES_MAX);
-            burst.frames.extend(inbox.drain(..count));
+            service.hand_over(&mut inbox, &mut burst.frames);
             burst.at_ns = service.inbox_at_ns.get();
             service.account.metrics.counters.bursts.increment();
             return Poll::Ready(Delivery::Received);

@@ -27,6 +27,8 @@ pub struct ShardReport {
     pub drain_timed_out: bool,
     /// How long the drain took.
     pub drain_ns: u64,
+    /// The first law of frames that does not hold. An error is a bug of ours.
+    pub laws: Result<(), Imbalance>,
 }
 
 /// One service.
@@ -104,20 +106,7 @@ impl Shard {
     ///
     /// The first law that does not hold.
     pub fn check_conservation(&mut self) -> Result<(), Imbalance> {
-        let report = self.report();
-        for ServiceReport { snapshot, .. } in &report.services {
-            let name = &snapshot.name;
-            law(|| format!("{name}: came and left"), snapshot.stats.flow())?;
-            let dropped = (snapshot.drops.values().sum(), snapshot.stats.settled_drop);
-            law(|| format!("{name}: drops by reason and their sum"), dropped)?;
-        }
-        for port in &report.ports {
-            let name = &port.interface;
-            law(|| format!("{name}: came and left"), port.stats.flow())?;
-            law(|| format!("{name}: chunks nowhere"), (port.stats.unaccounted(), 0))?;
-        }
-        law(|| "frames released by ports, by services".into(), report.released())?;
-        law(|| "chunks with the shard, frames held".into(), report.hands())
+        self.report().laws
     }
 
     /// What the shard did until now. Allocates: not for every turn.
@@ -140,16 +129,31 @@ impl Shard {
             leaked: 0,
             drain_timed_out: self.drain.is_some_and(|drain| drain.timed_out),
             drain_ns: self.drain.map_or(0, |drain| now_ns - drain.began_ns),
+            laws: Ok(()),
         };
         let (with_shard, held) = report.hands();
         let nowhere: u64 = report.ports.iter().map(|port| port.stats.unaccounted()).sum();
         report.unaccounted = nowhere + with_shard.abs_diff(held);
         report.leaked = report.services.iter().map(|service| service.stats().leaked_frames).sum();
+        report.laws = report.check_laws();
         report
     }
 }
 
 impl ShardReport {
+    fn check_laws(&self) -> Result<(), Imbalance> {
+        for ServiceReport { snapshot, .. } in &self.services {
+            law(|| format!("{}: came and left", snapshot.name), snapshot.stats.flow())?;
+        }
+        for port in &self.ports {
+            let name = &port.interface;
+            law(|| format!("{name}: came and left"), port.stats.flow())?;
+            law(|| format!("{name}: chunks nowhere"), (port.stats.unaccounted(), 0))?;
+        }
+        law(|| "frames released by ports, by services".into(), self.released())?;
+        law(|| "chunks with the shard, frames held".into(), self.hands())
+    }
+
     /// Frames that were released, as the UMEM counts them and as services account for them.
     fn released(&self) -> (u64, u64) {
         let by_ports = self.ports.iter().map(|port| {
@@ -180,5 +184,20 @@ impl Health {
             State::Gone(Ended::Failed(cause)) => Self::Failed(cause.clone()),
             State::Gone(Ended::Panicked(message)) => Self::Panicked(message.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_law_that_does_not_hold_says_which_and_by_how_much() {
+        assert_eq!(law(String::new, (3, 3)), Ok(()));
+        let imbalance = law(|| "echo: came and left".into(), (3, 2)).unwrap_err();
+        assert_eq!(
+            imbalance.to_string(),
+            "frames are not conserved: echo: came and left: 3 against 2"
+        );
     }
 }

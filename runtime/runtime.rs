@@ -134,8 +134,10 @@ impl Report {
 
     /// Whether every shard left in order, in time, and with every frame accounted for.
     pub fn is_clean(&self) -> bool {
-        self.crashed.is_empty()
-            && self.shards.iter().all(|shard| shard.unaccounted == 0 && !shard.drain_timed_out)
+        let clean = |shard: &ShardReport| {
+            shard.unaccounted == 0 && shard.laws.is_ok() && !shard.drain_timed_out
+        };
+        self.crashed.is_empty() && self.shards.iter().all(clean)
     }
 }
 

@@ -59,8 +59,9 @@ pub trait Service: Sized + 'static {
     /// The name by which the configuration asks for it: `kind = "mirror"`.
     const KIND: &'static str;
 
-    /// Whether it gives packets back to the kernel ([`Verdict::Reinject`]). Only then its ports
-    /// get an injector, which needs memory and privileges that others do without.
+    /// Whether it gives packets back to the kernel
+    /// ([`Verdict::Reinject`](crate::verdict::Verdict::Reinject)). Only then its ports get an
+    /// injector, which needs memory and privileges that others do without.
     const REINJECTS: bool = false;
 
     /// Its own options table.

@@ -95,6 +95,7 @@ pub(crate) struct ServiceCell {
     /// Frames that the service has, its inbox included.
     pub(crate) held: Cell<u32>,
     pub(crate) held_max: u32,
+    inbox_capacity: usize,
     pub(crate) mail: RefCell<VecDeque<Mail>>,
     pub(crate) account: Account,
 }
@@ -112,6 +113,7 @@ impl ServiceCell {
             fuel: Cell::new(0),
             held: Cell::new(0),
             held_max,
+            inbox_capacity: inbox_capacity(held_max, ports),
             mail: RefCell::new(VecDeque::with_capacity(MAIL_MAX)),
             account,
         }
@@ -137,6 +139,19 @@ impl ServiceCell {
         }
         self.fuel.set(fuel - 1);
         true
+    }
+
+    /// Moves a burst from the inbox to `frames`, which are empty: by exchange where the whole
+    /// inbox is one burst, as it mostly is.
+    #[inline]
+    pub(crate) fn hand_over(&self, inbox: &mut Vec<Frame>, frames: &mut Vec<Frame>) {
+        if inbox.len() > BURST_FRAMES_MAX {
+            frames.extend(inbox.drain(..BURST_FRAMES_MAX));
+            return;
+        }
+        // Allocates for a burst that is new, and never again for the same one.
+        frames.reserve_exact(self.inbox_capacity);
+        std::mem::swap(inbox, frames);
     }
 
     /// A frame left the service's hands.

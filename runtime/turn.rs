@@ -196,6 +196,9 @@ impl Shard {
     }
 
     fn fire_timers(&mut self, now_ns: u64) {
+        if self.wheel.is_empty() {
+            return;
+        }
         let Self { wheel, shared, residents, .. } = self;
         let fired = wheel.advance(now_ns, &mut |token| {
             let cell = &shared.services[token as usize];

@@ -16,7 +16,7 @@
 //! *Bad days.* `EAGAIN`, `EBUSY`, `ENOBUFS` and `ENETDOWN` from a wake-up mean "later": they are
 //! counted, and the next kick tries again. A ring that is full takes what fits and says how much.
 //! Binding a queue whose earlier socket is still being torn down answers `EBUSY` for a while, so
-//! [`open`] waits for it, with a bound.
+//! [`open()`] waits for it, with a bound.
 //!
 //! What this module does not do: shared UMEM between sockets, unaligned chunks, packets of more
 //! than one chunk.

@@ -97,7 +97,7 @@ impl BurstHandler for Obedient {
                 _ => left.push(frame),
             }
         }
-        burst.frames = left;
+        burst.frames.extend(left);
         Ok(())
     }
 }
