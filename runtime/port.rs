@@ -208,9 +208,13 @@ impl Port {
         count
     }
 
-    /// One wake-up now.
+    /// One wake-up now, and what it sent comes home at once: in copy mode the kernel is done with
+    /// a frame when the call returns, and the next group is built in chunks that are still in the
+    /// cache. Left to the next turn, a sender that fills the ring walks through all of its memory.
     pub(crate) fn kick(&self) {
-        self.queue.borrow_mut().kick();
+        let mut queue = self.queue.borrow_mut();
+        queue.kick();
+        queue.reap();
     }
 
     /// The end of a turn: everything handed over, one wake-up, the fill ring filled up.

@@ -1,7 +1,7 @@
 //! How a shard's thread sleeps, and by what it is woken.
 //!
 //! ```text
-//!   XSK of each port ─┐
+//!   XSK of each port ─┐ (only while asleep)
 //!   mail ─────────────┼─► epoll ─► the executor's own ring (POLL_ADD)
 //!   wakers, drain ────┤
 //!   next deadline ────┘ timerfd
@@ -9,6 +9,9 @@
 //!
 //! One file descriptor for the executor, whatever the shard waits for. The executor sleeps in its
 //! ring, so control tasks on it go on working.
+//!
+//! The sockets are in the epoll set only during the sleep. Left in it, every packet that is sent or
+//! received takes the set's lock to find that nobody waits: 165 ns a packet on a busy sender.
 //!
 //! The order that loses no wake-up: say that the shard sleeps, look once more at everything that
 //! has no file descriptor, then wait. What has one is readable and ends the wait at once.
@@ -59,7 +62,12 @@ fn failed(call: &'static str) -> impl Fn(Errno) -> SleepError {
 
 /// What one shard sleeps on.
 pub(crate) struct Sleeper {
-    epoll: PollableFd<OwnedFd>,
+    epoll: Epoll,
+    /// The same set, as the executor's ring watches it.
+    ring: PollableFd<OwnedFd>,
+    /// The ports' sockets. Duplicates, so they are to be dropped before the shard's queues are
+    /// expected to be free again.
+    sockets: Vec<OwnedFd>,
     timer: TimerFd,
     timer_set: bool,
     unpark: Arc<Unpark>,
@@ -83,16 +91,17 @@ impl Sleeper {
         if let Some(eventfd) = unpark.eventfd() {
             epoll.add(eventfd, event()).map_err(&add)?;
         }
+        let mut sockets = Vec::new();
         let mut result = Ok(());
-        shard.each_fd(|fd| {
-            if let Err(error) = epoll.add(fd, event()) {
-                result = Err(add(error));
-            }
+        shard.each_fd(|fd| match fd.try_clone_to_owned() {
+            Ok(socket) => sockets.push(socket),
+            Err(_) => result = Err(SleepError { call: "dup", errno: Errno::last() }),
         });
         result?;
-        let epoll = PollableFd::new(epoll.0)
-            .map_err(|_| SleepError { call: "the executor's reactor", errno: Errno::EINVAL })?;
-        Ok(Self { epoll, timer, timer_set: false, unpark: Arc::clone(unpark) })
+        let reactor = SleepError { call: "the executor's reactor", errno: Errno::EINVAL };
+        let watched = epoll.0.try_clone().map_err(|_| reactor)?;
+        let ring = PollableFd::new(watched).map_err(|_| reactor)?;
+        Ok(Self { epoll, ring, sockets, timer, timer_set: false, unpark: Arc::clone(unpark) })
     }
 
     /// Sleeps until something happens or `deadline_ns` is near. `nothing_to_do` is asked once
@@ -106,13 +115,27 @@ impl Sleeper {
         self.set_timer(deadline_ns);
         self.unpark.prepare_sleep();
         if mailbox.arm(None) {
-            if nothing_to_do() {
-                // An error leaves the shard awake, which is safe if not thrifty.
-                let _ = self.epoll.readable().await;
+            // An error leaves the shard awake, which is safe if not thrifty.
+            if nothing_to_do() && self.watch_sockets() {
+                let _ = self.ring.readable().await;
             }
+            self.forget_sockets();
             mailbox.disarm();
         }
         self.unpark.awake();
+    }
+
+    /// A socket that is readable already ends the wait at once: epoll asks it when it is added.
+    fn watch_sockets(&self) -> bool {
+        let event = || EpollEvent::new(EpollFlags::EPOLLIN, 0);
+        self.sockets.iter().all(|socket| self.epoll.add(socket, event()).is_ok())
+    }
+
+    fn forget_sockets(&self) {
+        for socket in &self.sockets {
+            // One that could not be added is not there to be removed.
+            let _ = self.epoll.delete(socket);
+        }
     }
 
     /// The timer goes off a little before the deadline: the rest is waited for awake.

@@ -55,12 +55,14 @@ pub(crate) struct Lap {
     /// User and system time of this process; the generator, where there is one, is in it for all
     /// contenders alike.
     cpu_seconds: f64,
+    /// The user's part of it.
+    user_seconds: f64,
 }
 
 /// A running measurement.
 pub(crate) struct Watch {
     start: Instant,
-    cpu: f64,
+    cpu: [f64; 2],
 }
 
 impl Watch {
@@ -72,14 +74,16 @@ impl Watch {
     /// Ends it: so many packets since the start.
     pub(crate) fn lap(&self, packets: u64) -> Lap {
         let seconds = self.start.elapsed().as_secs_f64();
-        Lap { packets, seconds, cpu_seconds: cpu_seconds() - self.cpu }
+        let [user, system] = cpu_seconds();
+        let user_seconds = user - self.cpu[0];
+        Lap { packets, seconds, cpu_seconds: user_seconds + system - self.cpu[1], user_seconds }
     }
 }
 
-fn cpu_seconds() -> f64 {
+fn cpu_seconds() -> [f64; 2] {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("always there");
     let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
-    seconds(usage.user_time()) + seconds(usage.system_time())
+    [seconds(usage.user_time()), seconds(usage.system_time())]
 }
 
 /// One contender: its name and its rounds.
@@ -109,6 +113,10 @@ pub(crate) fn compare(mut contenders: Vec<Contender<'_>>) {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let (rounds, time) = (number("ROUNDS", 7), Duration::from_millis(number("MILLISECONDS", 700)));
+    // For profiles: `ONLY=stream` lets only those run that have the word in their name.
+    if let Ok(word) = std::env::var("ONLY") {
+        contenders.retain(|contender| contender.name.contains(&word));
+    }
     for _ in 0..rounds {
         for contender in &mut contenders {
             let lap = (contender.round)(time);
@@ -119,14 +127,19 @@ pub(crate) fn compare(mut contenders: Vec<Contender<'_>>) {
     let per_cpu = |lap: &Lap| lap.packets as f64 / lap.cpu_seconds;
     let base = (contenders[0].median(rate), contenders[0].median(per_cpu));
     println!("median of {rounds} rounds of {} ms", time.as_millis());
-    println!("  {:<28} {:>9} {:>7}   {:>9} {:>7}", "packets per second of", "clock", "", "cpu", "");
+    println!(
+        "  {:<28} {:>9} {:>7}   {:>9} {:>7}   {:>7} {:>7}",
+        "packets per second of", "clock", "", "cpu", "", "user ns", "sys ns"
+    );
     for contender in &contenders {
         let (rate, per_cpu) = (contender.median(rate), contender.median(per_cpu));
         println!(
-            "  {:<28} {rate:>9.0} x {:.3}   {per_cpu:>9.0} x {:.3}",
+            "  {:<28} {rate:>9.0} x {:.3}   {per_cpu:>9.0} x {:.3}   {:>7.0} {:>7.0}",
             contender.name,
             rate / base.0,
             per_cpu / base.1,
+            contender.median(|lap| lap.user_seconds * 1e9 / lap.packets as f64),
+            contender.median(|lap| (lap.cpu_seconds - lap.user_seconds) * 1e9 / lap.packets as f64),
         );
     }
 }
