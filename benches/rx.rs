@@ -19,7 +19,7 @@ const RECEIVER_CPU: usize = 0;
 const GENERATOR_CPU: usize = 1;
 
 fn main() {
-    let wire = wire(1);
+    let wire = wire();
     compare(vec![
         Contender::new("bare rings, recycling", |time| bare(&wire.near, &wire.far, time)),
         Contender::new("scrub, ten rules, dropping", |time| scrub(&wire.near, &wire.far, time)),

@@ -24,7 +24,7 @@ const FRAME_OCTETS_U32: u32 = 1262;
 const PAYLOAD_OCTETS: usize = FRAME_OCTETS - 42;
 
 fn main() {
-    let wire = wire(1);
+    let wire = wire();
     let sink = Sink::attach(&wire.far, Action::Drop).expect("a sink");
     let near = &wire.near;
     // What arrived is counted, not what was handed over.

@@ -18,15 +18,30 @@ use tidegate::lab::{End, Namespace, Wire, WireOptions};
 use tidegate::registry::Registry;
 use tidegate::run::Program;
 
-/// A wire between two namespaces, with so many queues.
-pub(crate) fn wire(queues: u32) -> Wire {
+/// Ends the process, with what to type, where it may not have a lab.
+pub(crate) fn privileged() {
     if let Some(missing) = tidegate::lab::missing() {
         println!("cannot be measured here:\n{missing}");
         std::process::exit(2);
     }
-    let options = WireOptions { queues, ipv6: false, ..WireOptions::default() };
+}
+
+/// A wire between two namespaces of its own.
+pub(crate) fn wire() -> Wire {
+    privileged();
     let namespace = || Namespace::new().expect("a namespace");
-    Wire::new(&namespace(), &namespace(), &options).expect("a wire")
+    wire_of(&namespace(), &namespace(), 1)
+}
+
+/// Wire `number` between these two.
+pub(crate) fn wire_of(near: &Namespace, far: &Namespace, number: u8) -> Wire {
+    let options = WireOptions { number, ipv6: false, ..WireOptions::default() };
+    Wire::new(near, far, &options).expect("a wire")
+}
+
+/// The number in an environment variable.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// A program of a config, started inside `end`'s namespace.
@@ -109,9 +124,6 @@ impl<'a> Contender<'a> {
 /// Lets the contenders take turns and prints each one's rate, its packets per second of processor
 /// time, and their ratios to the first.
 pub(crate) fn compare(mut contenders: Vec<Contender<'_>>) {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-    };
     let (rounds, time) = (number("ROUNDS", 7), Duration::from_millis(number("MILLISECONDS", 700)));
     // For profiles: `ONLY=stream` lets only those run that have the word in their name.
     if let Ok(word) = std::env::var("ONLY") {
