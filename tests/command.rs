@@ -4,6 +4,7 @@
 //! three things: the message (what was asked, where, what to type), the exit code, and that
 //! nothing is left on the interface.
 
+mod forbidden;
 mod instance;
 mod refused;
 
