@@ -4,6 +4,7 @@
 //! three things: the message (what was asked, where, what to type), the exit code, and that
 //! nothing is left on the interface.
 
+mod contained;
 mod forbidden;
 mod instance;
 mod refused;
@@ -205,6 +206,12 @@ fn wire(queues: u32) -> Wire {
 fn run(end: &End, folder: &Folder, config: &str) -> Process {
     let file = folder.write("tide.toml", config);
     Process::start(&end.namespace, tidegate(&["run", "--config", &file]))
+}
+
+/// `tidegate stats` about `instance`, with more words.
+fn stats(namespace: &Namespace, instance: &str, words: &[&str]) -> Said {
+    let words = [&["stats", "--instance", instance], words].concat();
+    Process::start(namespace, tidegate(&words)).end()
 }
 
 /// Nothing of ours, and nothing of others that was not there before.

@@ -12,7 +12,7 @@ use tidegate::lab::witness::udp::{Questions, ask};
 use tidegate::lab::{Namespace, Wire, WireOptions};
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
-use super::{Folder, Process, assert_bare, echo, run, tidegate, unique, wire};
+use super::{Folder, Process, assert_bare, echo, run, stats, tidegate, unique, wire};
 
 /// Asks so many questions over `wire`, which an echo at its near end has to answer.
 #[track_caller]
@@ -28,12 +28,6 @@ fn assert_answers(wire: &Wire, count: u32) {
 /// Where root's instances have their sockets and locks.
 fn path(instance: &str, extension: &str) -> PathBuf {
     Path::new("/run/tidegate").join(instance).with_extension(extension)
-}
-
-/// `tidegate stats` about `instance`, with more words.
-fn stats(namespace: &Namespace, instance: &str, words: &[&str]) -> super::Said {
-    let words = [&["stats", "--instance", instance], words].concat();
-    Process::start(namespace, tidegate(&words)).end()
 }
 
 #[test]
