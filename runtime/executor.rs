@@ -24,6 +24,11 @@ use crate::shard::Shard;
 use crate::shards::Message;
 use crate::sleep::{AWAKE_NS, Sleeper};
 
+/// Octets that the process must be allowed to lock (RLIMIT_MEMLOCK), or there is no executor.
+///
+/// Glommio compares the limit itself, so it counts for root and with CAP_IPC_LOCK too.
+pub const LOCKED_OCTETS_MIN: u64 = 512 << 10;
+
 /// Octets of registered I/O memory: the least that glommio takes. Nothing here reads files.
 const IO_MEMORY_OCTETS: usize = 64 << 10;
 
@@ -118,10 +123,10 @@ fn explain(refusal: GlommioError<()>) -> Error {
     const EPERM: i32 = 1;
     const ENOSYS: i32 = 38;
     let answer = refusal.to_string();
+    if let Some((limit_octets, need_octets)) = memlock(&refusal, &answer) {
+        return Error::Memlock { limit_octets, need_octets };
+    }
     let forbidden = match &refusal {
-        GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(limit, need)) => {
-            return Error::Memlock { limit_octets: *limit, need_octets: *need };
-        }
         GlommioError::IoError(error) => {
             matches!(error.raw_os_error(), Some(EPERM | ENOSYS)) || answer.contains("io_uring")
         }
@@ -133,6 +138,17 @@ fn explain(refusal: GlommioError<()>) -> Error {
         true => Error::Forbidden { answer: first, disabled: io_uring_disabled() },
         false => Error::Other { answer: answer.into() },
     }
+}
+
+/// The limit on locked memory and the need, if that is what `refusal` is about. On its way out of
+/// the executor's thread the error becomes an I/O error that has them only in its words.
+fn memlock(refusal: &GlommioError<()>, answer: &str) -> Option<(u64, u64)> {
+    if let GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(limit, need)) = refusal {
+        return Some((*limit, *need));
+    }
+    let (_, words) = answer.split_once("MemLockLimit(")?;
+    let (limit, need) = words.split_once(')')?.0.split_once('/')?;
+    Some((limit.parse().ok()?, need.parse().ok()?))
 }
 
 fn io_uring_disabled() -> Option<u8> {
@@ -223,12 +239,18 @@ mod tests {
 
     #[test]
     fn says_how_much_memory_must_be_lockable() {
-        let limit = GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(65_536, 524_288));
-        assert_eq!(
-            explain(limit).to_string(),
-            "only 65536 octets may be locked, the executor needs 524288; \
-             raise it with `ulimit -l 512` or LimitMEMLOCK= of the service"
-        );
+        let limit = || {
+            let need = LOCKED_OCTETS_MIN;
+            GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(65_536, need))
+        };
+        // As it is made, and as it comes.
+        for refusal in [limit(), std::io::Error::from(limit()).into()] {
+            assert_eq!(
+                explain(refusal).to_string(),
+                "only 65536 octets may be locked, the executor needs 524288; \
+                 raise it with `ulimit -l 512` or LimitMEMLOCK= of the service"
+            );
+        }
     }
 
     #[test]

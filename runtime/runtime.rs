@@ -115,7 +115,16 @@ impl fmt::Display for StartError {
     }
 }
 
-impl error::Error for StartError {}
+impl error::Error for StartError {
+    /// What the message does not say yet: it has the words of its source, not of that one's.
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Port { source, .. } => source.source(),
+            Self::Shard { source, .. } => source.source(),
+            _ => None,
+        }
+    }
+}
 
 /// What all shards did, from start to end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

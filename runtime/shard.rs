@@ -179,7 +179,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl error::Error for Error {}
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Build { source, .. } => source.source(),
+            _ => None,
+        }
+    }
+}
 
 impl Shard {
     /// Puts ports and services together and builds the services.

@@ -10,4 +10,5 @@ pub mod doctor;
 pub mod log;
 pub mod run;
 pub mod stats;
+pub(crate) mod told;
 mod wrap;

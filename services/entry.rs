@@ -8,6 +8,7 @@ use tidegate_runtime::control;
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use crate::cli::args::{Args, Command, Stats};
+use crate::cli::told::told;
 use crate::cli::{check, completions, doctor, run, stats};
 use crate::demo;
 use crate::registry::Registry;
@@ -29,7 +30,7 @@ pub fn main_with(registry: &Registry) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell where this fails too.
-            let _ = writeln!(io::stderr(), "tidegate: {error}");
+            let _ = writeln!(io::stderr(), "tidegate: {}", told(&error));
             ExitCode::FAILURE
         }
     }

@@ -178,7 +178,10 @@ fn falls_back_to_the_stack_only_where_that_was_allowed() {
     require_net!();
     on_a_wire(|wire| {
         let refusal = Steering::attach(&options("va", XdpMode::Auto)).unwrap_err();
-        assert_eq!(refusal.to_string(), "no interface \"va\" in this network namespace");
+        assert_eq!(
+            refusal.to_string(),
+            "no interface \"va\" in this network namespace; `ip link` lists them"
+        );
 
         // The loopback has no native mode.
         let auto = attach("lo", XdpMode::Auto);

@@ -5,6 +5,7 @@
 mod require;
 
 mod attach;
+mod command;
 mod doctor;
 mod echo;
 mod inject;

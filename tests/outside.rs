@@ -3,6 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The program, built once.
+pub(crate) fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(build)
+}
 
 /// Builds `tests/outside` beside this test, so that the dependencies are there already.
 fn build() -> PathBuf {
@@ -31,8 +38,8 @@ fn text(octets: &[u8]) -> String {
 
 #[test]
 fn a_service_of_ones_own_has_the_same_command_line() {
-    let program = build();
-    let run = |words: &[&str]| -> Output { Command::new(&program).args(words).output().unwrap() };
+    let program = program();
+    let run = |words: &[&str]| -> Output { Command::new(program).args(words).output().unwrap() };
 
     let help = run(&["--help"]);
     assert!(help.status.success());

@@ -9,6 +9,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
@@ -50,16 +51,25 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The modules that need privilege, as their sources say.
+/// The modules that need privilege, as their sources say: `lab`, `command::refused`.
 fn privileged() -> Vec<String> {
-    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")).unwrap();
-    let paths = sources.map(|entry| entry.unwrap().path());
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"));
     let calls = concat!("require_net", "!();");
-    paths
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .filter(|path| fs::read_to_string(path).unwrap().contains(calls))
-        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
-        .collect()
+    let (mut folders, mut modules) = (vec![root.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                // A package of its own is none of our modules.
+                folders.extend((!path.join("Cargo.toml").exists()).then_some(path));
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && fs::read_to_string(&path).unwrap().contains(calls)
+            {
+                let module = path.strip_prefix(root).unwrap().with_extension("");
+                modules.push(module.to_str().unwrap().replace('/', "::"));
+            }
+        }
+    }
+    modules
 }
 
 #[test]
@@ -68,7 +78,7 @@ fn the_privileged_tests_are_there_to_be_run() {
     let list = Command::new(program).args(["--list", "--format=terse"]).output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     let modules = privileged();
-    for module in ["lab", "links"] {
+    for module in ["lab", "links", "command::refused"] {
         assert!(modules.iter().any(|found| found == module), "{module} in {modules:?}");
     }
     for module in modules {

@@ -120,7 +120,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoInterface { interface } => {
-                write!(f, "no interface {interface:?} in this network namespace")
+                write!(
+                    f,
+                    "no interface {interface:?} in this network namespace; `ip link` lists them",
+                )
             }
             Self::Occupied { interface, prog_id, prog_name } => {
                 write!(f, "{interface} already runs an XDP program")?;
@@ -196,7 +199,7 @@ mod tests {
     fn says_what_was_asked_and_what_to_do() {
         assert_eq!(
             Error::NoInterface { interface: "eth9".into() }.to_string(),
-            "no interface \"eth9\" in this network namespace"
+            "no interface \"eth9\" in this network namespace; `ip link` lists them"
         );
         assert_eq!(
             Error::Occupied {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::KernelStatistics;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Entry, MappedRing};
+use crate::steer::privilege;
 use crate::sys::mapping::Mapping;
 use crate::sys::xdp::{self, RingOffset};
 use crate::umem::Umem;
@@ -84,7 +85,10 @@ pub enum Error {
         queue: u32,
     },
     /// `AF_XDP` needs a capability that the process has not got.
-    NotPermitted,
+    NotPermitted {
+        /// Capabilities needed for all that belongs to it, of those that are missing.
+        missing: Box<[&'static str]>,
+    },
     /// The kernel was built without `AF_XDP`.
     NoSockets,
     /// Too little memory may be locked.
@@ -133,10 +137,9 @@ impl fmt::Display for Error {
                  are, `ethtool -L {interface} combined {}` raises them",
                 u64::from(*queue) + 1,
             ),
-            Self::NotPermitted => f.write_str(
-                "AF_XDP sockets need CAP_NET_RAW and CAP_NET_ADMIN; run as root or type \
-                 `setcap cap_net_raw,cap_net_admin,cap_bpf,cap_sys_admin+ep` on the binary",
-            ),
+            Self::NotPermitted { missing } => {
+                privilege::explain(f, "opening an AF_XDP socket", missing)
+            }
             Self::NoSockets => f.write_str("this kernel has no AF_XDP (CONFIG_XDP_SOCKETS)"),
             Self::MemoryLock { octets } => write!(
                 f,
@@ -172,6 +175,10 @@ impl error::Error for Error {
     }
 }
 
+fn not_permitted() -> Error {
+    Error::NotPermitted { missing: privilege::missing() }
+}
+
 fn os(call: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Os { call, source }
 }
@@ -196,7 +203,7 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
         .map_err(|_| Error::NoInterface { interface: interface.clone() })?;
 
     let socket = xdp::socket().map_err(|source| match source.raw_os_error() {
-        Some(libc::EPERM) => Error::NotPermitted,
+        Some(libc::EPERM) => not_permitted(),
         Some(libc::EAFNOSUPPORT) => Error::NoSockets,
         _ => Error::Os { call: "socket(AF_XDP)", source },
     })?;
@@ -205,7 +212,7 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
     xdp::register_umem(fd, start, octets, umem.chunk_octets()).map_err(|source| {
         match source.raw_os_error() {
             Some(libc::ENOBUFS) => Error::MemoryLock { octets },
-            Some(libc::EPERM) => Error::NotPermitted,
+            Some(libc::EPERM) => not_permitted(),
             _ => Error::Os { call: "setsockopt(XDP_UMEM_REG)", source },
         }
     })?;
@@ -251,7 +258,7 @@ fn bind(fd: BorrowedFd<'_>, index: u32, options: &Options) -> Result<(), Error> 
                 return Err(Error::NoZeroCopy { interface });
             }
             Some(libc::EINVAL) => return Err(Error::NoQueue { interface, queue }),
-            Some(libc::EPERM) => return Err(Error::NotPermitted),
+            Some(libc::EPERM) => return Err(not_permitted()),
             _ => return Err(Error::Os { call: "bind(AF_XDP)", source }),
         }
     }
@@ -320,6 +327,12 @@ mod tests {
                 Error::NoQueue { interface: interface.clone(), queue: 4 },
                 "eth7 has no queue 4; `ethtool -l eth7` shows how many there are, \
                  `ethtool -L eth7 combined 5` raises them",
+            ),
+            (
+                Error::NotPermitted { missing: ["CAP_NET_RAW"].into() },
+                "opening an AF_XDP socket is not permitted: CAP_NET_RAW missing; run as root, or \
+                 grant them with `sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_net_raw+ep \
+                 <binary>`",
             ),
             (
                 Error::MemoryLock { octets: 8 << 20 },

@@ -357,3 +357,27 @@ fn being_asked_to_stop_before_the_start_is_not_forgotten() {
     let report = Runtime::run(plan).unwrap();
     assert!(report.is_clean(), "{report:#?}");
 }
+
+#[test]
+fn the_cause_of_a_ports_refusal_is_not_lost() {
+    #[derive(Debug)]
+    struct Refusal(std::io::Error);
+
+    impl std::fmt::Display for Refusal {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("mmap of an XSK ring failed")
+        }
+    }
+
+    impl std::error::Error for Refusal {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    let source = Box::new(Refusal(std::io::Error::from_raw_os_error(12)));
+    let error = StartError::Port { shard: ShardId(1), port: "eth7 queue 3".into(), source };
+    assert_eq!(error.to_string(), "shard 1, eth7 queue 3: mmap of an XSK ring failed");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "Cannot allocate memory (os error 12)");
+}

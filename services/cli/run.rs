@@ -8,6 +8,7 @@ use tidegate_runtime::signals::{Event, Signals};
 use tracing::{info, warn};
 
 use super::args::Run;
+use super::told::told;
 use super::{check, log};
 use crate::registry::Registry;
 use crate::run::{Outcome, Program};
@@ -40,7 +41,7 @@ pub fn run(args: &Run, registry: &Registry, errors: &mut dyn Write) -> io::Resul
     let program = match Program::start(&config, registry) {
         Ok(program) => program,
         Err(error) => {
-            writeln!(errors, "tidegate: {error}")?;
+            writeln!(errors, "tidegate: {}", told(&error))?;
             return Ok(ExitCode::FAILURE);
         }
     };

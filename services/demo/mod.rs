@@ -26,6 +26,7 @@ use tidegate_runtime::metrics::snapshot::Snapshot;
 use tidegate_runtime::signals::{Event, Signals};
 
 use crate::cli::args::Demo;
+use crate::cli::told::told;
 use crate::cli::{log, stats};
 use crate::lab;
 use crate::registry::Registry;
@@ -55,7 +56,7 @@ pub(crate) fn run(
         Ok(facts) => facts,
         Err(Failed::Output(error)) => return Err(error),
         Err(Failed::Rig(error)) => {
-            writeln!(errors, "tidegate: the demo failed: {error}")?;
+            writeln!(errors, "tidegate: the demo failed: {}", told(&error))?;
             return Ok(ExitCode::FAILURE);
         }
     };

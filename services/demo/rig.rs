@@ -1,9 +1,9 @@
 //! The demo's stage: two namespaces, two wires, two programs, the flood and the witnesses.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
+use std::{error, fmt};
 
 use tidegate_config::{Config, ConfigError};
 use tidegate_runtime::metrics::snapshot::Snapshot;
@@ -48,6 +48,15 @@ impl fmt::Display for Error {
         match self {
             Self::Lab(error) => write!(f, "{error}"),
             Self::Run(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Lab(error) => error.source(),
+            Self::Run(error) => error.source(),
         }
     }
 }

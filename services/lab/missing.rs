@@ -6,6 +6,7 @@ use std::io;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use tidegate_dataplane::sys::permission;
+use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
 use super::Namespace;
 
@@ -150,11 +151,12 @@ fn explain(facts: &Facts) -> Option<String> {
             }
         }
     }));
-    if !has(facts.effective, CAP_IPC_LOCK) && facts.locked_octets_max < LOCKED_OCTETS {
+    let octets = if has(facts.effective, CAP_IPC_LOCK) { LOCKED_OCTETS_MIN } else { LOCKED_OCTETS };
+    if facts.locked_octets_max < octets {
         lines.push(format!(
             "locked memory is limited to {} KiB, {} KiB are needed\n  type: ulimit -l unlimited",
             facts.locked_octets_max >> 10,
-            LOCKED_OCTETS >> 10
+            octets >> 10
         ));
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
@@ -167,7 +169,7 @@ mod tests {
     fn all_well() -> Facts {
         Facts {
             effective: u64::MAX,
-            locked_octets_max: 0,
+            locked_octets_max: LOCKED_OCTETS_MIN,
             namespace: Ok(()),
             bpf: Ok(()),
             xdp_socket: Ok(()),
@@ -218,7 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_on_locked_memory_counts_only_without_the_capability_to_pass_it() {
+    fn a_low_limit_on_locked_memory_counts_only_without_the_capability_to_pass_it() {
+        let facts = Facts { locked_octets_max: 64 << 10, ..all_well() };
+        assert_eq!(
+            told(&facts),
+            "locked memory is limited to 64 KiB, 512 KiB are needed\n  type: ulimit -l unlimited",
+            "the executor does not ask for the capability"
+        );
         let effective = !(1 << CAP_IPC_LOCK);
         let facts = Facts { effective, locked_octets_max: 8 << 20, ..all_well() };
         assert_eq!(

@@ -1,4 +1,6 @@
-//! A program of one's own: tidegate with one service more. The command line is the same.
+//! A program of one's own: tidegate with services more. The command line is the same.
+
+mod unruly;
 
 use std::num::NonZeroU64;
 use std::process::ExitCode;
@@ -49,5 +51,5 @@ impl BurstHandler for Sampler {
 }
 
 fn main() -> ExitCode {
-    tidegate::main_with(&Registry::stock().add::<Sampler>())
+    tidegate::main_with(&Registry::stock().add::<Sampler>().add::<unruly::Unruly>())
 }

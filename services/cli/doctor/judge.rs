@@ -1,6 +1,7 @@
 //! From facts to findings. Pure: the same machine, the same advice.
 
 use serde::Serialize;
+use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
 use super::facts::{Answer, Capability, Facts, LinkFacts, XdpFacts};
 
@@ -90,6 +91,11 @@ fn kernel(facts: &Facts, say: &mut About<'_>) {
         (Answer::Errno(errno), _) if *errno == libc::ENOSYS => {
             say.add(Severity::Problem, "this kernel was built without io_uring", None);
         }
+        // Rings are locked memory, counted over all processes of a user.
+        (Answer::Errno(libc::ENOMEM), _) => say.problem(
+            "io_uring is refused for want of memory that may be locked",
+            "ulimit -l unlimited   (or LimitMEMLOCK=infinity in the systemd unit)",
+        ),
         (Answer::Errno(errno), _) => say.problem(
             format!(
                 "io_uring is refused ({}), as container engines do by seccomp",
@@ -162,6 +168,15 @@ fn privilege(facts: &Facts, say: &mut About<'_>) {
 
 fn memory(facts: &Facts, say: &mut About<'_>) {
     match facts.memlock_octets {
+        // Said by the executor itself, whatever the capabilities.
+        Some(limit) if limit < LOCKED_OCTETS_MIN && facts.has(Capability::IpcLock) => say.problem(
+            format!(
+                "{} KiB may be locked, the executor of a shard refuses less than {} KiB",
+                limit >> 10,
+                LOCKED_OCTETS_MIN >> 10
+            ),
+            "ulimit -l unlimited   (or LimitMEMLOCK=infinity in the systemd unit)",
+        ),
         _ if facts.has(Capability::IpcLock) => say.good("memory may be locked without a limit"),
         None => say.good("memory may be locked without a limit"),
         Some(limit) if limit < QUEUE_OCTETS => say.problem(

@@ -95,6 +95,12 @@ fn io_uring_is_forbidden_in_three_ways() {
         "docker run --security-opt seccomp=unconfined ...",
         |facts| facts.io_uring = Answer::Errno(libc::EPERM),
     );
+    one(
+        Severity::Problem,
+        "io_uring is refused for want of memory that may be locked",
+        "ulimit -l unlimited   (or LimitMEMLOCK=infinity in the systemd unit)",
+        |facts| facts.io_uring = Answer::Errno(libc::ENOMEM),
+    );
     one(Severity::Problem, "this kernel was built without io_uring", "", |facts| {
         facts.io_uring = Answer::Errno(libc::ENOSYS);
     });
@@ -180,7 +186,12 @@ fn memlock_counts_only_without_cap_ipc_lock() {
         "ulimit -l unlimited",
         limit(64 << 20),
     );
-    assert_eq!(after(|facts| facts.memlock_octets = Some(0)), []);
+    assert_eq!(after(|facts| facts.memlock_octets = Some(512 << 10)), []);
+    let least = after(|facts| facts.memlock_octets = Some(64 << 10));
+    assert_eq!(
+        least[0].what,
+        "64 KiB may be locked, the executor of a shard refuses less than 512 KiB"
+    );
 }
 
 #[test]
