@@ -16,3 +16,4 @@ mod sockets;
 mod steer;
 mod stream;
 mod tidy;
+mod under_load;
