@@ -11,7 +11,9 @@
 mod leave;
 mod links;
 mod reinject;
+mod scarce;
 mod steering;
+mod together;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;

@@ -17,8 +17,8 @@ use tidegate_runtime::control;
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use super::{
-    PACE, ROOMY, Stage, WireOptions, ask, config, flood, ports, scrub, server,
-    service, soon, steered, wire,
+    PACE, ROOMY, Stage, WireOptions, ask, config, flood, ports, scrub, server, service, soon,
+    steered, wire,
 };
 use crate::require;
 

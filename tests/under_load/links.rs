@@ -9,8 +9,8 @@ use tidegate::lab::{End, Wire};
 
 use super::leave::{camera, packets_per_frame};
 use super::{
-    PACE, ROOMY, Stage, WireOptions, all_answered, ask, config, lost, ports, scrub, server, service,
-    soon, wire,
+    PACE, ROOMY, Stage, WireOptions, all_answered, ask, config, lost, ports, scrub, server,
+    service, soon, wire,
 };
 use crate::require;
 
