@@ -1,11 +1,13 @@
 //! An end of the wire goes down under load and comes back. Nobody restarts anything.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidegate::lab::flood::Generator;
 use tidegate::lab::sink::{Action, Sink};
 use tidegate::lab::{End, Wire};
+use tidegate::run::Outcome;
+use tidegate_runtime::metrics::PortStats;
 
 use super::leave::{camera, packets_per_frame};
 use super::{
@@ -108,4 +110,69 @@ fn a_sender_goes_on_when_the_other_end_comes_back() {
     require_net!();
     let _alone = require::alone();
     a_sender_outlives(|wire| &wire.far);
+}
+
+/// Stops a sender whose ring the kernel does not empty any more.
+fn leaves_in_time(stage: Stage) -> PortStats {
+    let asked = Instant::now();
+    let Outcome { report, snapshot } = stage.program.stop();
+    let port = ports(&snapshot, "tide1");
+    // It may not call a frame sent that is on the ring still: it waits, and says so.
+    assert!(report.shards[0].drain_timed_out);
+    assert!(asked.elapsed() < Duration::from_secs(4), "drain_timeout is 2 s: {report:#?}");
+    assert_eq!(report.unaccounted(), 0, "{report:#?}");
+    assert_eq!(port.tx_frames, port.completed_frames + port.ring_tx_frames, "{port:#?}");
+    port
+}
+
+#[test]
+fn a_sender_that_is_stopped_while_its_interface_is_down_leaves_in_time() {
+    require_net!();
+    let _alone = require::alone();
+    let wire = wire(&WireOptions::default());
+    let sink = Sink::attach(&wire.far, Action::Drop).unwrap();
+    let stage = Stage::start(&wire, &config(&wire, "", &camera(&wire)));
+    let arrived = || sink.arrived().unwrap().packets;
+    assert!(soon(|| arrived() > 2_000));
+    wire.near.set_down().unwrap();
+    let refused = || ports(&stage.program.snapshot(), "tide1").wake_errors_netdown;
+    assert!(soon(|| refused() > 100));
+    let port = leaves_in_time(stage);
+    assert!(port.ring_tx_frames > 0, "{port:#?}");
+    let dropped = wire.near.link().unwrap().counters.tx_dropped;
+    assert_eq!(arrived() + dropped, port.completed_frames);
+}
+
+#[test]
+fn a_scrubber_whose_interface_is_removed_sleeps_until_it_is_stopped() {
+    require_net!();
+    let _alone = require::alone();
+    let wire = wire(&WireOptions::default());
+    let stage = Stage::start(&wire, &config(&wire, ROOMY, &scrub(&wire)));
+    let flood = stage.flood(Some(PACE), Generator::LiveFrames);
+    let came = || ports(&stage.program.snapshot(), "tide1").rx_frames;
+    assert!(soon(|| came() > 10_000));
+    wire.near.remove().unwrap();
+    // It ends with an error or without, as the far end is gone too.
+    drop(flood);
+    thread::sleep(OUTAGE);
+    let turns = || stage.program.snapshot().shards[0].stats.turns;
+    let before = turns();
+    thread::sleep(OUTAGE);
+    assert!(turns() - before < 20_000, "it spins");
+    stage.leave();
+}
+
+#[test]
+fn a_sender_whose_interface_is_removed_leaves_in_time() {
+    require_net!();
+    let _alone = require::alone();
+    let wire = wire(&WireOptions::default());
+    let sink = Sink::attach(&wire.far, Action::Drop).unwrap();
+    let stage = Stage::start(&wire, &config(&wire, "", &camera(&wire)));
+    assert!(soon(|| sink.arrived().unwrap().packets > 2_000));
+    wire.near.remove().unwrap();
+    let refused = || ports(&stage.program.snapshot(), "tide1").wake_errors_other;
+    assert!(soon(|| refused() > 100), "the kernel says that there is no such device");
+    leaves_in_time(stage);
 }

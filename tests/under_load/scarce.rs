@@ -123,6 +123,23 @@ fn memory_that_runs_out_loses_packets_by_name_and_comes_back() {
 }
 
 #[test]
+fn losses_show_while_the_shard_sleeps_on_a_service_that_has_all_its_frames() {
+    require_net!();
+    let _alone = require::alone();
+    let wire = wire(&WireOptions { ipv6: false, ..WireOptions::default() });
+    let least = "umem = { frames = 128 }\nring_entries = 64\n";
+    let stage = with_hoard(&wire, &config(&wire, least, &hoard(&wire, 128, 60_000)));
+    let flood = stage.flood(Some(20_000), Generator::Auto);
+    let redirected = || steered(&stage.program.snapshot(), "redirected");
+    assert!(soon(|| redirected() > 5_000));
+    let (_, sent) = flood.stop().unwrap();
+    let now = || ports(&stage.program.snapshot(), "tide1");
+    let accounted = || now().rx_frames + now().kernel_losses();
+    assert!(soon(|| accounted() == sent.taken()), "{} of {sent:?}: {:#?}", accounted(), now());
+    stage.leave();
+}
+
+#[test]
 fn a_service_that_holds_as_much_as_it_may_gets_no_more_and_others_do() {
     require_net!();
     let _alone = require::alone();
