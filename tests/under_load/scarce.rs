@@ -181,6 +181,9 @@ fn packets_that_no_chunk_can_hold_are_lost_by_name_and_short_ones_go_on() {
         }
     };
     wire.far.namespace.run(send_long).unwrap();
+    // Nothing was received, so nothing wakes the shard.
+    let dropped = || ports(&stage.program.snapshot(), "tide1").kernel_rx_dropped;
+    assert!(soon(|| dropped() == LONG), "{}", dropped());
     let asked = ask(&wire, 100).wait().unwrap();
     all_answered(&asked, 0);
     let outcome = stage.leave();
