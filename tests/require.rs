@@ -9,6 +9,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
@@ -54,12 +55,22 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 fn privileged() -> Vec<String> {
     let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")).unwrap();
     let paths = sources.map(|entry| entry.unwrap().path());
+    let modules = paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let privileged = modules.filter(|path| asks(path) || parts(path).iter().any(|it| asks(it)));
+    privileged.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// Whether a source has a test that needs privilege.
+fn asks(path: &Path) -> bool {
     let calls = concat!("require_net", "!();");
-    paths
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .filter(|path| fs::read_to_string(path).unwrap().contains(calls))
-        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
-        .collect()
+    fs::read_to_string(path).unwrap().contains(calls)
+}
+
+/// The sources that a module of many tests is split into.
+fn parts(module: &Path) -> Vec<PathBuf> {
+    let Ok(parts) = fs::read_dir(module.with_extension("")) else { return Vec::new() };
+    let paths = parts.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
 #[test]
@@ -68,7 +79,7 @@ fn the_privileged_tests_are_there_to_be_run() {
     let list = Command::new(program).args(["--list", "--format=terse"]).output().unwrap();
     let list = String::from_utf8(list.stdout).unwrap();
     let modules = privileged();
-    for module in ["lab", "links"] {
+    for module in ["lab", "links", "under_load"] {
         assert!(modules.iter().any(|found| found == module), "{module} in {modules:?}");
     }
     for module in modules {

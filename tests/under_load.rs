@@ -14,6 +14,7 @@ mod reinject;
 mod scarce;
 mod steering;
 mod together;
+mod video;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
