@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidegate::lab::Wire;
 use tidegate::lab::flood::Generator;
-use tidegate::registry::Registry;
+use tidegate::registry::{NoOptions, Registry};
 use tidegate_runtime::burst::{Burst, Delivery};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
+use super::together::echo;
 use super::{
     PORT, ROOMY, Stage, WireOptions, all_answered, ask, config, lost, ports, scrub, server,
     service, soon, start, steered, wire,
@@ -54,6 +55,32 @@ impl Service for Hoard {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Answers nothing, and panics with frames in its hands.
+struct Clumsy {
+    bursts_left: u32,
+}
+
+impl Service for Clumsy {
+    const KIND: &'static str = "clumsy";
+    type Options = NoOptions;
+
+    fn build(_: &NoOptions, _: &mut Build<'_>) -> Result<Self, BuildError> {
+        Ok(Self { bursts_left: 5 })
+    }
+
+    async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
+        let mut burst = Burst::default();
+        while cx.recv(&mut burst).await == Delivery::Received {
+            assert!(self.bursts_left > 0, "as it should, in a test about panics");
+            self.bursts_left -= 1;
+            for frame in burst.frames.drain(..) {
+                cx.settle(frame, Verdict::Consumed);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -140,16 +167,40 @@ fn losses_show_while_the_shard_sleeps_on_a_service_that_has_all_its_frames() {
 }
 
 #[test]
+fn a_service_that_panics_in_a_flood_is_built_again_and_its_frames_come_home() {
+    require_net!();
+    let _alone = require::alone();
+    let wire = wire(&WireOptions::default());
+    let (v4, echo) = (wire.near.ipv4, echo(wire.near.ipv4));
+    let services = format!(
+        "[[service]]\nname = \"juggler\"\nkind = \"clumsy\"\n\
+         selectors = [{{ destination = \"{v4}\", protocol = \"udp\", ports = {PORT} }}]\n{echo}"
+    );
+    let text = config(&wire, ROOMY, &services)
+        .replace("shards = 1", "shards = 1\nrestart = { max_per_minute = 3 }");
+    let registry = Registry::stock().add::<Clumsy>();
+    let program = start(&wire.near.namespace, &text, &registry).unwrap();
+    let stage = Stage { wire: wire.clone(), program };
+    let flood = stage.flood(Some(20_000), Generator::Auto);
+    let beside = super::ask_from(&wire, 0, 7, 500).wait().unwrap();
+    all_answered(&beside, lost(&wire, &stage.program.snapshot()));
+    let panics = || service(&stage.program.snapshot(), "juggler").stats.panics;
+    assert!(soon(|| panics() == 4), "three more chances than one: {}", panics());
+    let (_, sent) = flood.stop().unwrap();
+    let outcome = stage.leave();
+    let juggler = service(&outcome.snapshot, "juggler");
+    assert_eq!((juggler.stats.panics, juggler.stats.restarts), (4, 3));
+    assert!(juggler.stats.reclaimed_frames >= 4, "{juggler:#?}");
+    assert!(juggler.drops["abandoned"] > 0, "{juggler:#?}");
+    assert_eq!(steered(&outcome.snapshot, "redirected"), sent.taken() + beside.sent);
+}
+
+#[test]
 fn a_service_that_holds_as_much_as_it_may_gets_no_more_and_others_do() {
     require_net!();
     let _alone = require::alone();
     let wire = wire(&WireOptions::default());
-    let echo = format!(
-        "[[service]]\nname = \"ping\"\nkind = \"echo\"\n\
-         selectors = [{{ destination = \"{}\", protocol = \"udp\", ports = 7 }}]\n",
-        wire.near.ipv4
-    );
-    let services = hoard(&wire, 100, 100) + &echo;
+    let services = hoard(&wire, 100, 100) + &echo(wire.near.ipv4);
     let stage = with_hoard(&wire, &config(&wire, ROOMY, &services));
     let flood = stage.flood(Some(20_000), Generator::Auto);
     let beside = super::ask_from(&wire, 0, 7, 300).wait().unwrap();

@@ -8,12 +8,13 @@ use tidegate::registry::Registry;
 use tidegate_dataplane::sys::netlink::XdpMode;
 
 use super::{
-    PACE, ROOMY, Stage, WireOptions, all_answered, ask, ask_from, config, lost, ports, scrub,
+    PACE, PORT, ROOMY, Stage, WireOptions, all_answered, ask, ask_from, config, lost, ports, scrub,
     server, service, start, steered, wire,
 };
 use crate::require;
 
-fn echo(address: impl std::fmt::Display) -> String {
+/// An echo of port 7.
+pub(super) fn echo(address: impl std::fmt::Display) -> String {
     format!(
         "[[service]]\nname = \"ping\"\nkind = \"echo\"\n\
          selectors = [{{ destination = \"{address}\", protocol = \"udp\", ports = 7 }}]\n"
@@ -50,6 +51,35 @@ fn two_services_on_one_port_each_get_what_their_selectors_name() {
     assert_eq!(port.rx_frames, ping.stats.rx_frames + shield.stats.rx_frames);
     assert_eq!(silent.stop().unwrap().delivered, 0);
     server.stop().unwrap();
+}
+
+#[test]
+fn two_shards_share_an_interface_and_each_serves_its_own_queue() {
+    require_net!();
+    let _alone = require::alone();
+    let wire = wire(&WireOptions { queues: 2, ..WireOptions::default() });
+    let server = server(&wire);
+    let interface = format!("queues = [0, 1]\n{ROOMY}");
+    let services = scrub(&wire).replace("kind =", "cores = [0, 1]\nkind =");
+    let text = config(&wire, &interface, &services).replace("shards = 1", "shards = 2");
+    let stage = Stage::start(&wire, &text);
+    let flood = stage.flood(Some(PACE), Generator::Auto);
+    // Flows that the sending kernel spreads over the queues.
+    let askers: Vec<_> = (0..16).map(|it| ask_from(&wire, 41_000 + it, PORT, 50)).collect();
+    let (mut sent, mut delivered) = (0, 0);
+    for asker in askers {
+        let testimony = asker.wait().unwrap();
+        all_answered(&testimony, lost(&wire, &stage.program.snapshot()));
+        (sent, delivered) = (sent + testimony.sent, delivered + testimony.delivered);
+    }
+    let (_, flooded) = flood.stop().unwrap();
+    let outcome = stage.leave();
+    let snapshot = &outcome.snapshot;
+    assert_eq!(steered(snapshot, "redirected"), flooded.taken() + sent);
+    let reinjected = |shard: usize| snapshot.shards[shard].services[0].stats.settled_reinject;
+    assert!(reinjected(0) >= 50 && reinjected(1) >= 50, "{} {}", reinjected(0), reinjected(1));
+    assert_eq!(reinjected(0) + reinjected(1), delivered);
+    assert_eq!(server.stop().unwrap().delivered, delivered);
 }
 
 #[test]
