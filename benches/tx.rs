@@ -69,10 +69,6 @@ unpaced = true, width = 1920, height = 1080, rate = "50", depth = 10 }}
     let (before, watch) = (arrived(), Watch::start());
     std::thread::sleep(time);
     let lap = watch.lap(arrived() - before);
-    let (_, ports, _) = program.snapshot().totals();
-    if std::env::var_os("VERBOSE").is_some() {
-        println!("{} frames by {} wakes, {:?}", ports.tx_frames, ports.tx_wakes, ports);
-    }
     program.stop();
     lap
 }

@@ -112,7 +112,7 @@ impl Shard {
     /// What the shard did until now. Allocates: not for every turn.
     pub fn report(&mut self) -> ShardReport {
         let now_ns = self.shared.now_ns.get();
-        self.publish(now_ns);
+        self.publish_all(now_ns);
         let snapshot = self.metrics.snapshot();
         let services = snapshot.services.into_iter().zip(&self.residents);
         let mut report = ShardReport {

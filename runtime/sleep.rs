@@ -69,7 +69,6 @@ pub(crate) struct Sleeper {
     /// expected to be free again.
     sockets: Vec<OwnedFd>,
     timer: TimerFd,
-    timer_set: bool,
     unpark: Arc<Unpark>,
 }
 
@@ -101,7 +100,7 @@ impl Sleeper {
         let reactor = SleepError { call: "the executor's reactor", errno: Errno::EINVAL };
         let watched = epoll.0.try_clone().map_err(|_| reactor)?;
         let ring = PollableFd::new(watched).map_err(|_| reactor)?;
-        Ok(Self { epoll, ring, sockets, timer, timer_set: false, unpark: Arc::clone(unpark) })
+        Ok(Self { epoll, ring, sockets, timer, unpark: Arc::clone(unpark) })
     }
 
     /// Sleeps until something happens or `deadline_ns` is near. `nothing_to_do` is asked once
@@ -109,7 +108,7 @@ impl Sleeper {
     pub(crate) async fn sleep<M>(
         &mut self,
         mailbox: &mut Mailbox<M>,
-        deadline_ns: Option<u64>,
+        deadline_ns: u64,
         mut nothing_to_do: impl FnMut() -> bool,
     ) {
         self.set_timer(deadline_ns);
@@ -139,14 +138,8 @@ impl Sleeper {
     }
 
     /// The timer goes off a little before the deadline: the rest is waited for awake.
-    fn set_timer(&mut self, deadline_ns: Option<u64>) {
+    fn set_timer(&self, deadline_ns: u64) {
         const SECOND_NS: u64 = 1_000_000_000;
-        let Some(deadline_ns) = deadline_ns else {
-            if std::mem::take(&mut self.timer_set) {
-                let _ = self.timer.unset();
-            }
-            return;
-        };
         // 0 would disarm it; 1 ns after boot is long past.
         let at_ns = deadline_ns.saturating_sub(AWAKE_NS).max(1);
         let seconds = i64::try_from(at_ns / SECOND_NS).unwrap_or(i64::MAX);
@@ -154,7 +147,7 @@ impl Sleeper {
         let at = Expiration::OneShot(TimeSpec::new(seconds, nanoseconds));
         // Setting it also takes back an expiration that nobody has read. It fails only for times
         // that are none.
-        self.timer_set = self.timer.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME).is_ok();
+        let _ = self.timer.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME);
     }
 }
 

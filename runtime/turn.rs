@@ -105,7 +105,7 @@ impl Shard {
     /// Tells the shard that its thread is about to sleep: what was counted is published, and the
     /// watchdog does not take the sleep for a stall.
     pub fn falls_asleep(&mut self, now_ns: u64) {
-        self.publish(now_ns);
+        self.publish_all(now_ns);
         self.metrics.counters().sleeps.increment();
         self.progress.fall_asleep();
     }
@@ -134,6 +134,13 @@ impl Shard {
         }
         self.last_turn.began_ns = now_ns;
         self.progress.start_turn(now_ns);
+    }
+
+    /// The same as [`Self::publish`] with what the kernel lost until now, for a moment after which
+    /// nobody may publish for long: half a microsecond is little beside a sleep.
+    pub(crate) fn publish_all(&mut self, now_ns: u64) {
+        self.kernel_statistics_at_ns = now_ns;
+        self.publish(now_ns);
     }
 
     /// Brings all counters to where other threads read them.

@@ -17,3 +17,4 @@ mod sockets;
 mod steer;
 mod stream;
 mod tidy;
+mod under_load;
