@@ -8,6 +8,7 @@ mod attach;
 mod command;
 mod doctor;
 mod echo;
+mod fuzz;
 mod inject;
 mod lab;
 mod links;
