@@ -10,6 +10,7 @@ mod doctor;
 mod echo;
 mod fuzz;
 mod inject;
+mod interop;
 mod lab;
 mod links;
 mod outside;
