@@ -276,3 +276,17 @@ fn we_receive_what_ffmpeg_sends() {
     assert_eq!((counters["packets_lost"], counters["frames_cut"]), (0, 0));
     assert_eq!(scene.frames("got.raw"), scene.frames("clip.raw"));
 }
+
+/// FFmpeg leaves the extended half at 0 for good, as GStreamer does.
+#[test]
+fn a_sender_that_counts_with_16_bits_only_may_wrap_within_a_frame() {
+    require_net!();
+    if !require::program("ffmpeg") {
+        return;
+    }
+    let _alone = require::alone();
+    let (scene, outcome) = from_ffmpeg("wrapping", 65_300);
+    let counters = &service(&outcome.snapshot).counters;
+    assert_eq!((counters["packets_lost"], counters["restarts"]), (0, 0), "{counters:?}");
+    assert_eq!(scene.frames("got.raw"), scene.frames("clip.raw"));
+}
