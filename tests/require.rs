@@ -40,6 +40,19 @@ pub(crate) fn net() -> bool {
     false
 }
 
+/// Whether the program `name`, which others wrote, can be asked what it sees; says so if it cannot.
+pub(crate) fn program(name: &str) -> bool {
+    let places = env::var_os("PATH").unwrap_or_default();
+    if env::split_paths(&places).any(|place| place.join(name).is_file()) {
+        return true;
+    }
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    assert!(!required(), "REQUIRE_NET=1, and {test} cannot run: {name} is not installed");
+    let _ = writeln!(io::stderr(), "skipped: {test}: {name} is not installed");
+    false
+}
+
 fn required() -> bool {
     env::var_os("REQUIRE_NET").is_some_and(|value| value == "1")
 }

@@ -21,7 +21,7 @@ const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
 
 /// A loaded program with a socket on queue 0 and a memory of its counters.
-struct Bench {
+pub(crate) struct Bench {
     program: Program,
     before: Counters,
     _socket: OwnedFd,
@@ -29,13 +29,13 @@ struct Bench {
 
 /// What one packet met.
 #[derive(Debug, PartialEq)]
-struct Met {
-    outcome: Outcome,
-    metadata: Option<Metadata>,
+pub(crate) struct Met {
+    pub(crate) outcome: Outcome,
+    pub(crate) metadata: Option<Metadata>,
 }
 
 impl Bench {
-    fn new(selectors: &[Selector]) -> Self {
+    pub(crate) fn new(selectors: &[Selector]) -> Self {
         let mut program = Program::load().unwrap();
         program.set_selectors(selectors).unwrap();
         // Bound to nothing, which the map does not mind.
@@ -44,7 +44,7 @@ impl Bench {
         Self { program, before: Counters::default(), _socket: socket }
     }
 
-    fn run(&mut self, packet: &[u8]) -> Met {
+    pub(crate) fn run(&mut self, packet: &[u8]) -> Met {
         let fd = self.program.fd().unwrap();
         let run = bpf::prog_test_run(fd, packet, None, 1)
             .unwrap_or_else(|error| panic!("{} octets: {error}", packet.len()));
@@ -93,7 +93,7 @@ impl Bench {
     }
 }
 
-fn to(destination: &str) -> Selector {
+pub(crate) fn to(destination: &str) -> Selector {
     Selector {
         destination: destination.parse().unwrap(),
         source: None,

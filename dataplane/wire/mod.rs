@@ -75,6 +75,12 @@ pub mod protocol {
     pub const NO_NEXT_HEADER: u8 = 59;
     /// IPv6 destination options, RFC 8200, section 4.6.
     pub const DESTINATION_OPTIONS: u8 = 60;
+    /// IPv6 mobility header, RFC 6275, section 6.1.
+    pub const MOBILITY: u8 = 135;
+    /// Host identity protocol, RFC 7401, section 5.1.
+    pub const HOST_IDENTITY: u8 = 139;
+    /// Shim6, RFC 5533, section 5.1.
+    pub const SHIM6: u8 = 140;
 }
 
 /// Which part of an IP datagram a packet carries.

@@ -105,6 +105,10 @@ struct Run {
     sequence: Sequence,
     /// Timestamp of the newest packet.
     timestamp: u32,
+    /// Extended sequence number of the newest packet.
+    extended: u16,
+    /// Whether the low 16 bits have wrapped without it: the source counts with these alone.
+    short: bool,
     /// Lost packets already in the statistics.
     counted_lost: u64,
 }
@@ -194,8 +198,7 @@ impl Assembler {
         if rtp.payload_type() != self.payload_type || !self.fits(video) {
             return Outcome::WrongFormat;
         }
-        let sequence = u32::from(video.extended_sequence()) << 16 | u32::from(rtp.sequence());
-        let arrival = match self.follow(&rtp, sequence) {
+        let arrival = match self.follow(&rtp, video.extended_sequence()) {
             Ok(arrival) => arrival,
             Err(outcome) => return outcome,
         };
@@ -227,17 +230,19 @@ impl Assembler {
     }
 
     /// Finds the packet's place in the run, or begins a new one.
-    fn follow(&mut self, rtp: &Rtp<'_>, sequence: u32) -> Result<Arrival, Outcome> {
+    fn follow(&mut self, rtp: &Rtp<'_>, extended: u16) -> Result<Arrival, Outcome> {
         let (format, timestamp) = (self.format, rtp.timestamp());
-        let Some(run) = &mut self.run else { return Ok(self.begin(rtp, sequence)) };
+        let Some(run) = &mut self.run else { return Ok(self.begin(rtp, extended)) };
+        let sequence = run.number(extended, rtp.sequence(), timestamp);
         let stranger = if run.ssrc != rtp.ssrc() {
             Some(Outcome::Stranger)
         } else if run.contradicts(&format, sequence, timestamp) {
-            return Ok(self.restart(rtp, sequence));
+            return Ok(self.restart(rtp, extended));
         } else {
             let arrival = run.sequence.arrive(sequence);
             if let Arrival::Newest(_) = arrival {
                 run.timestamp = timestamp;
+                run.extended = extended;
             }
             let lost = run.sequence.lost();
             self.stats.lost += lost - std::mem::replace(&mut run.counted_lost, lost);
@@ -252,22 +257,23 @@ impl Assembler {
         self.strangers_in_row += 1;
         match stranger {
             Some(outcome) if self.strangers_in_row < STRANGERS_MAX => Err(outcome),
-            _ => Ok(self.restart(rtp, sequence)),
+            _ => Ok(self.restart(rtp, extended)),
         }
     }
 
-    fn restart(&mut self, rtp: &Rtp<'_>, sequence: u32) -> Arrival {
+    fn restart(&mut self, rtp: &Rtp<'_>, extended: u16) -> Arrival {
         self.finish();
         self.stats.restarts += 1;
-        self.begin(rtp, sequence)
+        self.begin(rtp, extended)
     }
 
-    fn begin(&mut self, rtp: &Rtp<'_>, first: u32) -> Arrival {
+    fn begin(&mut self, rtp: &Rtp<'_>, extended: u16) -> Arrival {
         self.strangers_in_row = 0;
-        let sequence = Sequence::starting(first);
+        let sequence = Sequence::starting(full(extended, rtp.sequence()));
         let arrival = Arrival::Newest(sequence.newest());
         let (ssrc, timestamp) = (rtp.ssrc(), rtp.timestamp());
-        self.run = Some(Run { ssrc, sequence, timestamp, counted_lost: 0 });
+        let (short, counted_lost) = (false, 0);
+        self.run = Some(Run { ssrc, sequence, timestamp, extended, short, counted_lost });
         arrival
     }
 
@@ -379,6 +385,31 @@ impl Open {
 }
 
 impl Run {
+    /// The number of 32 bits that a packet has in this run.
+    ///
+    /// RFC 4175, section 4.2, has the high half in each packet. FFmpeg and GStreamer leave it at 0
+    /// for good, so that their numbers start anew after 65,536 packets. That shows: the next number
+    /// by the low half is a whole turn behind by both, while time does not go back. From then on
+    /// the low half alone counts, as in ordinary RTP.
+    fn number(&mut self, extended: u16, low: u16, timestamp: u32) -> u32 {
+        let number = full(extended, low);
+        if extended != self.extended {
+            self.short = false;
+            return number;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+        let newest = self.sequence.newest() as u32;
+        let [.., high, low_octet] = newest.to_be_bytes();
+        let ahead = low.wrapping_sub(u16::from_be_bytes([high, low_octet])).cast_signed();
+        let near = newest.wrapping_add_signed(ahead.into());
+        let went_back = timestamp.wrapping_sub(self.timestamp).cast_signed() < 0;
+        let turned = self.sequence.distance(number) == i32::from(ahead) - (1 << 16);
+        if ahead > 0 && turned && !went_back {
+            self.short = true;
+        }
+        if self.short { near } else { number }
+    }
+
     /// Whether this packet cannot be of the same run: numbers and timestamps go different ways, or
     /// the number is further ahead than a sender gets in that time.
     fn contradicts(&self, format: &Format, sequence: u32, timestamp: u32) -> bool {
@@ -393,6 +424,11 @@ impl Run {
         // Other packings have more packets in a frame, but hardly four times ours.
         ticks < 0 || u64::from(distance.unsigned_abs()) > frames * packets_max(format)
     }
+}
+
+/// The 32 bits of a number from its halves.
+fn full(extended: u16, low: u16) -> u32 {
+    u32::from(extended) << 16 | u32::from(low)
 }
 
 /// More packets than a frame has in any sensible packing.

@@ -93,6 +93,55 @@ fn timestamps_wrap_between_frames() {
     assert_eq!(assembler.stats(), Stats { packets: 48, frames: 3, ..Stats::default() });
 }
 
+/// The same stream from a sender that leaves the extended half as it is.
+fn short(index: u32, first: u32) -> Vec<u8> {
+    let mut datagram = stream(index, first);
+    datagram[12..14].copy_from_slice(&[0, 0]);
+    datagram
+}
+
+#[test]
+fn numbers_of_16_bits_wrap_as_well_and_nothing_is_lost_by_it() {
+    // Within a frame, between two, and with the first packets of the turn in another order.
+    for (first, swapped) in [(65_536 - 40, None), (65_536 - 48, None), (65_536 - 40, Some(39))] {
+        let mut assembler = assembler();
+        let mut order: Vec<u32> = (0..8 * PACKETS).collect();
+        if let Some(at) = swapped {
+            order.swap(at, at + 1);
+        }
+        let completed: Vec<_> = order
+            .iter()
+            .filter_map(|&index| feed(&mut assembler, &short(index, first)).1)
+            .collect();
+        assert_eq!(completed, (100..108).map(Verified::Frame).collect::<Vec<_>>(), "from {first}");
+        assembler.finish();
+        let Stats { packets, lost, restarts, frames_cut, .. } = assembler.stats();
+        assert_eq!((packets, lost, restarts, frames_cut), (8 * 16, 0, 0, 0));
+    }
+}
+
+#[test]
+fn numbers_of_16_bits_wrap_again_and_again() {
+    let mut assembler = assembler();
+    let mut completed = 0;
+    for index in 0..200_000 / PACKETS * PACKETS {
+        completed += u32::from(feed(&mut assembler, &short(index, 65_000)).1.is_some());
+    }
+    assert_eq!(completed, 200_000 / PACKETS);
+    assert_eq!(assembler.stats().lost, 0);
+}
+
+#[test]
+fn losses_over_a_wrap_of_16_bits_are_counted_to_the_packet() {
+    let mut assembler = assembler();
+    for index in (0..8 * PACKETS).filter(|index| !(38..45).contains(index)) {
+        feed(&mut assembler, &short(index, 65_536 - 40));
+    }
+    assembler.finish();
+    let Stats { packets, lost, restarts, .. } = assembler.stats();
+    assert_eq!((packets, lost, restarts), (8 * 16 - 7, 7, 0));
+}
+
 #[test]
 fn one_missing_packet_is_one_loss_and_one_incomplete_frame() {
     let mut assembler = assembler();
