@@ -121,7 +121,7 @@ rules = [{{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
     println!(
         "  memory {} MiB resident, of which {} MiB UMEM",
         resident_mib(),
-        (8192 + 16384) * 2048 >> 20
+        ((8192 + 16384) * 2048) >> 20
     );
 }
 
