@@ -32,14 +32,23 @@ pub(crate) fn names<'a>(
     }
 }
 
-/// Notes services that may hold more frames than there are.
-pub(crate) fn held_frames(reader: &mut Reader, interfaces: &[Interface], written: &[Written<'_>]) {
+/// Notes services that may hold more frames than there are. What nobody wrote is no mistake of
+/// theirs: the default is lowered to what there is.
+pub(crate) fn held_frames(
+    reader: &mut Reader,
+    interfaces: &[Interface],
+    written: &mut [Written<'_>],
+) {
     for service in written {
         let of = |interface: &&Interface| Some(&interface.name) == service.interface.as_ref();
         let Some(interface) = interfaces.iter().find(of) else { continue };
         let (held, at) = (service.held_frames_max, service.section.place_of("held_frames_max"));
         let frames = interface.umem.frames;
         let spare = frames - interface.fill_frames.min(frames);
+        if service.section.field("held_frames_max").is_none() {
+            service.held_frames_max = held.min(spare.max(1));
+            continue;
+        }
         if held > frames {
             let found = format!("{held} frames, while a queue of {} has {frames}", interface.name);
             reader.mistake(&at, found, format!("at most {spare}, what fill_frames leaves"));

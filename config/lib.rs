@@ -209,7 +209,7 @@ fn read(
     let plain: Vec<Interface> = interfaces.iter().map(|(_, interface)| interface.clone()).collect();
     let all_known = plain.len() == declared;
     placement::open_interfaces(reader, &plain, all_known, &mut written);
-    check::held_frames(reader, &plain, &written);
+    check::held_frames(reader, &plain, &mut written);
     check::shadows(reader, &check::selectors(&written));
     let (ports, services) = placement::place(reader, machine, &mut runtime, &plain, written);
     check::idle_queues(reader, &interfaces, &ports);

@@ -48,7 +48,8 @@ pub(crate) struct Written<'a> {
     pub(crate) options: Options,
 }
 
-/// Frames held by default: 16 bursts of 64. A service that needs more knows it and says so.
+/// Frames held by default, where there are as many: 16 bursts of 64. A service that needs more
+/// knows it and says so.
 const HELD_FRAMES_MAX: u32 = 1024;
 
 /// Reads one table.
@@ -66,7 +67,7 @@ pub(crate) fn read<'a>(reader: &mut Reader, section: Section<'a>, index: usize) 
         queues: section.read(reader, "queues").map(|Numbers(queues)| queues),
         cores: section.read(reader, "cores").map(|Numbers(cores)| cores),
         selectors,
-        held_frames_max: section.number(reader, "held_frames_max", 0..=1 << 20, HELD_FRAMES_MAX),
+        held_frames_max: section.number(reader, "held_frames_max", 1..=1 << 20, HELD_FRAMES_MAX),
         options: options(reader, &section, index),
         section,
     }

@@ -191,7 +191,7 @@ fn echo(instance: &str, interface: &str) -> String {
     format!(
         "[runtime]\ninstance = \"{instance}\"\n\n\
          [[interface]]\nname = \"{interface}\"\numem = {{ frames = 512 }}\nring_entries = 64\n\n\
-         [[service]]\nname = \"ping\"\nkind = \"echo\"\nheld_frames_max = 64\n\
+         [[service]]\nname = \"ping\"\nkind = \"echo\"\n\
          selectors = [{{ destination = \"198.18.0.0/15\", protocol = \"udp\", ports = 7 }}]\n"
     )
 }

@@ -227,6 +227,8 @@ fn mistakes_in_a_service() {
         "9000 frames, while a queue of eth1 has 8192",
         held,
     );
+    let range = "an integer from 1 to 1048576";
+    service("held_frames_max = 0", "held_frames_max", "the integer 0", range);
     service("options = 1", "options", "the integer 1", "a table, written [service.options]");
     service("selectors = {}", "selectors", "a table", "a list of tables, one for each selector");
     let slip = "the unknown key \"selector\"; did you mean \"selectors\"?";
@@ -354,6 +356,18 @@ tide.toml:10:14: warning: service[1].selectors[0]
   found: a selector that never matches: service[0].selectors[0] (line 6) takes all of its packets first
   advice: put the narrower selector first, or leave it out"
     );
+}
+
+#[test]
+fn frames_held_by_default_are_no_mistake_where_memory_is_small() {
+    let held = |umem: &str| {
+        let config = accept(&format!("{INTERFACE}{umem}\n{SERVICE}"));
+        assert_eq!(config.warnings().len(), 0, "{:?}", config.warnings());
+        config.services[0].held_frames_max
+    };
+    assert_eq!(held(""), 1024);
+    assert_eq!(held("ring_entries = 64\numem = { frames = 512 }"), 448);
+    assert_eq!(held("ring_entries = 64\numem = { frames = 128 }"), 64);
 }
 
 #[test]

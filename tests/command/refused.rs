@@ -78,8 +78,8 @@ fn a_mistake_in_the_file_is_shown_with_its_line_and_column_and_touches_nothing()
     let cases = [
         (
             good.replace("ports = 7", "ports = 70000"),
-            ":13:73: error: service[0].selectors[0].ports\n   |\n\
-             13 | selectors = [{ destination = \"198.18.0.0/15\", protocol = \"udp\", ports = 70000 }]\n   \
+            ":12:73: error: service[0].selectors[0].ports\n   |\n\
+             12 | selectors = [{ destination = \"198.18.0.0/15\", protocol = \"udp\", ports = 70000 }]\n   \
              |                                                                         ^^^^^\n  \
              found: the integer 70000\n  \
              allowed: port numbers from 0 to 65535, such as \"20000\" or \"1000-2000\"",
