@@ -210,6 +210,37 @@ fn a_filter_that_forbids_io_uring_is_named_with_the_way_round_it() {
     assert_eq!(problems, [problem]);
 }
 
+/// The executor compares the limit and asks for no capability, so root meets it too.
+#[test]
+fn too_low_a_limit_on_locked_memory_is_found_for_root_as_well() {
+    require_net!();
+    let (wire, folder) = (wire(1), Folder::new());
+    let file = folder.write("tide.toml", &echo(&unique(), "tide1"));
+    let limited = |words: &[&str]| {
+        said(&wire.near.namespace, behind("prlimit", &["--memlock=65536:65536"], &tidegate(words)))
+    };
+    let refused = limited(&["run", "--config", &file]);
+    assert_eq!(
+        refused.errors.lines().last(),
+        Some(
+            "tidegate: shard 0: only 65536 octets may be locked, the executor needs 524288; raise \
+             it with `ulimit -l 512` or LimitMEMLOCK= of the service"
+        )
+    );
+    assert_eq!((refused.code, &*refused.out), (Some(1), ""));
+    assert_bare(&wire.near);
+    assert_eq!(
+        limited(&["demo", "--seconds", "1"]).refusal(),
+        "tidegate: the demo cannot run here:\n\
+         locked memory is limited to 64 KiB, 512 KiB are needed\n  type: ulimit -l unlimited"
+    );
+    let problem = (
+        "64 KiB may be locked, the executor of a shard refuses less than 512 KiB".to_owned(),
+        "ulimit -l unlimited   (or LimitMEMLOCK=infinity in the systemd unit)".to_owned(),
+    );
+    assert_eq!(problems(&limited(&["doctor", "--json", "tide1"])), [problem]);
+}
+
 /// Root may lock what it likes, and what is locked is counted for each user: so a user of its own
 /// for each try, with the capabilities that `run` asks for and no more. The limit is of a process,
 /// and prlimit(1) sets it for the child alone.

@@ -79,6 +79,26 @@ fn a_name_that_is_taken_is_refused_with_the_process_that_has_it() {
 }
 
 #[test]
+fn an_interface_that_another_instance_has_stays_with_it() {
+    require_net!();
+    let (wire, folder) = (wire(1), Folder::new());
+    let mut first = run(&wire.near, &folder, &echo(&unique(), "tide1"));
+    first.await_running();
+    let program = wire.near.link().unwrap().xdp.unwrap();
+    let second = run(&wire.near, &folder, &echo(&unique(), "tide1")).end();
+    let words = format!(
+        "tidegate: tide1 already runs an XDP program \"tidegate_steer\" (id {}), which was left alone; \
+         stop its owner, or",
+        program.prog_id
+    );
+    assert!(second.refusal().starts_with(&words), "{second:?}");
+    assert_eq!(wire.near.link().unwrap().xdp, Some(program));
+    assert_answers(&wire, 20);
+    assert_eq!(first.leave().code, Some(0));
+    assert_bare(&wire.near);
+}
+
+#[test]
 fn after_a_kill_nothing_is_attached_and_the_name_starts_at_once() {
     require_net!();
     let (wire, folder, name) = (wire(1), Folder::new(), unique());
