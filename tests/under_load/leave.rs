@@ -17,8 +17,8 @@ use tidegate_runtime::control;
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use super::{
-    PACE, ROOMY, Stage, WireOptions, ask, config, flood, ports, scrub, server, service, soon,
-    steered, wire,
+    PACE, ROOMY, Stage, WireOptions, all_answered, ask, config, flood, ports, scrub, server,
+    service, soon, steered, wire,
 };
 use crate::require;
 
@@ -208,5 +208,35 @@ fn a_killed_binary_leaves_the_kernel_its_packets_and_can_start_again_at_once() {
     drop(asked);
     let (status, log) = again.end(Signal::SIGTERM);
     assert!(status.success(), "{status}\n{log}");
+    server.stop().unwrap();
+}
+
+#[test]
+fn it_comes_and_goes_in_a_flood_and_those_who_ask_hardly_notice() {
+    require_net!();
+    let _alone = require::alone();
+    const TIMES: u64 = 5;
+    let wire = wire(&WireOptions::default());
+    let server = server(&wire);
+    let links = || wire.near.namespace.netlink().unwrap().links().unwrap().len();
+    let before = links();
+    let flood = flood(&wire, Some(20_000), Generator::Packets);
+    let asked = ask(&wire, 2_000);
+    let mut named = 0;
+    for _ in 0..TIMES {
+        let stage = Stage::start(&wire, &config(&wire, ROOMY, &scrub(&wire)));
+        let came = || ports(&stage.program.snapshot(), "tide1").rx_frames;
+        assert!(soon(|| came() > 2_000));
+        let outcome = stage.leave();
+        named += ports(&outcome.snapshot, "tide1").kernel_losses();
+        assert_eq!(wire.near.link().unwrap().xdp, None);
+        assert_eq!(links(), before, "something was left behind");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let testimony = asked.wait().unwrap();
+    flood.stop().unwrap();
+    let dropped = wire.far.link().unwrap().counters.tx_dropped + named;
+    // A veth empties its ring uncounted when a program comes or goes: rarely one is in it.
+    all_answered(&testimony, dropped + 2 * TIMES);
     server.stop().unwrap();
 }

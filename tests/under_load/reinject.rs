@@ -2,14 +2,19 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::num::NonZeroU64;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
+use tidegate::lab::flood::{self, Budget, Flood, Kind};
+use tidegate::lab::witness::tcp;
 use tidegate::lab::{Namespace, Wire};
 
-use super::{PORT, ROOMY, Stage, WireOptions, config, ports, scrub, soon, wire};
+use super::{
+    PACE, PORT, ROOMY, Stage, WireOptions, config, lost, ports, scrub, service, soon, wire,
+};
 use crate::require;
 
 const RULES: &str = "table inet seen {
@@ -114,15 +119,12 @@ fn a_source_that_strict_filtering_refuses_is_refused_after_the_scrubber_too() {
     let rules = scrub(&wire).replace("action = \"drop\"", "action = \"pass\"");
     let stage = Stage::start(&wire, &config(&wire, ROOMY, &rules));
     let socket = bound_to_the_interface(&wire, wire.near.ipv4.into());
-    let mut spoofed = super::flood::Flood::new(
-        &wire.far,
-        &super::flood::Options::new(super::Kind::Udp { port: PORT }),
-    )
-    .unwrap();
-    let budget = super::Budget {
+    let options = flood::Options::new(Kind::Udp { port: PORT });
+    let mut spoofed = Flood::new(&wire.far, &options).unwrap();
+    let budget = Budget {
         packets: 500,
         time: Duration::from_secs(10),
-        packets_per_second: super::NonZeroU64::new(10_000),
+        packets_per_second: NonZeroU64::new(10_000),
         processor: None,
     };
     let sent = spoofed.run(&budget).unwrap().taken();
@@ -133,4 +135,50 @@ fn a_source_that_strict_filtering_refuses_is_refused_after_the_scrubber_too() {
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 64]).is_err(), "taken though no route leads back");
     stage.leave();
+}
+
+/// TCP to [`PORT`] comes to the scrubber, over both Internet protocols.
+fn scrub_tcp(wire: &Wire) -> String {
+    scrub(wire).replace("protocol = \"udp\"", "protocol = \"tcp\"")
+}
+
+#[test]
+fn connections_through_the_scrubber_carry_bulk_data_while_others_only_ask_for_them() {
+    require_net!();
+    let _alone = require::alone();
+    const OCTETS: u64 = 4 << 20;
+    let wire = wire(&WireOptions::default());
+    let stage = Stage::start(&wire, &config(&wire, ROOMY, &scrub_tcp(&wire)));
+    let kind = Kind::Syn { port: PORT };
+    let budget = Budget {
+        packets: u64::MAX,
+        time: Duration::from_secs(60),
+        packets_per_second: NonZeroU64::new(PACE),
+        processor: None,
+    };
+    let flood = Flood::new(&wire.far, &flood::Options::new(kind)).unwrap().start(budget).unwrap();
+    assert!(soon(|| flood.offered() > 1_000));
+    let (near, far) = (&wire.near.namespace, &wire.far.namespace);
+    for address in [IpAddr::from(wire.near.ipv4), wire.near.ipv6.into()] {
+        let at = SocketAddr::from((address, PORT));
+        let swallower = tcp::swallow(near, at).unwrap();
+        let poured = tcp::pour(far, at, OCTETS).unwrap().wait().unwrap();
+        assert!(soon(|| swallower.testimony().delivered_octets == OCTETS), "{poured:?}");
+        swallower.stop().unwrap();
+        let listener = tcp::echo(near, at).unwrap();
+        let patience = Duration::from_secs(5);
+        let talk = tcp::Exchange { messages: 200, octets: 2_000, per_second: 0, patience };
+        let talked = tcp::exchange(far, at, talk).unwrap().wait().unwrap();
+        assert_eq!((talked.sent, talked.delivered), (200, 200));
+        listener.stop().unwrap();
+    }
+    let (_, sent) = flood.stop().unwrap();
+    let outcome = stage.leave();
+    let shield = service(&outcome.snapshot, "shield");
+    assert_eq!(ports(&outcome.snapshot, "tide1").reinject_refused_packets, 0);
+    // More than 1460 octets never come in one packet.
+    assert!(shield.stats.settled_reinject >= 2 * OCTETS / 1460, "{shield:#?}");
+    let named = lost(&wire, &outcome.snapshot);
+    let stopped = shield.drops["spoofed"];
+    assert!(stopped <= sent.offered && sent.offered - stopped <= named, "{sent:?} {shield:#?}");
 }
