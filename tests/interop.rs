@@ -31,7 +31,8 @@ const CLIP_FRAMES: usize = 12;
 /// The same for our services.
 const FORMAT: &str = "width = 320\nheight = 180\nrate = \"10\"\ndepth = 10";
 
-/// Tries, where the kernel says that FFmpeg did not get to its socket in time.
+/// Tries, where the kernel says that FFmpeg did not get to its socket in time, or we say that our
+/// sink's thread did not get to its file.
 const TRIES: u32 = 4;
 
 /// A second of video takes a second; a busy machine needs some more to start programs.
@@ -262,6 +263,14 @@ fn to_ffmpeg() -> bool {
 
 /// FFmpeg sends the clip, its first packet with the number `first`, and we write it to a file.
 fn from_ffmpeg(name: &str, first: u16) -> (Scene, Outcome) {
+    let in_time = |(_, outcome): &(Scene, Outcome)| {
+        service(&outcome.snapshot).counters["frames_dropped"] == 0
+    };
+    let mut tries = (0..TRIES).map(|_| try_from_ffmpeg(name, first));
+    tries.find(in_time).expect("a sink that keeps up")
+}
+
+fn try_from_ffmpeg(name: &str, first: u16) -> (Scene, Outcome) {
     let scene = Scene::set(name);
     let (near, far) = (&scene.wire.near, &scene.wire.far);
     let address = near.ipv4;
@@ -303,7 +312,7 @@ fn we_receive_what_ffmpeg_sends() {
     let counters = &service(&outcome.snapshot).counters;
     assert_eq!(counters["frames_written"], CLIP_FRAMES as u64, "{:?}", outcome.snapshot);
     assert_eq!((counters["packets_lost"], counters["frames_cut"]), (0, 0));
-    assert_eq!(scene.frames("got.raw"), scene.frames("clip.raw"));
+    assert!(scene.frames("got.raw") == scene.frames("clip.raw"), "{counters:?}");
 }
 
 /// FFmpeg leaves the extended half at 0 for good, as GStreamer does.
@@ -317,5 +326,5 @@ fn a_sender_that_counts_with_16_bits_only_may_wrap_within_a_frame() {
     let (scene, outcome) = from_ffmpeg("wrapping", 65_300);
     let counters = &service(&outcome.snapshot).counters;
     assert_eq!((counters["packets_lost"], counters["restarts"]), (0, 0), "{counters:?}");
-    assert_eq!(scene.frames("got.raw"), scene.frames("clip.raw"));
+    assert!(scene.frames("got.raw") == scene.frames("clip.raw"), "{counters:?}");
 }
