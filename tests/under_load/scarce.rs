@@ -44,7 +44,7 @@ impl Service for Hoard {
         let mut let_go_ns = cx.now_ns() + self.keep_ns;
         loop {
             let delivery = cx.recv_until(&mut burst, let_go_ns).await;
-            kept.extend(burst.frames.drain(..));
+            kept.append(&mut burst.frames);
             if delivery == Delivery::Drained || cx.now_ns() >= let_go_ns {
                 for frame in kept.drain(..) {
                     cx.settle(frame, Verdict::Consumed);
