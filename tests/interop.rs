@@ -2,8 +2,9 @@
 //! SDP, and we receive what FFmpeg sends.
 //!
 //! The picture is FFmpeg's own moving test pattern, packed by its `bitpacked` encoder, which is
-//! what RFC 4175 calls pgroups. It is small, so that a kernel socket with ordinary buffers holds a
-//! whole frame: what is lost in a buffer of the other program would say nothing about ours.
+//! what RFC 4175 calls pgroups. It is small and slow, so that a kernel socket with ordinary buffers
+//! holds a whole frame. What is lost there all the same, on a machine that is busy with other
+//! tests, says nothing about us: the kernel counts it, and then the test tries again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,7 +29,11 @@ const FRAME_PACKETS: u64 = 180;
 /// Frames of the clip, all different.
 const CLIP_FRAMES: usize = 12;
 /// The same for our services.
-const FORMAT: &str = "width = 320\nheight = 180\nrate = \"25\"\ndepth = 10";
+const FORMAT: &str = "width = 320\nheight = 180\nrate = \"10\"\ndepth = 10";
+
+/// Tries, where the kernel says that FFmpeg did not get to its socket in time, or we say that our
+/// sink's thread did not get to its file.
+const TRIES: u32 = 4;
 
 /// A second of video takes a second; a busy machine needs some more to start programs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,7 +59,7 @@ impl Scene {
         let options = WireOptions { ipv6: false, ..WireOptions::default() };
         let scene = Self { wire: Wire::new(&near, &far, &options).unwrap(), directory };
         let mut ffmpeg = scene.ffmpeg();
-        ffmpeg.args(["-f", "lavfi", "-i", "testsrc2=s=320x180:r=25", "-frames:v"]);
+        ffmpeg.args(["-f", "lavfi", "-i", "testsrc2=s=320x180:r=10", "-frames:v"]);
         ffmpeg.arg(CLIP_FRAMES.to_string()).args(["-pix_fmt", "yuv422p10le"]);
         ffmpeg.args(["-c:v", "bitpacked", "-f", "rawvideo", "clip.raw"]);
         assert!(ffmpeg.status().unwrap().success());
@@ -112,9 +117,13 @@ impl Other {
         Self(end.namespace.spawn(command).unwrap())
     }
 
+    fn is_done(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end, which must be a good one.
     fn finish(mut self, what: &str) {
-        await_that(what, || self.0.try_wait().unwrap().is_some());
+        await_that(what, || self.is_done());
         assert!(self.0.wait().unwrap().success(), "{what}");
     }
 }
@@ -155,7 +164,7 @@ fn sdp(wire: &Wire) -> String {
     format!(
         "v=0\r\no=- 1 1 IN IP4 {from}\r\ns=tidegate\r\nt=0 0\r\nm=video {PORT} RTP/AVP 96\r\n\
          c=IN IP4 {to}\r\na=rtpmap:96 raw/90000\r\n\
-         a=fmtp:96 sampling=YCbCr-4:2:2; width=320; height=180; exactframerate=25; depth=10; \
+         a=fmtp:96 sampling=YCbCr-4:2:2; width=320; height=180; exactframerate=10; depth=10; \
          TCS=SDR; colorimetry=BT709; PM=2110GPM; SSN=ST2110-20:2017; TP=2110TPW;\r\n\
          a=mediaclk:direct=0\r\n"
     )
@@ -184,6 +193,16 @@ fn streams_by_tshark(capture: &Path) -> (u64, u64) {
     (number(3), number(2))
 }
 
+/// Datagrams that the kernel threw away at `end` because a socket's buffer was full.
+fn overflowed(end: &End) -> u64 {
+    let table = end.namespace.run(|| fs::read_to_string("/proc/thread-self/net/snmp"));
+    let table = table.unwrap().unwrap();
+    let mut lines = table.lines().filter(|line| line.starts_with("Udp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let at = names.split(' ').position(|name| name == "RcvbufErrors").unwrap();
+    values.split(' ').nth(at).unwrap().parse().unwrap()
+}
+
 #[test]
 fn ffmpeg_receives_what_we_send_and_tshark_misses_no_packet() {
     require_net!();
@@ -191,6 +210,11 @@ fn ffmpeg_receives_what_we_send_and_tshark_misses_no_packet() {
         return;
     }
     let _alone = require::alone();
+    assert!((0..TRIES).any(|_| to_ffmpeg()), "FFmpeg never read its socket in time");
+}
+
+/// Returns false where the kernel lost what FFmpeg did not fetch.
+fn to_ffmpeg() -> bool {
     let scene = Scene::set("to-ffmpeg");
     let (near, far) = (&scene.wire.near, &scene.wire.far);
     fs::write(scene.path("session.sdp"), sdp(&scene.wire)).unwrap();
@@ -206,7 +230,7 @@ fn ffmpeg_receives_what_we_send_and_tshark_misses_no_packet() {
     ffmpeg.args(["-protocol_whitelist", "file,udp,rtp", "-buffer_size", "8388608"]);
     ffmpeg.args(["-i", "session.sdp", "-frames:v", &wanted.to_string()]);
     ffmpeg.args(["-fps_mode", "passthrough", "-c:v", "bitpacked", "-f", "rawvideo", "got.raw"]);
-    let ffmpeg = Other::start(far, &mut ffmpeg);
+    let mut ffmpeg = Other::start(far, &mut ffmpeg);
     await_that("FFmpeg listens", || listens(far));
     await_that("tcpdump captures", || captures(far));
 
@@ -219,20 +243,34 @@ fn ffmpeg_receives_what_we_send_and_tshark_misses_no_packet() {
         near.ipv4,
         clip.display()
     ));
-    ffmpeg.finish("FFmpeg has its frames");
+    // What we do is right or wrong whatever FFmpeg gets.
     tcpdump.finish("tcpdump has all packets");
+    await_that("FFmpeg has its frames", || ffmpeg.is_done() || overflowed(far) > 0);
     let outcome = sender.stop();
     clean(&outcome);
     assert_eq!(service(&outcome.snapshot).counters["packets_sent"], packets);
+    assert_eq!(streams_by_tshark(&scene.path("stream.pcap")), (0, packets));
 
+    if overflowed(far) > 0 {
+        return false;
+    }
+    ffmpeg.finish("FFmpeg has its frames");
     let got = scene.frames("got.raw");
     assert_eq!(got.len(), wanted);
     is_the_clip_repeated(&got, &scene.frames("clip.raw"));
-    assert_eq!(streams_by_tshark(&scene.path("stream.pcap")), (0, packets));
+    true
 }
 
 /// FFmpeg sends the clip, its first packet with the number `first`, and we write it to a file.
 fn from_ffmpeg(name: &str, first: u16) -> (Scene, Outcome) {
+    let in_time = |(_, outcome): &(Scene, Outcome)| {
+        service(&outcome.snapshot).counters["frames_dropped"] == 0
+    };
+    let mut tries = (0..TRIES).map(|_| try_from_ffmpeg(name, first));
+    tries.find(in_time).expect("a sink that keeps up")
+}
+
+fn try_from_ffmpeg(name: &str, first: u16) -> (Scene, Outcome) {
     let scene = Scene::set(name);
     let (near, far) = (&scene.wire.near, &scene.wire.far);
     let address = near.ipv4;
@@ -244,7 +282,7 @@ fn from_ffmpeg(name: &str, first: u16) -> (Scene, Outcome) {
     ));
     let mut ffmpeg = scene.ffmpeg();
     ffmpeg.args(["-re", "-f", "bitpacked", "-pixel_format", "yuv422p10le"]);
-    ffmpeg.args(["-video_size", "320x180", "-framerate", "25", "-i", "clip.raw"]);
+    ffmpeg.args(["-video_size", "320x180", "-framerate", "10", "-i", "clip.raw"]);
     // Without a word about fields it sends two of them for each frame.
     ffmpeg.args(["-c:v", "bitpacked", "-field_order", "progressive"]);
     ffmpeg.args(["-f", "rtp", "-payload_type", "96", "-seq", &first.to_string()]);
@@ -274,7 +312,7 @@ fn we_receive_what_ffmpeg_sends() {
     let counters = &service(&outcome.snapshot).counters;
     assert_eq!(counters["frames_written"], CLIP_FRAMES as u64, "{:?}", outcome.snapshot);
     assert_eq!((counters["packets_lost"], counters["frames_cut"]), (0, 0));
-    assert_eq!(scene.frames("got.raw"), scene.frames("clip.raw"));
+    assert!(scene.frames("got.raw") == scene.frames("clip.raw"), "{counters:?}");
 }
 
 /// FFmpeg leaves the extended half at 0 for good, as GStreamer does.
@@ -288,5 +326,5 @@ fn a_sender_that_counts_with_16_bits_only_may_wrap_within_a_frame() {
     let (scene, outcome) = from_ffmpeg("wrapping", 65_300);
     let counters = &service(&outcome.snapshot).counters;
     assert_eq!((counters["packets_lost"], counters["restarts"]), (0, 0), "{counters:?}");
-    assert_eq!(scene.frames("got.raw"), scene.frames("clip.raw"));
+    assert!(scene.frames("got.raw") == scene.frames("clip.raw"), "{counters:?}");
 }

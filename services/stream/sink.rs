@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::thread;
 
+use nix::sched::{sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use serde::Deserialize;
 
 use super::assembler::Complete;
@@ -141,7 +143,10 @@ impl Sink {
         let counts = Arc::clone(&shared);
         thread::Builder::new()
             .name("stream-sink".into())
-            .spawn(move || work.run(&queue, &give_back, &counts))
+            .spawn(move || {
+                leave_the_shards_cpu();
+                work.run(&queue, &give_back, &counts);
+            })
             .map_err(Error::Thread)?;
         Ok(Self { frames: Some(frames), memory, shared })
     }
@@ -188,6 +193,17 @@ impl Sink {
                 Err(TryRecvError::Disconnected) => return true,
             }
         }
+    }
+}
+
+/// A thread is born on the CPUs of the one that starts it, here a shard's only one: the two would
+/// take turns there, and frames be dropped while another CPU is idle. So it goes to all those of
+/// the process, which its first thread has.
+fn leave_the_shards_cpu() {
+    let moved =
+        sched_getaffinity(Pid::this()).and_then(|cpus| sched_setaffinity(Pid::from_raw(0), &cpus));
+    if let Err(error) = moved {
+        tracing::warn!(%error, "the sink shares its shard's CPU");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every kind of sink, fed by hand.
 
+use std::fs;
+
 use super::*;
 use crate::stream::format::Depth;
 use crate::stream::source::Source;
@@ -129,4 +131,39 @@ fn a_disk_that_refuses_costs_frames_and_nothing_else() {
     assert!(sink.offer(frame(1)).is_ok());
     finish(&mut sink);
     assert_eq!(sink.counts(), Counts { failed: 1, ..Counts::default() });
+}
+
+/// The CPUs that a task of this process may use, as the kernel writes them.
+fn cpus(task: &Path) -> Option<String> {
+    let status = fs::read_to_string(task.join("status")).ok()?;
+    status.lines().find(|line| line.starts_with("Cpus_allowed:")).map(ToOwned::to_owned)
+}
+
+#[test]
+fn the_thread_leaves_the_cpu_of_the_shard_that_started_it() {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+
+    let all = sched_getaffinity(Pid::this()).unwrap();
+    let first = (0..CpuSet::count()).find(|&cpu| all.is_set(cpu).unwrap()).unwrap();
+    let mut one = CpuSet::new();
+    one.set(first).unwrap();
+    // This test's own thread, as the shard.
+    sched_setaffinity(Pid::from_raw(0), &one).unwrap();
+    let _sink = Sink::start(Kind::Verify, None, format()).unwrap();
+    let process = cpus(Path::new("/proc/self")).unwrap();
+    let is_elsewhere = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        let is_sink = |task: &PathBuf| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "stream-sink")
+        };
+        // Other tests have sinks as well, which are everywhere from the start.
+        let sinks: Vec<String> = tasks.filter(is_sink).filter_map(|task| cpus(&task)).collect();
+        !sinks.is_empty() && sinks.iter().all(|cpus| *cpus == process)
+    };
+    let moved = (0..400).any(|_| {
+        thread::sleep(std::time::Duration::from_millis(5));
+        is_elsewhere()
+    });
+    assert!(moved, "a sink is still on its shard's CPU");
 }
