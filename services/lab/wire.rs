@@ -9,9 +9,11 @@ use tidegate_dataplane::sys::netlink::{Link, VethEnd};
 
 use super::{LabError, Namespace};
 
-/// A veth pair is there within microseconds of both ends being up; on a busy
-/// machine the work that says so may wait for a processor.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A veth pair is there within microseconds of both ends being up; the kernel
+/// tells of changes of carrier at most once a second, and on a busy machine the
+/// work that says so waits for a processor: more than two seconds were seen
+/// where links went down and up under load.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The offloads that leave a packet unfinished on a veth, or merge several.
 const UNFINISHED: [Offload; 4] = [Offload::TxChecksum, Offload::Tso, Offload::Gso, Offload::Gro];
