@@ -54,9 +54,12 @@ fn a_scrubber_outlives(broken: impl Fn(&Wire) -> &End) -> u64 {
     flood.stop().unwrap();
     let outcome = stage.leave();
     let (port, shield) = (ports(&outcome.snapshot, "tide1"), service(&outcome.snapshot, "shield"));
-    // What the program saw of the flood it ended; what it put back was questions.
-    let received = steered(&outcome.snapshot, "received");
-    assert_eq!(received, steered(&outcome.snapshot, "redirected"));
+    // What the program saw of the flood it ended; what it put back was questions. Beside them the
+    // far kernel talks: groups that it joins again, answers that nobody awaits any more.
+    let saw = |name| steered(&outcome.snapshot, name);
+    let talk = saw("pass_no_selector");
+    assert_eq!(saw("received"), saw("redirected") + talk, "{:?}", outcome.snapshot.steering);
+    assert!(talk < 100, "{:?}", outcome.snapshot.steering);
     assert_eq!(port.rx_frames, shield.drops["spoofed"] + port.settled_reinject);
     assert!(port.settled_reinject <= questions, "{port:#?}");
     server.stop().unwrap().wrong
