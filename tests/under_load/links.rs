@@ -69,8 +69,9 @@ fn a_scrubber_outlives(broken: impl Fn(&Wire) -> &End) -> u64 {
 fn a_scrubber_goes_on_when_its_interface_comes_back() {
     require_net!();
     let _alone = require::alone();
-    // A veth that comes up takes packets for a moment before it has its program again: those the
-    // kernel has, as if nothing was attached.
+    // A veth that goes down loses its program before its packets, and one that comes up has it
+    // last (veth_disable_xdp and veth_enable_xdp of the driver): for a moment the kernel has them,
+    // as if nothing was attached.
     let _unseen = a_scrubber_outlives(|wire| &wire.near);
 }
 
