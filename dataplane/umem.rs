@@ -232,6 +232,25 @@ impl Umem {
         Some(Lease::new(Rc::clone(&self.0), chunk))
     }
 
+    /// Has the processor fetch what stands around `address`: the metadata in front of a packet and
+    /// its headers. Another core wrote them, so each is a miss of some 100 ns; asked for a burst
+    /// ahead, the misses overlap. A hint, and harmless for any address.
+    #[inline]
+    pub(crate) fn prefetch(&self, address: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let offset = usize::try_from(address).unwrap_or(0);
+            let packet = self.0.memory.start().as_ptr().wrapping_add(offset);
+            // SAFETY: a prefetch reads nothing architecturally and cannot fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(packet.wrapping_sub(8).cast()) };
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(packet.cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = address;
+    }
+
     /// Moves a chunk of the pool straight to the fill ring; returns its first address.
     #[inline]
     pub(crate) fn take_for_fill(&self) -> Option<u64> {

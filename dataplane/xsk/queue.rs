@@ -171,6 +171,7 @@ impl Queue {
     pub fn recv(&mut self, into: &mut impl Extend<Frame>, max: u32) -> u32 {
         let Self { rings, umem, stats, .. } = self;
         let before = stats.rx_frames;
+        rings.rx.peek_burst(max, |descriptor| umem.prefetch(descriptor.addr));
         rings.rx.pop_burst(max, |descriptor| {
             // `Some` extends by one without a loop.
             match receive(umem, descriptor) {

@@ -205,22 +205,43 @@ impl<T: Entry, M> Consumer<T, M> {
         head.wrapping_sub(self.tail).min(self.parts.size)
     }
 
-    /// Gives up to `max` entries to `each`, then frees their slots together; returns how many.
+    /// Shows up to `max` waiting entries to `each` and leaves them where they are.
     #[inline]
-    pub fn pop_burst(&mut self, max: u32, mut each: impl FnMut(T)) -> u32 {
+    pub fn peek_burst(&mut self, max: u32, mut each: impl FnMut(T)) {
+        for step in 0..self.ready(max) {
+            each(self.read(step));
+        }
+    }
+
+    /// Entries that may be read now, at most `max`. Reads the other side's index only when the
+    /// cached one leaves fewer.
+    #[inline]
+    fn ready(&mut self, max: u32) -> u32 {
         if self.head.wrapping_sub(self.tail) < max {
             // SAFETY: valid and aligned by the contract of `new`. Acquire pairs with the
             // producer's release: the entries before this index are written.
             self.head = unsafe { self.parts.producer.as_ref() }.load(Ordering::Acquire);
         }
-        let count = self.head.wrapping_sub(self.tail).min(self.parts.size).min(max);
+        self.head.wrapping_sub(self.tail).min(self.parts.size).min(max)
+    }
+
+    /// The entry `step` places from the next; `step` is below what `ready` said.
+    #[inline]
+    fn read(&self, step: u32) -> T {
+        let slot = (self.tail.wrapping_add(step) & self.mask) as usize;
+        // SAFETY: `slot <= mask`, so it is one of the `size` entries of the contract of `new`.
+        let slot = unsafe { self.parts.entries.add(slot) };
+        // SAFETY: in bounds, as just shown, and initialised. The producer published the slot and
+        // does not write it again before `pop_burst` frees it; `T` is plain integers.
+        unsafe { slot.read() }
+    }
+
+    /// Gives up to `max` entries to `each`, then frees their slots together; returns how many.
+    #[inline]
+    pub fn pop_burst(&mut self, max: u32, mut each: impl FnMut(T)) -> u32 {
+        let count = self.ready(max);
         for step in 0..count {
-            let slot = (self.tail.wrapping_add(step) & self.mask) as usize;
-            // SAFETY: `slot <= mask`, so it is one of the `size` entries of the contract of `new`.
-            let slot = unsafe { self.parts.entries.add(slot) };
-            // SAFETY: in bounds, as just shown, and initialised. The producer published the slot
-            // and does not write it again before the store below; `T` is plain integers.
-            each(unsafe { slot.read() });
+            each(self.read(step));
         }
         if count > 0 {
             self.tail = self.tail.wrapping_add(count);
