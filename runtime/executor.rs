@@ -22,7 +22,7 @@ use crate::mailbox::Mailbox;
 use crate::plan::Idle;
 use crate::shard::Shard;
 use crate::shards::Message;
-use crate::sleep::{AWAKE_NS, Sleeper};
+use crate::sleep::{AWAKE_NS, Place, Sleeper};
 
 /// Octets that the process must be allowed to lock (RLIMIT_MEMLOCK), or there is no executor.
 ///
@@ -194,9 +194,9 @@ pub(crate) async fn drive(shard: &mut Shard, mut drive: Drive) {
                 let deadline_ns =
                     shard.next_deadline_ns().map_or(latest_ns, |at| at.min(latest_ns));
                 shard.falls_asleep(now_ns);
-                let leave = &drive.leave;
+                let (leave, place) = (&drive.leave, place(shard));
                 let nothing_to_do = || shard.may_sleep() && !leave.load(Ordering::Relaxed);
-                drive.sleeper.sleep(&mut drive.mailbox, deadline_ns, nothing_to_do).await;
+                drive.sleeper.sleep(place, &mut drive.mailbox, deadline_ns, nothing_to_do).await;
                 shard.wakes_up(drive.clock.now_ns());
                 idle_since_ns = None;
                 continue;
@@ -204,6 +204,10 @@ pub(crate) async fn drive(shard: &mut Shard, mut drive: Drive) {
         }
         glommio::yield_if_needed().await;
     }
+}
+
+fn place(shard: &Shard) -> Place {
+    if shard.needs_executor() { Place::Executor } else { Place::Kernel }
 }
 
 fn may_sleep(shard: &Shard, now_ns: u64) -> bool {

@@ -117,6 +117,13 @@ impl Task {
         self.woken.is_woken()
     }
 
+    /// Whether somebody outside keeps a waker of this service: a future of the executor, a reply
+    /// from another shard.
+    pub(crate) fn is_awaited_elsewhere(&self) -> bool {
+        const OURS: usize = 2; // `woken` and `waker`.
+        Arc::strong_count(&self.woken) > OURS
+    }
+
     /// Polls the service once. `None` while it goes on. Once it ended, its future and all that
     /// was in it are gone when this returns.
     #[inline]

@@ -90,6 +90,11 @@ impl Shard {
         timer_ns.into_iter().chain(retry_ns).min()
     }
 
+    /// Whether a service waits for something that only the executor can bring, I/O of its own.
+    pub(crate) fn needs_executor(&self) -> bool {
+        self.residents.iter().any(|resident| resident.task.is_awaited_elsewhere())
+    }
+
     /// Whether nothing would be missed by waiting for the rings' file descriptors, the next
     /// deadline and the mail.
     pub fn may_sleep(&self) -> bool {
