@@ -13,6 +13,7 @@ use std::task::Poll;
 use tidegate_dataplane::frame::Frame;
 
 use crate::burst::{Burst, Delivery, Frames};
+use crate::metrics::registry::ServiceMetrics;
 use crate::metrics::{Counter, Gauge};
 use crate::port::{Port, PortFacts};
 use crate::shared::{Mail, ServiceCell, ShardId, Shared, Waiting};
@@ -21,17 +22,21 @@ use crate::verdict::Verdict;
 /// A service's hold on its shard. Made by the shard, one per service.
 pub struct ShardContext {
     shared: Rc<Shared>,
-    index: usize,
+    service: Rc<ServiceCell>,
+    /// Of the service: a frame that is dropped finds its counter one step sooner.
+    metrics: Rc<ServiceMetrics>,
 }
 
 impl ShardContext {
-    pub(crate) const fn new(shared: Rc<Shared>, index: usize) -> Self {
-        Self { shared, index }
+    pub(crate) fn new(shared: Rc<Shared>, index: usize) -> Self {
+        let service = Rc::clone(&shared.services[index]);
+        let metrics = Rc::clone(&service.account.metrics);
+        Self { shared, service, metrics }
     }
 
     #[inline]
     fn service(&self) -> &ServiceCell {
-        &self.shared.services[self.index]
+        &self.service
     }
 
     #[inline]
@@ -148,7 +153,7 @@ impl ShardContext {
         service.settled(1);
         match verdict {
             Verdict::Drop(reason) => {
-                service.account.metrics.count_drop(reason, 1);
+                self.metrics.count_drop(reason, 1);
                 frame.release();
             }
             Verdict::Consumed => {

@@ -225,7 +225,7 @@ impl Shard {
             let account = Account { metrics, reasons };
             ServiceCell::new(plan.name.clone(), plan.held_frames_max, ports.len(), account)
         };
-        let cells: Box<[ServiceCell]> = services.iter().map(&mut cell).collect();
+        let cells: Box<[Rc<ServiceCell>]> = services.iter().map(&mut cell).map(Rc::new).collect();
         let room = |plan: &ServicePlan| {
             Vec::with_capacity(inbox_capacity(plan.held_frames_max, ports.len()))
         };

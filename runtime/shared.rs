@@ -48,7 +48,8 @@ pub(crate) struct Shared {
     pub(crate) ports: Box<[Port]>,
     /// What services may know of the ports, in the same order.
     pub(crate) facts: Box<[PortFacts]>,
-    pub(crate) services: Box<[ServiceCell]>,
+    /// Each held by its context as well, which asks it for every frame.
+    pub(crate) services: Box<[Rc<ServiceCell>]>,
 }
 
 /// What a service waits for, when it is not ready.

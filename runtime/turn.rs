@@ -1,6 +1,8 @@
 //! One pass of a shard.
 
+use std::rc::Rc;
 use tidegate_dataplane::frame::Frame;
+
 use tracing::{error, info, warn};
 
 use crate::burst::BURST_FRAMES_MAX;
@@ -83,7 +85,7 @@ impl Shard {
     /// When the shard must turn again though nothing else happens.
     pub fn next_deadline_ns(&self) -> Option<u64> {
         let timer_ns = self.wheel.next_deadline_ns();
-        let room = |cell: &ServiceCell| matches!(cell.waiting.get(), Waiting::Room { .. });
+        let room = |cell: &Rc<ServiceCell>| matches!(cell.waiting.get(), Waiting::Room { .. });
         let tx_waits = self.shared.ports.iter().any(|port| port.queue.borrow().tx_pending())
             || self.shared.services.iter().any(room);
         let retry_ns = tx_waits.then(|| self.last_turn.began_ns + TX_RETRY_NS);
@@ -98,7 +100,7 @@ impl Shard {
     /// Whether nothing would be missed by waiting for the rings' file descriptors, the next
     /// deadline and the mail.
     pub fn may_sleep(&self) -> bool {
-        let idle = |(cell, resident): (&ServiceCell, &Resident)| {
+        let idle = |(cell, resident): (&Rc<ServiceCell>, &Resident)| {
             !cell.ready.get() && !resident.task.is_woken()
         };
         let empty = |port: &Port| port.queue.borrow().rx_waiting() == 0;
