@@ -136,6 +136,10 @@ impl Drop for Process {
         // Where a test failed; after `end` there is nothing to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // What only one that was killed leaves behind: the next of its name would take it over.
+        for left in ["sock", "lock"] {
+            let _ = fs::remove_file(self.socket.with_extension(left));
+        }
     }
 }
 
