@@ -130,9 +130,7 @@ impl Sleeper {
             // An error leaves the shard awake, which is safe if not thrifty.
             if nothing_to_do() && self.watch_sockets() {
                 match place {
-                    Place::Kernel => {
-                        let _ = self.epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE);
-                    }
+                    Place::Kernel => self.wait_here(),
                     Place::Executor => {
                         let _ = self.ring.readable().await;
                     }
@@ -142,6 +140,13 @@ impl Sleeper {
             mailbox.disarm();
         }
         self.unpark.awake();
+    }
+
+    /// The executor's preemption timer, armed before, interrupts the call once when it fires; gone
+    /// back to, the executor would arm it again, and an idle shard wake every millisecond.
+    fn wait_here(&self) {
+        let mut events = [EpollEvent::empty()];
+        while self.epoll.wait(&mut events, EpollTimeout::NONE) == Err(Errno::EINTR) {}
     }
 
     /// A socket that is readable already ends the wait at once: epoll asks it when it is added.
