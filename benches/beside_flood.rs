@@ -36,6 +36,7 @@ fn main() {
 instance = "bench-beside"
 shards = 2
 cpus = [0, 1]
+idle = "5us"
 [[interface]]
 name = "{video}"
 [[interface]]
