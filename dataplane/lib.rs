@@ -15,6 +15,7 @@
 
 pub mod frame;
 pub mod inject;
+pub mod offload;
 pub mod pcap;
 pub mod steer;
 pub mod sys;
