@@ -39,6 +39,7 @@ pub(super) fn opener(
             queue: number,
             chunk_capacity_octets: queue.blank_capacity(),
             xdp: xdp.to_string().into(),
+            tx: queue.obtained().tx,
         };
         // Last: from here on packets come, and everything is there to take them.
         let socket = queue.fd().ok_or("a queue without a socket cannot be steered to")?;
