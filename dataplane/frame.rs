@@ -101,7 +101,8 @@ impl Frame {
         self.lease.octets() as usize - self.offset()
     }
 
-    /// Sets the length of the packet. New octets hold what the chunk held before.
+    /// Sets the length of the packet. New octets hold what the chunk held before. What was left to
+    /// the driver (see [`crate::offload`]) is not: it was asked for another packet.
     ///
     /// # Panics
     ///
@@ -110,7 +111,8 @@ impl Frame {
     pub fn set_len(&mut self, octets: usize) {
         assert!(octets <= self.capacity(), "{octets} octets of {}", self.capacity());
         let len_mask = ((1 << LEN_BITS) - 1) << OFFSET_BITS;
-        let tag = self.lease.tag() & !len_mask | (octets as u64) << OFFSET_BITS;
+        // The kernel would not take a packet that ends before its checksum, nor any behind it.
+        let tag = self.lease.tag() & !(len_mask | ASKS) | (octets as u64) << OFFSET_BITS;
         self.lease.set_tag(tag);
     }
 

@@ -99,8 +99,8 @@ impl TxOffloads {
 
 impl Frame {
     /// Finishes the packet's UDP or TCP checksum, whatever is in its field: here, or by whoever the
-    /// queue obtained for it. The last that is done to a packet: what is changed afterwards is or is
-    /// not covered by the sum.
+    /// queue obtained for it. The last that is done to a packet: what is changed afterwards may be
+    /// covered by the sum or not.
     ///
     /// # Errors
     ///
@@ -311,6 +311,17 @@ mod tests {
         frame.ask_nobody();
         assert_eq!(frame.bytes(), finished(packet(b"back", 0)), "once is enough");
         frame.release();
+    }
+
+    #[test]
+    fn a_packet_that_is_cut_afterwards_asks_for_nothing() {
+        let (mut queue, mut kernel) = bench(ChecksumBy::Driver, true);
+        let mut frame = frame_of(&mut queue, &packet(b"cut", 0));
+        frame.finish_checksum().unwrap();
+        frame.set_len(20);
+        assert!(!frame.asks());
+        let (octets, _) = sent(&mut queue, &mut kernel, frame);
+        assert_eq!(octets, packet(b"cut", 0)[..20]);
     }
 
     #[test]
