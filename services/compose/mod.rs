@@ -10,6 +10,7 @@
 //! A packet of a selector is redirected from the moment that its shard has put the socket into
 //! the steering program's map, with the fill ring full.
 
+mod launch;
 mod port;
 mod translate;
 

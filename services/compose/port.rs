@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use tidegate_config::Interface;
 use tidegate_dataplane::inject::{self, Injector, Outcome, Tiers};
+use tidegate_dataplane::offload::TxOffloads;
 use tidegate_dataplane::steer::Steering;
 use tidegate_dataplane::sys::netlink;
 use tidegate_dataplane::umem::Umem;
 use tidegate_dataplane::xsk;
 use tidegate_runtime::port::{NoReinject, Opener, PortFacts, Reinject};
+use tracing::warn;
 
-use super::translate;
+use super::{launch, translate};
+use crate::cli::told::told;
 
 /// What opens queue `number` of `interface`.
 pub(super) fn opener(
@@ -24,7 +27,19 @@ pub(super) fn opener(
     Box::new(move || {
         let xdp = steering.obtained();
         let link = netlink::link(&options.interface)?;
-        let queue = xsk::open(&options, Umem::new(&umem)?)?;
+        let mut queue = xsk::open(&options, Umem::new(&umem)?)?;
+        let tx = queue.obtained().tx;
+        if tx.launch_time
+            && let Err(hindrance) = launch::judge_clock(&options.interface)
+        {
+            warn!(
+                interface = &*options.interface,
+                queue = number,
+                "launch times are not asked for: {}",
+                told(&hindrance)
+            );
+            queue.set_tx_offloads(TxOffloads { launch_time: false, ..tx });
+        }
         let back: Box<dyn Reinject> = if reinjects {
             let interface = options.interface.clone();
             let options = inject::Options { interface, xdp, tiers: Tiers::Auto };
