@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use tidegate::lab::{End, Namespace, Wire, WireOptions};
+use tidegate::registry::Registry;
+use tidegate::run::Program;
+use tidegate_config::Config;
 use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::offload::{ChecksumBy, ChecksumWish, TxOffloads};
 use tidegate_dataplane::steer::{self, Prefix, Protocol, Selector, Steering};
@@ -320,6 +323,48 @@ fn on_a_veth_that_offers_to_sum_the_octets_are_right_only_where_it_is_not_asked(
     assert_eq!(seen(&wire, ChecksumWish::Kernel), begun);
     assert_eq!(seen(&wire, ChecksumWish::KernelAlone), right);
     assert_eq!(seen(&wire, ChecksumWish::Auto), right);
+}
+
+/// Nobody listens at the far end, so its kernel counts each datagram that it believes as one
+/// without a port, and sends word of that.
+#[test]
+fn video_with_checksums_is_believed_to_the_last_packet() {
+    require_net!();
+    let wire = wire();
+    let (near, far) = (&wire.near, &wire.far);
+    let config = format!(
+        r#"
+        [runtime]
+        instance = "offloads-{pid}"
+        [[interface]]
+        name = "{name}"
+        [[service]]
+        name = "camera"
+        kind = "stream-send"
+        [service.options]
+        destination = "{to}:20000"
+        source_address = "{from}:20000"
+        width = 640
+        height = 64
+        rate = "100"
+        depth = 10
+        frames = 5
+        checksum = "full"
+        "#,
+        pid = std::process::id(),
+        name = near.name,
+        to = far.ipv4,
+        from = near.ipv4,
+    );
+    let config = Config::parse("test.toml", &config).unwrap();
+    let start = || Program::start(&config, &Registry::stock()).unwrap();
+    let program = near.namespace.run(start).unwrap();
+    let packets = 5 * 128;
+    within_five_seconds(|| counter(&wire, "Udp", "NoPorts") == packets);
+    let obtained = &program.snapshot().shards[0].ports[0].obtained;
+    assert_eq!((&*obtained["tx_checksum"], &*obtained["launch_time"]), ("software", "none"));
+    assert!(program.stop().report.is_clean());
+    assert_eq!(counter(&wire, "Udp", "InCsumErrors"), 0);
 }
 
 /// As far as a launch time goes without a card that has them: the kernel reads it where we write
