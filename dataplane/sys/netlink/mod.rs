@@ -26,7 +26,7 @@ use line::Line;
 pub use error::Error;
 pub use features::{Features, features};
 pub use ip::{Neighbour, Route};
-pub use link::{Link, LinkCounters, VethEnd, XdpAttached, XdpMode};
+pub use link::{Link, LinkCounters, VethEnd, XdpAttached, XdpMode, carriers};
 
 /// A line to the kernel's routing tables, in one network namespace.
 #[derive(Debug)]
