@@ -167,6 +167,8 @@ counters! {
         sleeps: Counter,
         #[doc = "Times a port, a message or a deadline ended the sleep"]
         wakeups: Counter,
+        #[doc = "Sleeps that lasted as long as they may, because nothing happened"]
+        slept_out: Counter,
         #[doc = "Turns past the stall budget, as the watchdog saw them"]
         stalls: Counter,
         #[doc = "Timers fired"]

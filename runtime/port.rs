@@ -24,6 +24,14 @@ use crate::burst::Frames;
 use crate::metrics::PortCounters;
 use crate::shared::Account;
 
+/// How soon a TX ring is looked at again that the kernel leaves full, or does not empty.
+///
+/// No file descriptor tells of room on a TX ring. Where the kernel takes frames at all each turn
+/// brings progress and the shard stays awake; this is for a link that is down or overrun, and for
+/// a driver that was told of frames and has not taken them. Lower burns the core for nothing,
+/// higher resumes later when the link comes back.
+pub(crate) const TX_RETRY_NS: u64 = 1_000_000;
+
 /// The way of a validated packet back into the kernel stack, onto its own interface.
 ///
 /// An object, so that `sim` can record what a service reinjects; the one virtual call per packet
@@ -107,6 +115,8 @@ pub(crate) struct Port {
     reinject_dirty: Cell<bool>,
     /// Frames to transmit of the service that is being polled.
     stage: RefCell<Frames>,
+    /// When the kernel is told again of frames that it leaves on the TX ring.
+    tx_retry_at_ns: Cell<u64>,
     pub(crate) counters: Rc<PortCounters>,
 }
 
@@ -123,6 +133,7 @@ impl Port {
             reinject: RefCell::new(reinject),
             reinject_dirty: Cell::new(false),
             stage: RefCell::default(),
+            tx_retry_at_ns: Cell::default(),
             counters,
         }
     }
@@ -222,6 +233,10 @@ impl Port {
     pub(crate) fn end_turn(&self, now_ns: u64) {
         let mut queue = self.queue.borrow_mut();
         queue.refill();
+        if queue.tx_pending() && now_ns >= self.tx_retry_at_ns.get() {
+            self.tx_retry_at_ns.set(now_ns + TX_RETRY_NS);
+            queue.tell_again();
+        }
         queue.kick();
         drop(queue);
         if self.reinject_dirty.replace(false) {

@@ -12,6 +12,7 @@ mod leave;
 mod links;
 mod reinject;
 mod scarce;
+mod singly;
 mod steering;
 mod together;
 mod video;
