@@ -193,6 +193,8 @@ counters! {
         tx_octets: Counter,
         #[doc = "Frames that the kernel gave back after transmission"]
         completed_frames: Counter,
+        #[doc = "Frames in the TX ring or with the device when the shard left: not sent, or nobody knows"]
+        unsent_frames: Counter,
         #[doc = "Received frames settled: sent out again"]
         settled_transmit: Counter,
         #[doc = "Received frames settled: given to the kernel stack"]

@@ -117,6 +117,9 @@ pub(crate) struct Port {
     stage: RefCell<Frames>,
     /// When the kernel is told again of frames that it leaves on the TX ring.
     tx_retry_at_ns: Cell<u64>,
+    /// In a drain: frames that had come back after transmission, and since when no more came.
+    tx_last: Cell<Option<(u64, u64)>>,
+    tx_stuck: Cell<bool>,
     pub(crate) counters: Rc<PortCounters>,
 }
 
@@ -134,6 +137,8 @@ impl Port {
             reinject_dirty: Cell::new(false),
             stage: RefCell::default(),
             tx_retry_at_ns: Cell::default(),
+            tx_last: Cell::default(),
+            tx_stuck: Cell::default(),
             counters,
         }
     }
@@ -243,6 +248,28 @@ impl Port {
             let refused = self.reinject.borrow_mut().flush(now_ns);
             self.counters.reinject_refused_packets.add(u64::from(refused));
         }
+    }
+
+    /// In a drain: whether all was sent that will be. It is where nothing is left, and where
+    /// nothing came back for `quiet_ns`.
+    pub(crate) fn tx_is_over(&self, now_ns: u64, quiet_ns: u64) -> bool {
+        let queue = self.queue.borrow();
+        let completed = queue.stats().completed_frames;
+        let since_ns = match self.tx_last.get() {
+            Some((seen, since_ns)) if seen == completed => since_ns,
+            _ => {
+                self.tx_last.set(Some((completed, now_ns)));
+                now_ns
+            }
+        };
+        let left = queue.tx_outstanding() > 0;
+        self.tx_stuck.set(left && now_ns - since_ns >= quiet_ns);
+        !left || self.tx_stuck.get()
+    }
+
+    /// In a drain: whether the link takes nothing.
+    pub(crate) const fn tx_is_stuck(&self) -> bool {
+        self.tx_stuck.get()
     }
 
     /// Frames that were dropped without a verdict and came back by themselves.
