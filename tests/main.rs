@@ -14,6 +14,7 @@ mod inject;
 mod interop;
 mod lab;
 mod links;
+mod offloads;
 mod outside;
 mod readme;
 mod sockets;

@@ -12,6 +12,7 @@
 //! kernel has everything, also while a start waits for a link.
 
 mod fit;
+mod launch;
 mod port;
 mod translate;
 

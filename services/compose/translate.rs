@@ -1,6 +1,7 @@
 //! The config's words in the words of the other rooms.
 
 use tidegate_config as config;
+use tidegate_dataplane::offload::ChecksumWish;
 use tidegate_dataplane::{steer, umem, xsk};
 use tidegate_runtime::plan;
 
@@ -65,6 +66,7 @@ pub(super) fn queue(interface: &config::Interface, queue: u32) -> xsk::Options {
         fill_frames: interface.fill_frames,
         copy: copy_mode(interface.copy),
         need_wakeup: true,
+        tx_checksum: ChecksumWish::Auto,
     }
 }
 
