@@ -1,5 +1,7 @@
 //! From facts to findings. Pure: the same machine, the same advice.
 
+mod driver;
+
 use serde::Serialize;
 use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
@@ -46,10 +48,6 @@ impl Severity {
 
 /// Memory that a default config locks for each queue: 8192 frames of 2048 octets.
 const QUEUE_OCTETS: u64 = 8192 * 2048;
-
-/// Octets of a chunk before the packet (`XDP_PACKET_HEADROOM`), of an Ethernet header, of two
-/// VLAN tags.
-const NOT_MTU: u32 = 256 + 14 + 8;
 
 /// All that is to be said about a machine, in the order in which it is asked.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
@@ -211,11 +209,11 @@ fn memory(facts: &Facts, say: &mut About<'_>) {
 
 fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
     let name = &link.name;
-    let driver = link.driver.as_deref().unwrap_or("no driver name");
+    let driver_name = link.driver.as_deref().unwrap_or("no driver name");
     // Where no interface was named, these are all of the machine, and most are for others.
     let hindrance = if link.asked { Severity::Problem } else { Severity::Advice };
     say.good(format!(
-        "{driver}, {} of {} queues, MTU {}",
+        "{driver_name}, {} of {} queues, MTU {}",
         link.queues,
         link.queues_max.max(link.queues),
         link.mtu
@@ -246,7 +244,8 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
             Some(format!("bpftool prog show id {program}; ip link set dev {name} xdp off")),
         );
     }
-    mtu(link, say);
+    driver::facts(link, say);
+    driver::mtu(link, say);
     offloads(link, say);
     queues(facts, link, say);
 }
@@ -278,20 +277,6 @@ fn features(link: &LinkFacts, say: &mut About<'_>) {
     // Only zero-copy asks the driver; see `dataplane/offload.rs`.
     let (received, sent) = (list(&found.rx_metadata), list(&found.tx_metadata));
     say.good(format!("metadata on receipt: {received}; on sending: {sent}"));
-}
-
-fn mtu(link: &LinkFacts, say: &mut About<'_>) {
-    if link.mtu > 4096 - NOT_MTU {
-        say.add(
-            Severity::Warning,
-            format!("packets of {} octets do not fit into a chunk and are lost", link.mtu),
-            Some(format!("ip link set dev {} mtu {}", link.name, 4096 - NOT_MTU)),
-        );
-    } else if link.mtu > 2048 - NOT_MTU {
-        let what =
-            "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096";
-        say.add(Severity::Warning, what, None);
-    }
 }
 
 fn offloads(link: &LinkFacts, say: &mut About<'_>) {

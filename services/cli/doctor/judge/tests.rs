@@ -68,7 +68,7 @@ fn link(severity: Severity, what: &str, command: &str, change: impl FnOnce(&mut 
 #[test]
 fn a_healthy_machine_is_only_good() {
     assert_eq!(after(|_| ()), []);
-    assert_eq!(judge(&healthy()).len(), 9);
+    assert_eq!(judge(&healthy()).len(), 11);
 }
 
 #[test]
@@ -256,19 +256,50 @@ fn an_attached_program_is_shown_with_how_to_look_at_it_first() {
     );
 }
 
+/// All that is said about the interface of the healthy machine, with such a driver.
+fn said(driver: &str, mtu: u32) -> Vec<String> {
+    let mut facts = healthy();
+    facts.links[0].driver = Some(driver.to_owned());
+    facts.links[0].mtu = mtu;
+    let about = |it: &Finding| it.about == "eth1";
+    judge(&facts).into_iter().filter(about).map(|it| it.what).collect()
+}
+
 #[test]
-fn long_packets_need_large_chunks_or_a_smaller_mtu() {
+fn what_is_known_of_a_driver_is_said_with_how_it_is_known() {
+    let igb = said("igb", 1500);
+    for line in [
+        "sends in zero-copy only with a program in the driver: run attaches one to every \
+         interface (",
+        "receives in zero-copy into a multiple of 1024 octets: 3072 of a chunk of 4096 (",
+        "takes its link down when a program comes or goes: a start waits for the carrier (",
+        "packets need chunks of 4096 octets: leave umem.chunk_octets out, or say so",
+    ] {
+        assert!(igb.iter().any(|it| it.starts_with(line)), "{line} in {igb:#?}");
+    }
+    let veth = said("veth", 1500);
+    assert!(!veth.iter().any(|it| it.contains("carrier") || it.contains("chunk")), "{veth:#?}");
     link(
-        Severity::Warning,
-        "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096",
+        Severity::Advice,
+        "its driver is not known here: it is taken for one that needs a program to send",
         "",
-        |it| it.mtu = 3000,
+        |it| it.driver = Some("acme".to_owned()),
     );
+}
+
+#[test]
+fn packets_that_no_chunk_holds_need_a_smaller_mtu() {
     link(
         Severity::Warning,
         "packets of 9000 octets do not fit into a chunk and are lost",
         "ip link set dev eth1 mtu 3818",
         |it| it.mtu = 9000,
+    );
+    link(
+        Severity::Warning,
+        "packets of 3500 octets do not fit into a chunk and are lost",
+        "ip link set dev eth1 mtu 3050",
+        |it| (it.driver, it.mtu) = (Some("igb".to_owned()), 3500),
     );
 }
 
@@ -336,7 +367,7 @@ fn told(change: impl FnOnce(&mut LinkFacts)) -> Vec<String> {
 #[test]
 fn what_the_driver_has_is_told_by_the_kernels_words() {
     assert_eq!(
-        told(|_| ())[1..],
+        told(|_| ())[1..3],
         [
             "XDP: native, redirect, zero-copy (packets of up to 8 parts)",
             "metadata on receipt: hash, timestamp; on sending: checksum",
@@ -347,7 +378,7 @@ fn what_the_driver_has_is_told_by_the_kernels_words() {
         link.features = Some(FeatureFacts { xdp, ..FeatureFacts::default() });
     });
     assert_eq!(
-        copies[1..],
+        copies[1..3],
         [
             "XDP: native, redirect; AF_XDP copies each packet",
             "metadata on receipt: none; on sending: none",
