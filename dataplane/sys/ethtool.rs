@@ -125,11 +125,16 @@ enum Access {
 const GET_DRIVER: u32 = 0x03;
 const GET_FLAGS: u32 = 0x25;
 const SET_FLAGS: u32 = 0x26;
+const GET_RINGS: u32 = 0x10;
+const SET_RINGS: u32 = 0x11;
 const GET_CHANNELS: u32 = 0x3c;
+const SET_CHANNELS: u32 = 0x3d;
 
 /// Words of `struct ethtool_drvinfo`, the largest request made here: the
 /// command, five strings of 32 octets, 12 octets reserved, five counts.
 const DRIVER_WORDS: usize = 1 + (5 * 32 + 12) / 4 + 5;
+/// Words of `struct ethtool_ringparam`: the command, four maxima, four sizes.
+const RINGS_WORDS: usize = 9;
 /// Words of `struct ethtool_channels`: the command, four maxima, four counts.
 const CHANNELS_WORDS: usize = 9;
 /// Words of `struct ethtool_value`: the command and the value.
@@ -179,6 +184,38 @@ impl Ethtool {
         Ok(Channels { rx, tx, combined, rx_max, tx_max, combined_max })
     }
 
+    /// Has the driver use receive rings of `entries` for each queue. Most drivers start the
+    /// interface anew for it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` past the driver's most, `EPERM` without `CAP_NET_ADMIN`, `EOPNOTSUPP` where the
+    /// size is fixed.
+    pub fn set_rx_ring(&self, interface: &str, entries: u32) -> Result<(), Error> {
+        let mut words = [0; RINGS_WORDS];
+        words[0] = GET_RINGS;
+        self.call(interface, "its rings", &mut words)?;
+        words[0] = SET_RINGS;
+        words[5] = entries;
+        self.call(interface, "its rings", &mut words)
+    }
+
+    /// Has the driver use `combined` pairs of queues; queues of one direction stay as they are.
+    /// Most drivers start the interface anew for it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` past the driver's most, `EBUSY` where a queue that would go has an AF_XDP socket,
+    /// `EPERM` without `CAP_NET_ADMIN`, `EOPNOTSUPP` where the number is fixed.
+    pub fn set_combined(&self, interface: &str, combined: u32) -> Result<(), Error> {
+        let mut words = [0; CHANNELS_WORDS];
+        words[0] = GET_CHANNELS;
+        self.call(interface, "its queues", &mut words)?;
+        words[0] = SET_CHANNELS;
+        words[8] = combined;
+        self.call(interface, "its queues", &mut words)
+    }
+
     /// Whether an offload is on.
     ///
     /// # Errors
@@ -225,7 +262,8 @@ impl Ethtool {
     ) -> Result<(), Error> {
         let expected = match words[0] {
             GET_DRIVER => DRIVER_WORDS,
-            GET_CHANNELS => CHANNELS_WORDS,
+            GET_RINGS | SET_RINGS => RINGS_WORDS,
+            GET_CHANNELS | SET_CHANNELS => CHANNELS_WORDS,
             _ => VALUE_WORDS,
         };
         assert_eq!(N, expected, "size of the request {:#x}", words[0]);
