@@ -1,6 +1,7 @@
 //! The config's words in the words of the other rooms.
 
 use tidegate_config as config;
+use tidegate_dataplane::steer::hardware;
 use tidegate_dataplane::{steer, umem, xsk};
 use tidegate_runtime::plan;
 
@@ -35,6 +36,14 @@ pub(super) const fn xdp_mode(mode: config::XdpMode) -> steer::XdpMode {
         config::XdpMode::Auto => steer::XdpMode::Auto,
         config::XdpMode::Native => steer::XdpMode::Native,
         config::XdpMode::Generic => steer::XdpMode::Generic,
+    }
+}
+
+pub(super) const fn steering(steering: config::Steering) -> hardware::Mode {
+    match steering {
+        config::Steering::Xdp => hardware::Mode::Xdp,
+        config::Steering::Rss => hardware::Mode::Rss,
+        config::Steering::Ntuple => hardware::Mode::Ntuple,
     }
 }
 
