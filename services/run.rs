@@ -1,7 +1,8 @@
 //! A running tidegate: attached, open, serving, and drained at the end.
 //!
 //! ```text
-//!   Program::start ─► steering attached, cards told ─► shards ready ─► control socket
+//!   Program::start ─► control socket ─► steering attached, cards told ─► ports open ─► links there
+//!                  ─► services
 //!   stop           ─► gate closed (all packets stay with the kernel) ─► drained
 //!                  ─► cards as they were before ─► Outcome
 //! ```
@@ -12,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 use tidegate_config::{Config, ConfigError};
 use tidegate_dataplane::steer::hardware::{self, Hardware, Table};
@@ -26,6 +27,7 @@ use tidegate_runtime::runtime::{Report, Runtime, StartError, Stopper};
 use tracing::warn;
 
 use crate::compose::{Composed, compose, hardware_snapshot};
+use crate::links::{Following, Links};
 use crate::registry::Registry;
 
 /// Why tidegate could not start.
@@ -40,6 +42,8 @@ pub enum RunError {
     Hardware(hardware::Error),
     /// The shards did not start.
     Start(StartError),
+    /// The kernel does not tell of links, or gives no thread that listens.
+    Links(io::Error),
     /// The control socket is taken or cannot be made.
     Control(ControlError),
     /// `runtime.control_socket` is no path for a socket.
@@ -56,6 +60,7 @@ impl fmt::Display for RunError {
             Self::Steer(error) => error.fmt(f),
             Self::Hardware(error) => error.fmt(f),
             Self::Start(error) => error.fmt(f),
+            Self::Links(error) => write!(f, "following the links failed: {error}"),
             Self::Control(error) => error.fmt(f),
             Self::ControlPath { path } => write!(
                 f,
@@ -75,7 +80,7 @@ impl error::Error for RunError {
             Self::Hardware(error) => error.source(),
             Self::Start(error) => error.source(),
             Self::Control(error) => error.source(),
-            Self::ControlPath { .. } => None,
+            Self::Links(_) | Self::ControlPath { .. } => None,
         }
     }
 }
@@ -99,6 +104,7 @@ pub struct Program {
     steerings: Vec<Arc<Steering>>,
     hardware: Vec<Arc<Hardware>>,
     control: Server,
+    following: Following,
 }
 
 /// What a tidegate did, when it has left.
@@ -123,6 +129,8 @@ impl Program {
         let metrics = Metrics::new(&config.runtime.instance, monotonic_ns());
         // Before anything is touched: two of one name must not collide.
         let control = serve_control(config, Arc::clone(&metrics))?;
+        let mut links =
+            Links::open(config, monotonic_ns()).map_err(|it| RunError::Links(it.into()))?;
         let Composed { steerings, hardware, shards, policy } = compose(config, registry)?;
         for (steering, hardware) in steerings.iter().zip(&hardware) {
             let (steering, hardware) = (Arc::clone(steering), hardware.clone());
@@ -133,19 +141,22 @@ impl Program {
         plan.tai_correction_seconds = tai_correction();
         let gates = steerings.clone();
         plan.admit = Box::new(move |admission| admit(&gates, admission));
-        let runtime = match Runtime::start(plan) {
+        let begin = |patience| links.settle(patience, monotonic_ns());
+        let runtime = match Runtime::start_when(plan, begin) {
             Ok(runtime) => runtime,
             Err(error) => {
+                // The registry, which others have too, has a hand on the cards.
                 put_back(&hardware);
                 return Err(error.into());
             }
         };
+        let following = links.follow(monotonic_ns).map_err(RunError::Links)?;
         // Some drivers start anew when a queue is bound.
         for hardware in hardware.iter().filter(|it| it.seen().table == Table::Changed) {
             let interface = hardware.interface();
             warn!(interface, "its RSS table is another since the queues were taken");
         }
-        Ok(Self { runtime, metrics, steerings, hardware, control })
+        Ok(Self { runtime, metrics, steerings, hardware, control, following })
     }
 
     /// What asks it to leave, from any thread.
@@ -170,8 +181,10 @@ impl Program {
 
     /// Waits until it is asked to leave, or a shard ends; then drains.
     pub fn wait(self) -> Outcome {
-        let Self { runtime, metrics, steerings, hardware, control } = self;
+        let Self { runtime, metrics, steerings, hardware, control, following } = self;
         let report = runtime.wait();
+        // What the end does to the links is no news.
+        drop(following);
         let snapshot = metrics.snapshot(monotonic_ns());
         // While the program is still on the interface: nobody else can take the card meanwhile.
         let put_back = put_back(&hardware);

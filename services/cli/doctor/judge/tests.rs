@@ -1,6 +1,6 @@
 //! Findings on machines that a test makes up: one healthy, then one fault at a time.
 
-use super::super::facts::{HugePages, Irq, XdpFacts};
+use super::super::facts::{FeatureFacts, HugePages, Irq, XdpFacts};
 use super::super::hardware::{HardwareFacts, RecordFacts, RuleFacts};
 use super::*;
 
@@ -37,6 +37,12 @@ fn healthy() -> Facts {
                 rules: RuleFacts::On { count: 1, room: 512 },
                 record: None,
             },
+            features: Some(FeatureFacts {
+                xdp: vec!["native", "redirect", "zero-copy"],
+                zero_copy_segments_max: 8,
+                rx_metadata: vec!["hash", "timestamp"],
+                tx_metadata: vec!["checksum"],
+            }),
         }],
         missing_links: Vec::new(),
     }
@@ -70,7 +76,7 @@ fn link(severity: Severity, what: &str, command: &str, change: impl FnOnce(&mut 
 #[test]
 fn a_healthy_machine_is_only_good() {
     assert_eq!(after(|_| ()), []);
-    assert_eq!(judge(&healthy()).len(), 8);
+    assert_eq!(judge(&healthy()).len(), 10);
 }
 
 #[test]
@@ -373,5 +379,47 @@ fn what_a_living_process_has_is_good_and_what_a_killed_one_left_has_its_remedy()
          rules here; the next start on this interface puts it right, as does this",
         "tidegate restore eth1",
         |it| it.hardware.record = record(false, &[0, 1], 3),
+    );
+}
+
+/// What is good about the interface, after `change`.
+fn told(change: impl FnOnce(&mut LinkFacts)) -> Vec<String> {
+    let mut facts = healthy();
+    change(&mut facts.links[0]);
+    let good = |it: &Finding| it.about == "eth1" && it.severity == Severity::Good;
+    judge(&facts).into_iter().filter(good).map(|it| it.what).collect()
+}
+
+#[test]
+fn what_the_driver_has_is_told_by_the_kernels_words() {
+    assert_eq!(
+        told(|_| ())[1..3],
+        [
+            "XDP: native, redirect, zero-copy (packets of up to 8 parts)",
+            "metadata on receipt: hash, timestamp; on sending: checksum",
+        ]
+    );
+    let copies = told(|link| {
+        let xdp = vec!["native", "redirect"];
+        link.features = Some(FeatureFacts { xdp, ..FeatureFacts::default() });
+    });
+    assert_eq!(
+        copies[1..3],
+        [
+            "XDP: native, redirect; AF_XDP copies each packet",
+            "metadata on receipt: none; on sending: none",
+        ]
+    );
+    link(
+        Severity::Advice,
+        "its driver runs no XDP: programs run in the stack (generic), AF_XDP copies each packet",
+        "",
+        |link| link.features = Some(FeatureFacts::default()),
+    );
+    link(
+        Severity::Advice,
+        "this kernel does not say what drivers have for XDP (6.3 and newer do)",
+        "",
+        |link| link.features = None,
     );
 }
