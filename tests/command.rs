@@ -8,6 +8,7 @@ mod contained;
 mod forbidden;
 mod instance;
 mod refused;
+mod steering;
 mod words;
 
 use std::fs;

@@ -29,6 +29,8 @@ pub enum Command {
     Demo(Demo),
     /// Look for what stands in the way on this machine.
     Doctor(Doctor),
+    /// Put back what a killed process left on network cards.
+    Restore(Restore),
     /// Print the completions for a shell.
     Completions(Completions),
 }
@@ -97,6 +99,14 @@ pub struct Doctor {
     pub json: bool,
 }
 
+/// Arguments of `restore`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Restore {
+    /// Interfaces to put back; all on which something was left if none is named.
+    #[arg(value_name = "INTERFACE")]
+    pub interfaces: Vec<String>,
+}
+
 /// Arguments of `completions`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Completions {
@@ -140,6 +150,8 @@ mod tests {
         assert_eq!(demo.seconds, 3);
         let Ok(Command::Doctor(doctor)) = parse("doctor eth0 eth1") else { panic!("doctor") };
         assert_eq!(doctor.interfaces, ["eth0", "eth1"]);
+        let Ok(Command::Restore(restore)) = parse("restore eth1") else { panic!("restore") };
+        assert_eq!(restore.interfaces, ["eth1"]);
         assert!(matches!(parse("completions bash"), Ok(Command::Completions(_))));
     }
 
