@@ -9,7 +9,7 @@ use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use crate::cli::args::{Args, Command, Stats};
 use crate::cli::told::told;
-use crate::cli::{check, completions, doctor, run, stats};
+use crate::cli::{check, completions, doctor, measure, run, stats};
 use crate::demo;
 use crate::registry::Registry;
 
@@ -44,6 +44,7 @@ fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args, &mut out),
         Command::Completions(args) => completions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(&args, registry, &mut errors),
+        Command::Measure(args) => measure::run(&args, &mut out, &mut errors),
         Command::Stats(args) => show_stats(&args, &mut out),
         Command::Demo(args) => {
             let is_terminal = out.is_terminal();
