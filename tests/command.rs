@@ -7,6 +7,7 @@
 mod contained;
 mod forbidden;
 mod instance;
+mod measure;
 mod refused;
 mod steering;
 mod words;

@@ -38,11 +38,7 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
     if !notes.is_empty() {
         text.push('\n');
     }
-    for (title, body) in notes {
-        for (index, line) in wrap(&format!("{title}: {body}"), WIDTH - 4).iter().enumerate() {
-            let _ = writeln!(text, "{}{line}", if index == 0 { "" } else { "    " });
-        }
-    }
+    text.push_str(&lines_of(notes));
     match snapshot.conservation.unaccounted {
         0 => text.push_str("\nevery frame is accounted for\n"),
         frames => {
@@ -53,26 +49,35 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
 }
 
 /// One table: a head, rows, and a last row of totals where there are several.
-struct Table {
+pub(in crate::cli) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(head: &[&str]) -> Self {
+    pub(in crate::cli) fn new(head: &[&str]) -> Self {
         Self { rows: vec![head.iter().map(|&word| word.to_owned()).collect()] }
     }
 
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(in crate::cli) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The lines; the first `left` columns are flush left, the others right. Empty without rows.
-    fn lines(mut self, left: usize, totals: impl IntoIterator<Item = String>) -> String {
+    /// The lines with totals; the first `left` columns are flush left. Empty without rows.
+    pub(in crate::cli) fn lines(
+        mut self,
+        left: usize,
+        totals: impl IntoIterator<Item = String>,
+    ) -> String {
         match self.rows.len() {
             1 => return String::new(),
             2 => {}
             _ => self.row(totals),
         }
+        self.set(left)
+    }
+
+    /// The lines; the first `left` columns are flush left, the others right.
+    pub(in crate::cli) fn set(self, left: usize) -> String {
         let columns = self.rows[0].len();
         let width = |column: usize| {
             self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
@@ -199,6 +204,24 @@ fn short(name: &str) -> String {
 }
 
 type Note = (String, String);
+
+/// Notes as lines, each begun at the margin and gone on within it.
+fn lines_of(notes: Vec<Note>) -> String {
+    let mut text = String::new();
+    for (title, body) in notes {
+        for (index, line) in wrap(&format!("{title}: {body}"), WIDTH - 4).iter().enumerate() {
+            let _ = writeln!(text, "{}{line}", if index == 0 { "" } else { "    " });
+        }
+    }
+    text
+}
+
+/// What the kernel granted, lost and counted, as lines.
+pub(in crate::cli) fn of_the_kernel(snapshot: &Snapshot) -> String {
+    let mut notes = obtained(snapshot);
+    notes.extend(kernel(snapshot));
+    lines_of(notes)
+}
 
 /// What the kernel granted to the ports, those that got the same together.
 fn obtained(snapshot: &Snapshot) -> Vec<Note> {
