@@ -27,6 +27,7 @@ use crate::plan::Idle;
 use crate::shard::Shard;
 use crate::shards::Message;
 use crate::sleep::{AWAKE_NS, Place, Sleeper};
+use crate::turn::SleepEnded;
 use crate::watchdog::Heartbeat;
 
 /// Octets that the process must be allowed to lock (RLIMIT_MEMLOCK), or there is no executor.
@@ -243,7 +244,9 @@ pub(crate) async fn drive(shard: &mut Shard, mut drive: Drive) {
                 let (leave, place) = (&drive.leave, place(shard));
                 let nothing_to_do = || shard.may_sleep() && !leave.load(Ordering::Relaxed);
                 drive.sleeper.sleep(place, &mut drive.mailbox, deadline_ns, nothing_to_do).await;
-                shard.wakes_up(drive.clock.now_ns());
+                let now_ns = drive.clock.now_ns();
+                let out = deadline_ns == latest_ns && now_ns + AWAKE_NS >= latest_ns;
+                shard.wakes_up(now_ns, if out { SleepEnded::Out } else { SleepEnded::Woken });
                 idle_since_ns = None;
                 continue;
             }
