@@ -7,6 +7,8 @@ mod doctor;
 pub(crate) mod facts;
 mod fallback;
 mod flap;
+mod queues;
+mod steering;
 mod together;
 
 use serde::Serialize;
@@ -48,7 +50,7 @@ const fn scenario<P: Play>(name: &'static str, nics: Nics) -> Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 7] = [
+pub(crate) const ALL: [Scenario; 10] = [
     scenario::<doctor::Doctor>("virtio_net::doctor_sees_the_driver", Nics::Virtio),
     scenario::<doctor::Doctor>("igb::doctor_sees_the_driver", Nics::Igb),
     scenario::<together::Together>("virtio_net::both_services_at_once", Nics::Virtio),
@@ -59,6 +61,9 @@ pub(crate) const ALL: [Scenario; 7] = [
     ),
     scenario::<flap::Flap>("virtio_net::a_link_that_flaps_costs_its_outage", Nics::Virtio),
     scenario::<flap::Flap>("igb::a_link_that_flaps_costs_its_outage", Nics::Igb),
+    scenario::<queues::Queues<4>>("igb::shards_take_some_of_4_queues", Nics::Igb),
+    scenario::<queues::Queues<8>>("igb::shards_take_some_of_8_queues", Nics::Igb),
+    scenario::<steering::Steering>("igb::a_taken_queue_leaves_the_table_and_comes_back", Nics::Igb),
 ];
 
 /// The one of that name.
