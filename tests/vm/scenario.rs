@@ -4,6 +4,7 @@
 //! runs on the host and holds them against what must be true.
 
 mod doctor;
+mod driver;
 pub(crate) mod facts;
 mod together;
 
@@ -51,9 +52,11 @@ const fn scenario<P: Play>(name: &'static str, nics: Nics, seconds: u64) -> Scen
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 4] = [
+pub(crate) const ALL: [Scenario; 6] = [
     scenario::<doctor::Doctor>("virtio_net::doctor_sees_the_driver", Nics::Virtio, 60),
     scenario::<doctor::Doctor>("igb::doctor_sees_the_driver", Nics::Igb, 60),
+    scenario::<driver::Facts>("virtio_net::does_what_is_said_of_it", Nics::Virtio, 120),
+    scenario::<driver::Facts>("igb::does_what_is_said_of_it", Nics::Igb, 120),
     scenario::<together::Together>("virtio_net::both_services_at_once", Nics::Virtio, 120),
     scenario::<together::Together>("igb::both_services_at_once", Nics::Igb, 120),
 ];
