@@ -128,7 +128,7 @@ fn a_sender_goes_on_when_the_other_end_comes_back() {
 /// Stops a sender whose ring the kernel does not empty any more.
 fn leaves_in_time(stage: Stage) -> PortStats {
     let asked = Instant::now();
-    let Outcome { report, snapshot } = stage.program.stop();
+    let Outcome { report, snapshot, .. } = stage.program.stop();
     let port = ports(&snapshot, "tide1");
     // It may not call a frame sent that is on the ring still: it says how many it gave up. And it
     // does not wait until its time is up (2 s) for a link that takes nothing.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
 use super::facts::{Answer, Capability, Facts, LinkFacts, XdpFacts};
+use super::hardware;
 
 /// One thing that `doctor` has to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -248,6 +249,7 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
     driver::mtu(link, say);
     offloads(link, say);
     queues(facts, link, say);
+    hardware::judge(name, &link.hardware, say);
 }
 
 /// What the driver has, by the kernel's words for it.
@@ -365,18 +367,23 @@ impl Findings {
 }
 
 /// Collects findings about one thing.
-struct About<'a> {
+pub(super) struct About<'a> {
     findings: &'a mut Vec<Finding>,
     about: &'a str,
 }
 
 impl About<'_> {
-    fn add(&mut self, severity: Severity, what: impl Into<String>, command: Option<String>) {
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        what: impl Into<String>,
+        command: Option<String>,
+    ) {
         let about = self.about.to_owned();
         self.findings.push(Finding { about, severity, what: what.into(), command });
     }
 
-    fn good(&mut self, what: impl Into<String>) {
+    pub(super) fn good(&mut self, what: impl Into<String>) {
         self.add(Severity::Good, what, None);
     }
 

@@ -1,6 +1,7 @@
 //! Findings on machines that a test makes up: one healthy, then one fault at a time.
 
 use super::super::facts::{FeatureFacts, HugePages, Irq, XdpFacts};
+use super::super::hardware::{HardwareFacts, RecordFacts, RuleFacts};
 use super::*;
 
 /// A machine on which all is well, with one interface.
@@ -29,6 +30,13 @@ fn healthy() -> Facts {
             offloads: Vec::new(),
             irqs: vec![irq(50, &[0]), irq(51, &[1])],
             default_route: false,
+            hardware: HardwareFacts {
+                rings: Some(2),
+                table_entries: Some(128),
+                table_queues: vec![0, 1],
+                rules: RuleFacts::On { count: 1, room: 512 },
+                record: None,
+            },
             features: Some(FeatureFacts {
                 xdp: vec!["native", "redirect", "zero-copy"],
                 zero_copy_segments_max: 8,
@@ -68,7 +76,7 @@ fn link(severity: Severity, what: &str, command: &str, change: impl FnOnce(&mut 
 #[test]
 fn a_healthy_machine_is_only_good() {
     assert_eq!(after(|_| ()), []);
-    assert_eq!(judge(&healthy()).len(), 11);
+    assert_eq!(judge(&healthy()).len(), 12);
 }
 
 #[test]
@@ -354,6 +362,55 @@ fn interrupts_that_share_a_cpu_while_another_has_none() {
         |it| it.irqs = vec![irq(50, &[0]), irq(51, &[0])],
     );
     assert_eq!(after(|it| it.links[0].irqs = vec![irq(50, &[0, 1]), irq(51, &[0, 1])]), []);
+}
+
+/// The last of what is good about the interface.
+fn last_good(change: impl FnOnce(&mut HardwareFacts)) -> String {
+    let mut facts = healthy();
+    change(&mut facts.links[0].hardware);
+    let findings = judge(&facts);
+    let good = findings.iter().rfind(|it| it.about == "eth1" && it.severity == Severity::Good);
+    good.unwrap().what.clone()
+}
+
+#[test]
+fn what_a_card_can_be_told_about_its_queues_is_said() {
+    assert_eq!(
+        last_good(|_| ()),
+        "steering xdp, rss, ntuple: RSS table of 128 entries, with queues 0-1; flow rules, 1 of \
+         512 in use"
+    );
+    assert_eq!(
+        last_good(|it| it.rules = RuleFacts::Missing),
+        "steering xdp, rss: RSS table of 128 entries, with queues 0-1; no flow rules (ntuple)"
+    );
+    assert_eq!(
+        last_good(|it| (it.table_entries, it.rules) = (None, RuleFacts::Off)),
+        "steering xdp, ntuple: no RSS table (rss); flow rules, switched off"
+    );
+    assert_eq!(
+        last_good(|it| *it = HardwareFacts::default()),
+        "steering xdp: no RSS table (rss); no flow rules (ntuple)"
+    );
+}
+
+#[test]
+fn what_a_living_process_has_is_good_and_what_a_killed_one_left_has_its_remedy() {
+    let record = |is_alive, isolated_queues: &[u32], rules| {
+        let isolated_queues = isolated_queues.to_vec();
+        Some(RecordFacts { pid: 4711, is_alive, isolated_queues, rules })
+    };
+    assert_eq!(
+        last_good(|it| it.record = record(true, &[1], 0)),
+        "process 4711 of tidegate has queue 1 out of the RSS table here"
+    );
+    link(
+        Severity::Warning,
+        "process 4711 of tidegate was killed and left queues 0-1 out of the RSS table and 3 flow \
+         rules here; the next start on this interface puts it right, as does this",
+        "tidegate restore eth1",
+        |it| it.hardware.record = record(false, &[0, 1], 3),
+    );
 }
 
 /// What is good about the interface, after `change`.
