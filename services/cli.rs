@@ -9,6 +9,7 @@ pub mod completions;
 pub mod doctor;
 pub mod log;
 pub mod measure;
+pub mod restore;
 pub mod run;
 pub mod stats;
 pub(crate) mod told;

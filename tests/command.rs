@@ -9,6 +9,7 @@ mod forbidden;
 mod instance;
 mod measure;
 mod refused;
+mod steering;
 mod words;
 
 use std::fs;

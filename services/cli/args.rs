@@ -31,6 +31,8 @@ pub enum Command {
     Demo(Demo),
     /// Look for what stands in the way on this machine.
     Doctor(Doctor),
+    /// Put back what a killed process left on network cards.
+    Restore(Restore),
     /// Measure receiving and dropping on an interface, which hears nothing meanwhile.
     ///
     /// Takes what arrives on the named queues out of the kernel, counts and drops it, and reports
@@ -105,6 +107,14 @@ pub struct Doctor {
     /// Print findings and facts as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `restore`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Restore {
+    /// Interfaces to put back; all on which something was left if none is named.
+    #[arg(value_name = "INTERFACE")]
+    pub interfaces: Vec<String>,
 }
 
 /// Arguments of `measure`.
@@ -207,6 +217,8 @@ mod tests {
         assert_eq!(demo.seconds, 3);
         let Ok(Command::Doctor(doctor)) = parse("doctor eth0 eth1") else { panic!("doctor") };
         assert_eq!(doctor.interfaces, ["eth0", "eth1"]);
+        let Ok(Command::Restore(restore)) = parse("restore eth1") else { panic!("restore") };
+        assert_eq!(restore.interfaces, ["eth1"]);
         let Ok(Command::Measure(measure)) = parse("measure eth1 --queue 3 --queue 0-1,3 --json")
         else {
             panic!("measure")

@@ -18,9 +18,10 @@ use std::path::Path;
 use serde::Deserialize;
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::Counter;
+use tidegate_runtime::metrics::{Counter, DropReason};
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
+use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
 use super::format::{Depth, Format, Rate, Sampling};
@@ -184,6 +185,7 @@ pub struct StreamSend {
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    not_taken: DropReason,
     counters: Counters,
 }
 
@@ -251,6 +253,7 @@ impl Service for StreamSend {
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
+            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             format,
             packetizer,
@@ -330,7 +333,15 @@ impl StreamSend {
                     cx.count(self.counters.groups_late, 1);
                 }
             }
-            let _all_sent = cx.send_all(self.port, &mut self.group).await;
+            if cx.send_all(self.port, &mut self.group).await == Delivery::Drained {
+                // A link that takes nothing, at the end: what was built for it is settled here.
+                let taken = u64::from(built) - self.group.len() as u64;
+                cx.count(self.counters.packets_sent, taken);
+                for frame in self.group.drain(..) {
+                    cx.settle(frame, Verdict::Drop(self.not_taken));
+                }
+                return;
+            }
             // Paced, because the group is due; unpaced, while its octets are still in the cache that
             // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
             cx.flush(self.port);

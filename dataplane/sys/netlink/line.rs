@@ -21,7 +21,7 @@ use super::Error;
 /// The kernel makes the buffers of a dump 32 KiB at most; a single link with
 /// many virtual functions stays below that too. Too small and an answer is cut,
 /// which is refused below rather than misread.
-const ANSWER_OCTETS: usize = 64 << 10;
+pub(super) const ANSWER_OCTETS: usize = 64 << 10;
 
 /// The kernel answers while it handles the request, so this only bounds a
 /// kernel that does not answer at all.

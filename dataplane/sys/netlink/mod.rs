@@ -9,13 +9,16 @@
 //! its opening thread was in. Interfaces are meant by index, since names can be
 //! reused while a program runs; [`Netlink::link`] turns the name into one.
 //!
-//! It refuses to: watch for changes, hold state between questions, retry.
+//! Changes are told by a [`Watch`], which has a socket of its own.
+//!
+//! It refuses to: hold state between questions, retry.
 
 mod error;
 mod features;
 mod ip;
 mod line;
 mod link;
+mod watch;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -27,6 +30,7 @@ pub use error::Error;
 pub use features::{Features, features};
 pub use ip::{Neighbour, Route};
 pub use link::{Link, LinkCounters, VethEnd, XdpAttached, XdpMode, carriers};
+pub use watch::{Change, Watch};
 
 /// A line to the kernel's routing tables, in one network namespace.
 #[derive(Debug)]

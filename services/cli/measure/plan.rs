@@ -5,10 +5,6 @@ use tidegate_config::{Config, ConfigError};
 use super::super::args::Measure;
 use super::surroundings::Surroundings;
 
-/// A packet that fits a chunk of 2048 octets: beside it lie `XDP_PACKET_HEADROOM`, an Ethernet
-/// header and two VLAN tags.
-const MTU_OF_SMALL_CHUNKS: u32 = 2048 - 256 - 14 - 8;
-
 /// What `run` would be told for the same.
 ///
 /// # Errors
@@ -19,7 +15,6 @@ pub(super) fn config(args: &Measure, found: &Surroundings) -> Result<Config, Con
 }
 
 fn text(args: &Measure, found: &Surroundings, process: u32) -> String {
-    let chunk_octets = if found.mtu > MTU_OF_SMALL_CHUNKS { 4096 } else { 2048 };
     let selectors = match args.only.as_slice() {
         [] => ["0.0.0.0/0", "::/0"].map(|all| format!("{{ destination = \"{all}\" }}")).join(", "),
         only => only.iter().map(|it| it.selector()).collect::<Vec<_>>().join(", "),
@@ -34,7 +29,6 @@ name = {name}
 queues = {queues:?}
 copy = "{copy}"
 xdp = "{xdp}"
-umem = {{ chunk_octets = {chunk_octets} }}
 
 [[service]]
 name = "measured"
@@ -54,25 +48,23 @@ mod tests {
     use super::super::tests::args;
     use super::*;
 
-    fn found(mtu: u32) -> Surroundings {
-        Surroundings { name: "eth1".into(), mtu, ..Surroundings::default() }
+    fn found() -> Surroundings {
+        Surroundings { name: "eth1".into(), ..Surroundings::default() }
     }
 
     #[test]
     fn takes_all_of_ip_on_the_named_queues_or_what_was_named() {
-        let config = config(&args("eth1 --queue 2,3 --copy zero-copy"), &found(1500)).unwrap();
+        let config = config(&args("eth1 --queue 2,3 --copy zero-copy"), &found()).unwrap();
         let interface = &config.interfaces[0];
         assert_eq!((&*interface.name, &*interface.queues), ("eth1", &[2, 3][..]));
         assert_eq!(interface.copy, tidegate_config::CopyMode::ZeroCopy);
-        assert_eq!(interface.umem.chunk_octets, 2048);
         let destinations = |config: &Config| -> Vec<String> {
             config.services[0].selectors.iter().map(|it| it.destination.to_string()).collect()
         };
         assert_eq!(destinations(&config), ["0.0.0.0/0", "::/0"]);
         let only = args("eth1 --only 198.18.0.0/24,udp,53 --only 2001:db8::1");
-        let config = super::config(&only, &found(3000)).unwrap();
+        let config = super::config(&only, &found()).unwrap();
         assert_eq!(destinations(&config), ["198.18.0.0/24", "2001:db8::1/128"]);
-        assert_eq!(config.interfaces[0].umem.chunk_octets, 4096);
     }
 
     #[test]

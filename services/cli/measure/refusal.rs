@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn fit() -> Surroundings {
-        Surroundings { name: "eth1".to_owned(), mtu: 1500, up: true, ..Surroundings::default() }
+        Surroundings { name: "eth1".to_owned(), up: true, ..Surroundings::default() }
     }
 
     #[track_caller]

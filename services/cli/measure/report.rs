@@ -282,6 +282,7 @@ mod tests {
             shards: vec![shard(0), shard(1)],
             steering: vec![SteeringSnapshot {
                 interface: "eth1".to_owned(),
+                hardware: None,
                 counters: [("redirected".to_owned(), redirected), ("pass_not_ip".to_owned(), 3)]
                     .into(),
             }],

@@ -12,8 +12,6 @@ use tidegate_dataplane::sys::netlink::{Link, Netlink, carriers};
 pub(super) struct Surroundings {
     /// Its name; empty where there is no such interface.
     pub(super) name: String,
-    /// Largest packet, in octets, without the Ethernet header.
-    pub(super) mtu: u32,
     /// Whether it was switched on.
     pub(super) up: bool,
     /// Whether it is the loopback.
@@ -45,7 +43,6 @@ pub(super) fn of(interface: &str) -> io::Result<Surroundings> {
         session.filter(|session| way(&mut netlink, &links, session).into_iter().any(carries));
     Ok(Surroundings {
         name: link.name.to_string(),
-        mtu: link.mtu,
         up: link.up,
         loopback: link.index == LOOPBACK,
         default_routes: routes.into_iter().filter(|&it| carries(it)).map(name).collect(),

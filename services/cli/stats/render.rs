@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use tidegate_runtime::metrics::snapshot::{PortSnapshot, ServiceSnapshot, Snapshot};
+use tidegate_runtime::metrics::snapshot::{
+    HardwareSnapshot, PortSnapshot, RuleSnapshot, ServiceSnapshot, Snapshot,
+};
 use tidegate_runtime::metrics::{Help, Kind, PortStats, ServiceStats, ShardStats};
 
 use super::units::{count, mean, percent, time, uptime};
@@ -14,6 +16,9 @@ const WIDTH: usize = 80;
 
 /// Widest name of a service or port that still leaves its numbers their room.
 const NAME: usize = 20;
+
+/// Flow rules of an interface that are shown one by one; `--json` has them all.
+const RULES: usize = 12;
 
 /// The screen. `span` says what the counters are counted over.
 pub fn render(snapshot: &Snapshot, span: &str) -> String {
@@ -27,6 +32,7 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
     text.push_str(&settled(snapshot, &totals.2));
     let mut notes = obtained(snapshot);
     notes.extend(kernel(snapshot));
+    notes.extend(hardware(snapshot));
     notes.extend(named(snapshot));
     notes.extend(trouble(snapshot));
     if !notes.is_empty() {
@@ -248,6 +254,40 @@ fn kernel(snapshot: &Snapshot) -> Vec<Note> {
     for steering in &snapshot.steering {
         let counters = steering.counters.iter().map(|(name, value)| (name.as_str(), *value));
         notes.extend(list(format!("steering of {}", steering.interface), counters));
+    }
+    notes
+}
+
+/// What the cards were told about their queues, as they show it now.
+fn hardware(snapshot: &Snapshot) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for steering in &snapshot.steering {
+        let (name, Some(hardware)) = (&steering.interface, &steering.hardware) else { continue };
+        let queues: Vec<String> = hardware.isolated_queues.iter().map(u32::to_string).collect();
+        let isolated = match queues.as_slice() {
+            [] => "no queue isolated".to_owned(),
+            [one] => format!("queue {one} isolated"),
+            many => format!("queues {} isolated", many.join(", ")),
+        };
+        let HardwareSnapshot { asked, table, rules, remarks, .. } = hardware;
+        notes.push((
+            format!("hardware of {name}"),
+            format!("{asked}, {isolated}, RSS table {table}"),
+        ));
+        let rule = |rule: &RuleSnapshot| {
+            let gone = if rule.in_place { "" } else { " (GONE)" };
+            format!("{} -> queue {}{gone}", rule.location, rule.queue)
+        };
+        let shown: Vec<String> = rules.iter().take(RULES).map(rule).collect();
+        if !shown.is_empty() {
+            let more = match rules.len() - shown.len() {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            let title = format!("{} flow rules of {name}, by location", rules.len());
+            notes.push((title, shown.join(", ") + &more));
+        }
+        notes.extend(remarks.iter().map(|it| (format!("REMARK on {name}"), it.clone())));
     }
     notes
 }
