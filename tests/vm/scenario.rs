@@ -3,6 +3,7 @@
 //! A scenario is one file with both halves: `play` runs in the guest and returns facts, `judge`
 //! runs on the host and holds them against what must be true.
 
+mod checksums;
 mod doctor;
 pub(crate) mod facts;
 mod together;
@@ -51,9 +52,15 @@ const fn scenario<P: Play>(name: &'static str, nics: Nics, seconds: u64) -> Scen
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 4] = [
+pub(crate) const ALL: [Scenario; 6] = [
     scenario::<doctor::Doctor>("virtio_net::doctor_sees_the_driver", Nics::Virtio, 60),
     scenario::<doctor::Doctor>("igb::doctor_sees_the_driver", Nics::Igb, 60),
+    scenario::<checksums::Checksums>(
+        "virtio_net::the_far_kernel_believes_every_checksum",
+        Nics::Virtio,
+        90,
+    ),
+    scenario::<checksums::Checksums>("igb::the_far_kernel_believes_every_checksum", Nics::Igb, 120),
     scenario::<together::Together>("virtio_net::both_services_at_once", Nics::Virtio, 120),
     scenario::<together::Together>("igb::both_services_at_once", Nics::Igb, 120),
 ];
