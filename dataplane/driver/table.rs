@@ -96,11 +96,7 @@ impl Driver {
                 "igb_xdp_setup() of igb_main.c closes and opens the interface; the link is \
                  negotiated anew",
             ),
-            finishes_checksums: tested(
-                true,
-                FINISHES,
-                "vm::igb::the_far_kernel_believes_every_checksum",
-            ),
+            finishes_checksums: tested(true, FINISHES, "vm::igb::does_what_is_said_of_it"),
         },
         Self {
             name: "igc",
