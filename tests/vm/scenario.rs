@@ -3,6 +3,7 @@
 //! A scenario is one file with both halves: `play` runs in the guest and returns facts, `judge`
 //! runs on the host and holds them against what must be true.
 
+mod checksums;
 mod doctor;
 mod driver;
 pub(crate) mod facts;
