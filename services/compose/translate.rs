@@ -62,6 +62,7 @@ pub(super) fn queue(interface: &config::Interface, queue: u32) -> xsk::Options {
         ring_entries: interface.ring_entries,
         fill_frames: interface.fill_frames,
         copy: copy_mode(interface.copy),
+        multi_buffer: xsk::MultiBuffer::Off,
         need_wakeup: true,
     }
 }
