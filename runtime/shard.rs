@@ -219,11 +219,14 @@ impl Shard {
                 Port::new(queue, reinject, counters, number(at))
             })
             .collect();
+        let several = ports.iter().any(|port| port.queue.borrow().obtained().packet_chunks_max > 1);
         let mut cell = |plan: &ServicePlan| {
+            let refuses_parts = several && !plan.factory.reads_parts();
             let metrics = metrics.add_service(&plan.name, plan.factory.kind());
             let reasons = OwnReasons::register(&metrics).expect("they come first");
             let account = Account { metrics, reasons };
-            ServiceCell::new(plan.name.clone(), plan.held_frames_max, ports.len(), account)
+            let (name, held_max) = (plan.name.clone(), plan.held_frames_max);
+            ServiceCell::new(name, held_max, refuses_parts, ports.len(), account)
         };
         let cells: Box<[Rc<ServiceCell>]> = services.iter().map(&mut cell).map(Rc::new).collect();
         let room = |plan: &ServicePlan| {

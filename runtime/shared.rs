@@ -62,7 +62,7 @@ pub(crate) enum Waiting {
     /// Mail.
     Mail,
     /// Room on the TX ring of a port.
-    Room { port: usize },
+    Room { port: usize, chunks: u32 },
 }
 
 /// A message to a service; what is in it is between its sender and the service.
@@ -96,13 +96,21 @@ pub(crate) struct ServiceCell {
     /// Frames that the service has, its inbox included.
     pub(crate) held: Cell<u32>,
     pub(crate) held_max: u32,
+    /// A packet in several chunks can come, and the service would take the first for all.
+    pub(crate) refuses_parts: bool,
     inbox_capacity: usize,
     pub(crate) mail: RefCell<VecDeque<Mail>>,
     pub(crate) account: Account,
 }
 
 impl ServiceCell {
-    pub(crate) fn new(name: Box<str>, held_max: u32, ports: usize, account: Account) -> Self {
+    pub(crate) fn new(
+        name: Box<str>,
+        held_max: u32,
+        refuses_parts: bool,
+        ports: usize,
+        account: Account,
+    ) -> Self {
         Self {
             name,
             inbox: RefCell::new(Vec::with_capacity(inbox_capacity(held_max, ports))),
@@ -114,6 +122,7 @@ impl ServiceCell {
             fuel: Cell::new(0),
             held: Cell::new(0),
             held_max,
+            refuses_parts,
             inbox_capacity: inbox_capacity(held_max, ports),
             mail: RefCell::new(VecDeque::with_capacity(MAIL_MAX)),
             account,
@@ -198,10 +207,14 @@ impl Shared {
     pub(crate) fn deliver(&self, service: &ServiceCell, staged: &mut Vec<Frame>) {
         let Account { metrics, reasons } = &service.account;
         metrics.counters.rx_frames.add(staged.len() as u64);
-        metrics.counters.rx_octets.add(staged.iter().map(|frame| frame.len() as u64).sum());
+        metrics.counters.rx_octets.add(staged.iter().map(|frame| frame.octets() as u64).sum());
         if !service.running.get() {
             self.drop_frames(service, staged.drain(..), reasons.abandoned);
             return;
+        }
+        if service.refuses_parts {
+            let several = staged.extract_if(.., |frame| frame.is_chain());
+            self.drop_frames(service, several, reasons.in_parts);
         }
         let room = service.held_max.saturating_sub(service.held.get()) as usize;
         if staged.len() > room {

@@ -18,13 +18,14 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::umem::{self, Pages};
 use tidegate_dataplane::xsk::testing::{self, Kernel};
 
 use crate::clock::{Clock, Manual};
 use crate::metrics::registry::Registry;
 use crate::plan::{Policy, ServicePlan};
-use crate::port::{PortFacts, Reinject};
+use crate::port::{NotTaken, PortFacts, Reinject};
 use crate::report::ShardReport;
 use crate::shard::{self, Equipment, Shard};
 use crate::shared::{Mail, ShardId};
@@ -59,6 +60,8 @@ pub struct SimPort {
     pub ring_entries: u32,
     /// Chunks that the fill ring should hold.
     pub fill_frames: u32,
+    /// Packets may lie in several chunks.
+    pub multi_buffer: bool,
     /// Its name, address and MTU.
     pub facts: PortFacts,
 }
@@ -72,9 +75,17 @@ impl Default for SimPort {
             mtu: 1500,
             queue: 0,
             chunk_capacity_octets: 0,
+            packet_capacity_octets: 0,
             xdp: Box::default(),
         };
-        Self { umem_frames: 256, chunk_octets: 2048, ring_entries: 64, fill_frames: 64, facts }
+        Self {
+            umem_frames: 256,
+            chunk_octets: 2048,
+            ring_entries: 64,
+            fill_frames: 64,
+            multi_buffer: false,
+            facts,
+        }
     }
 }
 
@@ -112,9 +123,9 @@ struct End {
 struct Recorder(Rc<RefCell<Vec<Vec<u8>>>>);
 
 impl Reinject for Recorder {
-    fn inject(&mut self, packet: &[u8], _: u64) -> bool {
-        self.0.borrow_mut().push(packet.to_vec());
-        true
+    fn inject(&mut self, packet: &Frame, _: u64) -> Result<(), NotTaken> {
+        self.0.borrow_mut().push(packet.parts().flatten().copied().collect());
+        Ok(())
     }
 
     fn flush(&mut self, _: u64) -> u32 {
@@ -157,10 +168,14 @@ impl Sim {
                 frames: port.umem_frames,
                 pages: Pages::Ordinary,
             };
-            let (queue, kernel) = testing::pair(&umem, port.ring_entries, port.fill_frames)
+            let pair = if port.multi_buffer { testing::multi_buffer_pair } else { testing::pair };
+            let (queue, kernel) = pair(&umem, port.ring_entries, port.fill_frames)
                 .expect("sizes that a UMEM can have");
-            let facts =
-                PortFacts { chunk_capacity_octets: queue.blank_capacity(), ..port.facts.clone() };
+            let facts = PortFacts {
+                chunk_capacity_octets: queue.blank_capacity(),
+                packet_capacity_octets: queue.packet_capacity(),
+                ..port.facts.clone()
+            };
             let reinjected = Rc::default();
             let recorder: Box<dyn Reinject> = Box::new(Recorder(Rc::clone(&reinjected)));
             opened.push((queue, recorder, facts));
