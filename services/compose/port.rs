@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tidegate_config::Interface;
+use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::inject::{self, Injector, Outcome, Tiers};
 use tidegate_dataplane::steer::Steering;
 use tidegate_dataplane::sys::netlink;
 use tidegate_dataplane::umem::Umem;
 use tidegate_dataplane::xsk;
-use tidegate_runtime::port::{NoReinject, Opener, PortFacts, Reinject};
+use tidegate_runtime::port::{NoReinject, NotTaken, Opener, PortFacts, Reinject};
 
 use super::translate;
 
@@ -28,7 +29,11 @@ pub(super) fn opener(
         let back: Box<dyn Reinject> = if reinjects {
             let interface = options.interface.clone();
             let options = inject::Options { interface, xdp, tiers: Tiers::Auto };
-            Box::new(Back(Injector::new(&options)?))
+            let longest = queue.packet_capacity();
+            Box::new(Back {
+                injector: Injector::new(&options)?,
+                memory: Vec::with_capacity(longest),
+            })
         } else {
             Box::new(NoReinject)
         };
@@ -38,6 +43,7 @@ pub(super) fn opener(
             mtu: link.mtu,
             queue: number,
             chunk_capacity_octets: queue.blank_capacity(),
+            packet_capacity_octets: queue.packet_capacity(),
             xdp: xdp.to_string().into(),
         };
         // Last: from here on packets come, and everything is there to take them.
@@ -48,15 +54,22 @@ pub(super) fn opener(
 }
 
 /// The injector as the runtime knows it.
-struct Back(Injector);
+struct Back {
+    injector: Injector,
+    /// A packet in several chunks, copied together.
+    memory: Vec<u8>,
+}
 
 impl Reinject for Back {
-    fn inject(&mut self, packet: &[u8], _now_ns: u64) -> bool {
-        // A packet that is refused is counted as such by the next flush.
-        self.0.inject(packet) == Outcome::Taken
+    fn inject(&mut self, packet: &Frame, _now_ns: u64) -> Result<(), NotTaken> {
+        // A packet that the kernel refuses is counted as such by the next flush.
+        match self.injector.inject(packet.contiguous(&mut self.memory)) {
+            Outcome::Taken => Ok(()),
+            Outcome::Refused => Err(NotTaken::Length),
+        }
     }
 
     fn flush(&mut self, _now_ns: u64) -> u32 {
-        self.0.flush().refused
+        self.injector.flush().refused
     }
 }
