@@ -206,7 +206,7 @@ impl Frame {
         mut self,
         rest: impl DoubleEndedIterator<Item = Self> + ExactSizeIterator,
     ) -> Self {
-        assert!(rest.len() < CHUNKS_MAX, "{} chunks for one packet", rest.len() + 1);
+        assert!(rest.len() < CHUNKS_MAX as usize, "{} chunks for one packet", rest.len() + 1);
         self.lease.link(rest.map(|part| {
             let place = (part.field(0, OFFSET_BITS), part.field(OFFSET_BITS, LEN_BITS));
             (part.lease, place.0, place.1)

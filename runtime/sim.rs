@@ -62,6 +62,8 @@ pub struct SimPort {
     pub fill_frames: u32,
     /// Packets may lie in several chunks.
     pub multi_buffer: bool,
+    /// Octets of the longest packet that goes back into the kernel.
+    pub reinject_octets_max: usize,
     /// Its name, address and MTU.
     pub facts: PortFacts,
 }
@@ -84,6 +86,7 @@ impl Default for SimPort {
             ring_entries: 64,
             fill_frames: 64,
             multi_buffer: false,
+            reinject_octets_max: usize::MAX,
             facts,
         }
     }
@@ -120,11 +123,17 @@ struct End {
 }
 
 /// A way back into a kernel that is a vector.
-struct Recorder(Rc<RefCell<Vec<Vec<u8>>>>);
+struct Recorder {
+    packets: Rc<RefCell<Vec<Vec<u8>>>>,
+    octets_max: usize,
+}
 
 impl Reinject for Recorder {
     fn inject(&mut self, packet: &Frame, _: u64) -> Result<(), NotTaken> {
-        self.0.borrow_mut().push(packet.parts().flatten().copied().collect());
+        if packet.octets() > self.octets_max {
+            return Err(NotTaken::Length);
+        }
+        self.packets.borrow_mut().push(packet.parts().flatten().copied().collect());
         Ok(())
     }
 
@@ -177,8 +186,9 @@ impl Sim {
                 ..port.facts.clone()
             };
             let reinjected = Rc::default();
-            let recorder: Box<dyn Reinject> = Box::new(Recorder(Rc::clone(&reinjected)));
-            opened.push((queue, recorder, facts));
+            let recorder =
+                Recorder { packets: Rc::clone(&reinjected), octets_max: port.reinject_octets_max };
+            opened.push((queue, Box::new(recorder) as Box<dyn Reinject>, facts));
             ends.push(End { kernel, sent: Vec::new(), reinjected, stalled: false });
         }
         let number = self.shards.len();

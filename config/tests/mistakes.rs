@@ -177,6 +177,13 @@ fn mistakes_in_an_interface() {
     interface("xdp = \"nativ\"", "xdp", "\"nativ\"; did you mean \"native\"?", modes);
     let copies = "one of \"auto\" \"copy\" \"zero-copy\"";
     interface("copy = \"zerocopy\"", "copy", "\"zerocopy\"; did you mean \"zero-copy\"?", copies);
+    let several = "one of \"auto\" \"on\" \"off\"";
+    interface(
+        "multi_buffer = \"offf\"",
+        "multi_buffer",
+        "\"offf\"; did you mean \"off\"?",
+        several,
+    );
     interface("ring_entries = 1000", "ring_entries", "1000", "a power of two, such as 512 or 1024");
     interface("ring_entries = 8", "ring_entries", "the integer 8", "an integer from 64 to 32768");
     let fill = "at most ring_entries, which is 2048";

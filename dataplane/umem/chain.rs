@@ -24,7 +24,7 @@ use super::{Arena, CHAIN, GIVEN, Lease, Owner, Umem};
 /// its chunks ever coming back (`xsk_build_skb()` of `net/xdp/xsk.c`). What is received obeys the
 /// same bound, so that it can be sent. 17 chunks of 4096 octets hold 65,280: every IP packet of an
 /// MTU up to 65,262.
-pub const CHUNKS_MAX: usize = 17;
+pub const CHUNKS_MAX: u32 = 17;
 
 /// Where a packet goes on.
 #[derive(Clone, Copy, Debug)]

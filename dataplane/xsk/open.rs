@@ -262,7 +262,6 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
         true => CopyMode::ZeroCopy,
         false => CopyMode::Copy,
     };
-    let packet_chunks_max = u32::try_from(packet_chunks_max).expect("a small number");
     let bind = Bind { copy, pages: umem.pages(), tx_budget, packet_chunks_max };
     tracing::info!(
         interface = &**interface, queue, copy = %copy, pages = ?umem.pages(), tx_budget,

@@ -149,7 +149,7 @@ fn joined(
         shared: Rc::clone(&shared),
     };
     let packet_chunks_max = match multi_buffer {
-        true => u32::try_from(CHUNKS_MAX).expect("a small number"),
+        true => CHUNKS_MAX,
         false => 1,
     };
     let bind =

@@ -11,21 +11,34 @@ use tidegate_dataplane::umem::Umem;
 use tidegate_dataplane::xsk;
 use tidegate_runtime::port::{NoReinject, NotTaken, Opener, PortFacts, Reinject};
 
+use super::long::{self, Reader};
 use super::translate;
 
-/// What opens queue `number` of `interface`.
+/// What opens queue `number` of `interface`, for `services`.
 pub(super) fn opener(
     interface: &Interface,
     number: u32,
     steering: Arc<Steering>,
     reinjects: bool,
+    services: Vec<Reader>,
 ) -> Opener {
-    let umem = translate::umem(interface.umem);
-    let options = translate::queue(interface, number);
+    let (umem, said) = (interface.umem, interface.multi_buffer);
+    let mut options = translate::queue(interface, number);
     Box::new(move || {
         let xdp = steering.obtained();
         let link = netlink::link(&options.interface)?;
-        let queue = xsk::open(&options, Umem::new(&umem)?)?;
+        options.multi_buffer = long::wanted(said, link.mtu, umem.chunk_octets);
+        let queue = xsk::open(&options, Umem::new(&translate::umem(umem))?)?;
+        let opened = long::Port {
+            interface: &options.interface,
+            queue: number,
+            mtu: link.mtu,
+            umem,
+            fill_frames: options.fill_frames,
+            packet_chunks_max: queue.obtained().packet_chunks_max,
+            services: &services,
+        };
+        long::remarks(&opened).iter().for_each(|remark| tracing::warn!("{remark}"));
         let back: Box<dyn Reinject> = if reinjects {
             let interface = options.interface.clone();
             let options = inject::Options { interface, xdp, tiers: Tiers::Auto };

@@ -55,6 +55,7 @@ pub(super) const fn umem(umem: config::Umem) -> umem::Options {
     umem::Options { chunk_octets: umem.chunk_octets, frames: umem.frames, pages }
 }
 
+/// Without multi-buffer, which is decided when the MTU is known.
 pub(super) fn queue(interface: &config::Interface, queue: u32) -> xsk::Options {
     xsk::Options {
         interface: interface.name.as_str().into(),

@@ -147,7 +147,7 @@ impl Queue {
     }
 }
 
-type Parts = SmallVec<[Frame; CHUNKS_MAX]>;
+type Parts = SmallVec<[Frame; CHUNKS_MAX as usize]>;
 
 /// The packet that lies in the chunks of `descriptors`, if every one of them can be true and there
 /// are not too many. If not, what can be true of them is the pool's again.

@@ -12,6 +12,9 @@ const UMEM: umem::Options =
 /// Octets of a received packet in each chunk but the last.
 const PART: usize = 2048 - 256;
 
+/// Chunks of the longest packet.
+const CHUNKS: usize = CHUNKS_MAX as usize;
+
 /// Ethernet around an IP packet of 9,000 octets.
 const JUMBO: usize = 9014;
 
@@ -84,7 +87,7 @@ fn a_long_packet_is_one_frame_with_its_selector() {
 #[test]
 fn every_length_up_to_the_last_chunk_comes_whole() {
     let (mut queue, mut kernel) = bench();
-    for chunks in 1..=CHUNKS_MAX {
+    for chunks in 1..=CHUNKS {
         for octets in [(chunks - 1) * PART + 1, chunks * PART - 1, chunks * PART] {
             let sent = packet(octets, octets);
             assert_eq!(kernel.deliver(&sent, 0), Delivery::Delivered);
@@ -101,7 +104,7 @@ fn every_length_up_to_the_last_chunk_comes_whole() {
 #[test]
 fn a_packet_of_too_many_chunks_is_counted_and_comes_home() {
     let (mut queue, mut kernel) = bench();
-    assert_eq!(kernel.deliver(&packet(0, CHUNKS_MAX * PART + 1), 0), Delivery::Delivered);
+    assert_eq!(kernel.deliver(&packet(0, CHUNKS * PART + 1), 0), Delivery::Delivered);
     assert_eq!(kernel.deliver(&packet(1, 60), 0), Delivery::Delivered);
     let frames = recv(&mut queue, 64);
     assert_eq!(frames.iter().map(whole).collect::<Vec<_>>(), [packet(1, 60)]);
@@ -345,7 +348,7 @@ fn packets_of_any_length_stay_whole_in_any_order_of_things() {
             0 => 1 + random(200),
             1 => PART - 2 + random(5),
             2 => 1 + random(JUMBO),
-            _ => 1 + random(CHUNKS_MAX * PART + 2000),
+            _ => 1 + random(CHUNKS * PART + 2000),
         };
         match random(10) {
             0 | 1 => {
@@ -358,7 +361,7 @@ fn packets_of_any_length_stay_whole_in_any_order_of_things() {
             2 => {
                 let overlong = queue.stats().overlong_packets;
                 for frame in recv(&mut queue, u32::try_from(random(5)).unwrap()) {
-                    while coming[0].len() > CHUNKS_MAX * PART {
+                    while coming[0].len() > CHUNKS * PART {
                         coming.pop_front();
                     }
                     let expected = coming.pop_front().unwrap();
@@ -367,7 +370,7 @@ fn packets_of_any_length_stay_whole_in_any_order_of_things() {
                     held.push((frame, expected));
                 }
                 refused += queue.stats().overlong_packets - overlong;
-                let rest = coming.iter().filter(|packet| packet.len() <= CHUNKS_MAX * PART);
+                let rest = coming.iter().filter(|packet| packet.len() <= CHUNKS * PART);
                 assert!(rest.count() as u64 <= u64::from(queue.census().rx));
             }
             3 => {

@@ -55,6 +55,22 @@ fn a_long_packet_goes_back_to_the_kernel_whole() {
 }
 
 #[test]
+fn a_packet_that_is_too_long_for_the_way_back_is_dropped_by_that_name() {
+    let plan = ServicePlan::of::<Obedient>("obedient", ());
+    let port = SimPort { reinject_octets_max: 2040, ..port() };
+    let mut sim = one_shard_on(port, vec![plan], Policy::default());
+    for octets in [2040, 2041, JUMBO, 60] {
+        sim.deliver(0, 0, &long(REINJECT, octets), 0);
+    }
+    sim.turn();
+    let lengths: Vec<usize> = sim.reinjected(0, 0).iter().map(Vec::len).collect();
+    assert_eq!(lengths, [2040, 60]);
+    let service = &sim.report(0).services[0];
+    assert_eq!((service.dropped("reinject_length"), service.stats().settled_reinject), (2, 2));
+    sim.check();
+}
+
+#[test]
 fn a_service_that_reads_one_chunk_is_shown_no_part_of_a_longer_packet() {
     let services =
         vec![ServicePlan::of::<Echo>("echo", ()), ServicePlan::of::<Obedient>("obedient", ())];

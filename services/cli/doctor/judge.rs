@@ -1,6 +1,7 @@
 //! From facts to findings. Pure: the same machine, the same advice.
 
 use serde::Serialize;
+use tidegate_dataplane::umem::chain::CHUNKS_MAX;
 use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
 use super::facts::{Answer, Capability, Facts, LinkFacts, XdpFacts};
@@ -251,16 +252,29 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
 }
 
 fn mtu(link: &LinkFacts, say: &mut About<'_>) {
-    if link.mtu > 4096 - NOT_MTU {
+    const ONE: u32 = 4096 - NOT_MTU;
+    /// Headroom is in each chunk, the rest in front of the first.
+    const ALL: u32 = CHUNKS_MAX * (4096 - 256) - (NOT_MTU - 256);
+    let mtu = link.mtu;
+    if mtu > ALL {
         say.add(
             Severity::Warning,
-            format!("packets of {} octets do not fit into a chunk and are lost", link.mtu),
-            Some(format!("ip link set dev {} mtu {}", link.name, 4096 - NOT_MTU)),
+            format!("packets of {mtu} octets do not fit into {CHUNKS_MAX} chunks and are lost"),
+            Some(format!("ip link set dev {} mtu {ALL}", link.name)),
         );
-    } else if link.mtu > 2048 - NOT_MTU {
-        let what =
-            "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096";
-        say.add(Severity::Warning, what, None);
+    } else if mtu > ONE {
+        say.add(
+            Severity::Advice,
+            format!(
+                "packets of {mtu} octets lie in several chunks (multi_buffer), for which drivers \
+                 that cannot do both give up zero-copy"
+            ),
+            Some(format!("ip link set dev {} mtu {ONE}", link.name)),
+        );
+    } else if mtu > 2048 - NOT_MTU {
+        let what = "packets may be longer than a chunk of 2048 octets; with umem.chunk_octets = \
+                    4096 each lies in one";
+        say.add(Severity::Advice, what, None);
     }
 }
 

@@ -251,18 +251,27 @@ fn an_attached_program_is_shown_with_how_to_look_at_it_first() {
 }
 
 #[test]
-fn long_packets_need_large_chunks_or_a_smaller_mtu() {
+fn long_packets_are_named_with_what_they_cost() {
     link(
-        Severity::Warning,
-        "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096",
+        Severity::Advice,
+        "packets may be longer than a chunk of 2048 octets; with umem.chunk_octets = 4096 each lies \
+         in one",
         "",
         |it| it.mtu = 3000,
     );
     link(
-        Severity::Warning,
-        "packets of 9000 octets do not fit into a chunk and are lost",
+        Severity::Advice,
+        "packets of 9000 octets lie in several chunks (multi_buffer), for which drivers that cannot \
+         do both give up zero-copy",
         "ip link set dev eth1 mtu 3818",
         |it| it.mtu = 9000,
+    );
+    assert_eq!(after(|it| it.links[0].mtu = 1770), []);
+    link(
+        Severity::Warning,
+        "packets of 65535 octets do not fit into 17 chunks and are lost",
+        "ip link set dev eth1 mtu 65258",
+        |it| it.mtu = 65_535,
     );
 }
 
