@@ -11,6 +11,7 @@ mod echo;
 mod fuzz;
 mod inject;
 mod interop;
+mod jumbo;
 mod lab;
 mod links;
 mod outside;
