@@ -21,6 +21,7 @@ use std::error;
 use std::io;
 use std::rc::Rc;
 
+use crate::offload::TxOffloads;
 use crate::sys::mapping::Mapping;
 use chain::{Link, Place, Walk};
 
@@ -151,6 +152,8 @@ struct Arena {
     links: OnceCell<Box<[Cell<Link>]>>,
     /// Chunks that the shard has behind the first one of a packet: they have no lease of their own.
     parts: Cell<u32>,
+    /// What its queue obtained for sending.
+    tx_offloads: Cell<TxOffloads>,
 }
 
 impl Umem {
@@ -189,6 +192,7 @@ impl Umem {
             port: Cell::new(0),
             links: OnceCell::new(),
             parts: Cell::new(0),
+            tx_offloads: Cell::default(),
         })))
     }
 
@@ -222,6 +226,11 @@ impl Umem {
     /// Numbers the UMEM among those of a shard: the number of its port.
     pub(crate) fn set_port(&self, port: u16) {
         self.0.port.set(port);
+    }
+
+    /// Tells its frames what their queue obtained for sending.
+    pub(crate) fn set_tx_offloads(&self, offloads: TxOffloads) {
+        self.0.tx_offloads.set(offloads);
     }
 
     /// Leases that were dropped unsettled since the start. Their chunks are back in the pool.
@@ -441,6 +450,12 @@ impl Lease {
     #[inline]
     pub fn port(&self) -> u16 {
         self.arena.port.get()
+    }
+
+    /// What the queue of the UMEM obtained for sending.
+    #[inline]
+    pub(crate) fn tx_offloads(&self) -> TxOffloads {
+        self.arena.tx_offloads.get()
     }
 
     /// `len` octets from `offset` of the chunk.

@@ -230,7 +230,8 @@ impl ShardContext {
     }
 
     /// Sends all of `group`, waiting for room where the ring is full. `Received` once all are on
-    /// the ring. Not cut short by a drain: what was built is sent, as long as the drain lasts.
+    /// the ring. Not cut short by a drain: what was built is sent, as long as the drain lasts;
+    /// but `Drained`, with the rest in `group`, where the link turns out to take nothing.
     ///
     /// # Panics
     ///
@@ -242,6 +243,9 @@ impl ShardContext {
                 self.send(port, group);
             }
             let Some(next) = group.first() else { return Poll::Ready(Delivery::Received) };
+            if self.shared.ports[port].tx_is_stuck() {
+                return self.drained();
+            }
             let chunks = next.chunks();
             self.service().waiting.set(Waiting::Room { port, chunks });
             Poll::Pending

@@ -192,7 +192,7 @@ fn mistakes_in_an_interface() {
         "umem = 8192",
         "umem",
         "the integer 8192",
-        "a table such as { frames = 8192, chunk_octets = 2048, pages = \"auto\" }",
+        "a table such as { frames = 8192, chunk_octets = 4096, pages = \"auto\" }",
     );
     let least = "at least 4096: fill_frames (2048) and a full TX ring (2048)";
     interface(
@@ -201,7 +201,10 @@ fn mistakes_in_an_interface() {
         "4000 frames, too few for the rings",
         least,
     );
-    interface("umem = { chunk_octets = 3000 }", "umem.chunk_octets", "3000", "2048 or 4096");
+    let chunk = "\"auto\", 2048 or 4096";
+    interface("umem = { chunk_octets = 3000 }", "umem.chunk_octets", "the integer 3000", chunk);
+    let found = "the string \"automatic\"";
+    interface("umem = { chunk_octets = \"automatic\" }", "umem.chunk_octets", found, chunk);
     let pages = "one of \"auto\" \"ordinary\" \"huge\"";
     interface("umem = { pages = \"hug\" }", "umem.pages", "\"hug\"; did you mean \"huge\"?", pages);
     let slip = "the unknown key \"chunk_octet\"; did you mean \"chunk_octets\"?";
@@ -408,7 +411,7 @@ fn an_interface_has_room_for_so_many_selectors() {
 #[test]
 fn no_text_makes_the_reader_panic() {
     // Prefixes of the manual, and the manual without its comments and without each octet in turn.
-    for end in (0..EXAMPLE.len()).step_by(7) {
+    for end in (0..EXAMPLE.len()).step_by(7).filter(|&end| EXAMPLE.is_char_boundary(end)) {
         let _ = parse(&EXAMPLE[..end]).map_err(|error| error.to_string());
     }
     let dense: String = EXAMPLE

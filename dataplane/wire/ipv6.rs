@@ -25,6 +25,7 @@ pub struct Ipv6<'a> {
     extensions: &'a [u8],
     protocol: u8,
     fragment: Fragment,
+    has_stops: bool,
     payload: &'a [u8],
 }
 
@@ -73,7 +74,8 @@ impl<'a> Ipv6<'a> {
         let chain = walk(header[6], body, field)?;
         let (extensions, payload) = body.split_at(chain.octets);
         let fragment = chain.fragment.unwrap_or(Fragment::Whole);
-        Ok(Self { header, extensions, protocol: chain.protocol, fragment, payload })
+        let Chain { protocol, has_stops, .. } = chain;
+        Ok(Self { header, extensions, protocol, fragment, has_stops, payload })
     }
 
     /// Source address.
@@ -132,6 +134,12 @@ impl<'a> Ipv6<'a> {
         self.total_octets() - HEADER_LEN - self.extensions.len()
     }
 
+    /// Whether a routing header has stops to go: then [`Self::destination`] is not the final one.
+    #[inline]
+    pub const fn has_stops(self) -> bool {
+        self.has_stops
+    }
+
     /// What follows the last extension header, as far as it was there to be parsed.
     #[inline]
     pub const fn payload(self) -> &'a [u8] {
@@ -150,11 +158,12 @@ struct Chain {
     protocol: u8,
     octets: usize,
     fragment: Option<Fragment>,
+    has_stops: bool,
 }
 
 /// Walks over the extension headers in `body`, the beginning of a payload of `octets`.
 fn walk(first: u8, body: &[u8], octets: usize) -> Result<Chain, Malformed> {
-    let mut chain = Chain { protocol: first, octets: 0, fragment: None };
+    let mut chain = Chain { protocol: first, octets: 0, fragment: None, has_stops: false };
     let mut count = 0;
     while is_extension(chain.protocol) {
         if count == MAX_EXTENSION_HEADERS {
@@ -213,6 +222,8 @@ fn step(chain: &mut Chain, body: &[u8], octets: usize) -> Result<(), Malformed> 
         protocol::FRAGMENT => {
             chain.fragment = Some(fragment(start, octets - chain.octets - need)?);
         }
+        // RFC 8200, section 4.4: the fourth octet is the number of segments left.
+        protocol::ROUTING => chain.has_stops |= start[3] != 0,
         _ => {}
     }
     chain.protocol = start[0];

@@ -82,6 +82,12 @@ impl<'a> Udp<'a> {
         u16::from_be_bytes([self.header[2], self.header[3]])
     }
 
+    /// Octets of header and data by the length field. In a first fragment it counts later ones too.
+    #[inline]
+    pub const fn octets(self) -> u16 {
+        u16::from_be_bytes([self.header[4], self.header[5]])
+    }
+
     /// Checksum as sent, or `None` where the sender computed none.
     ///
     /// RFC 768, Fields: an all-zero checksum means "not computed". Over IPv6 that is an error by

@@ -10,9 +10,12 @@ use std::time::Duration;
 use super::KernelStatistics;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Entry, MappedRing};
+use super::tx_metadata;
+use crate::offload::{ChecksumWish, Circumstances, TxOffloads};
 use crate::steer::privilege;
-use crate::sys::ethtool::Ethtool;
+use crate::sys::ethtool::{Channels, Ethtool};
 use crate::sys::mapping::Mapping;
+use crate::sys::netlink::{self, Features};
 use crate::sys::xdp::{self, RingOffset};
 use crate::umem::Umem;
 use crate::umem::chain::CHUNKS_MAX;
@@ -68,6 +71,8 @@ pub struct Options {
     pub multi_buffer: MultiBuffer,
     /// Whether the kernel may sleep and ask for wake-ups. Off only to measure.
     pub need_wakeup: bool,
+    /// Who shall finish checksums.
+    pub tx_checksum: ChecksumWish,
 }
 
 impl Options {
@@ -81,6 +86,7 @@ impl Options {
             copy: CopyMode::Auto,
             multi_buffer: MultiBuffer::Off,
             need_wakeup: true,
+            tx_checksum: ChecksumWish::Auto,
         }
     }
 }
@@ -126,6 +132,13 @@ pub enum Error {
         driver: Option<Box<str>>,
         /// Whether zero-copy was demanded too.
         zero_copy: bool,
+    },
+    /// Zero-copy was demanded, the driver has it and will not give it.
+    ZeroCopyRefused {
+        /// The name as configured.
+        interface: Box<str>,
+        /// Queue asked for.
+        queue: u32,
     },
     /// Another socket has the queue and keeps it.
     QueueTaken {
@@ -191,6 +204,12 @@ impl fmt::Display for Error {
                  came with Linux 6.6; set multi_buffer = \"off\" and an MTU that one chunk holds",
                 driver.as_deref().unwrap_or("of no name"),
             ),
+            Self::ZeroCopyRefused { interface, queue } => write!(
+                f,
+                "the driver of {interface} refuses zero-copy for queue {queue} (EINVAL): chunks \
+                 may be too small for its MTU (umem.chunk_octets = 4096), or a virtio device \
+                 lacks iommu_platform; copy = \"auto\" goes on without",
+            ),
             Self::QueueTaken { interface, queue } => write!(
                 f,
                 "queue {queue} of {interface} is taken by another AF_XDP socket; stop the program \
@@ -240,11 +259,13 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
     }
     let index = nix::net::if_::if_nametoindex(&**interface)
         .map_err(|_| Error::NoInterface { interface: interface.clone() })?;
-    let (Bound { socket, rings, tx_budget }, packet_chunks_max) = match options.multi_buffer {
-        MultiBuffer::Off => (bound(options, index, &umem, false)?, 1),
+    let (Bound { socket, rings, tx_budget, has_room }, several) = match options.multi_buffer {
+        MultiBuffer::Off => (bound(options, index, &umem, false)?, false),
         wanted => match bound(options, index, &umem, true) {
-            Ok(bound) => (bound, CHUNKS_MAX),
-            Err(Error::NoZeroCopy { .. } | Error::NoQueue { .. }) => {
+            Ok(bound) => (bound, true),
+            Err(
+                Error::NoZeroCopy { .. } | Error::ZeroCopyRefused { .. } | Error::NoQueue { .. },
+            ) => {
                 // The kernel answers the same to a queue that is not there, and to zero-copy that
                 // is not there at all: then it refuses this too.
                 let without = bound(options, index, &umem, false)?;
@@ -253,7 +274,7 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
                     return Err(refusal);
                 }
                 tracing::warn!(interface = &**interface, queue, reason = %refusal, "no multi-buffer");
-                (without, 1)
+                (without, false)
             }
             Err(other) => return Err(other),
         },
@@ -262,10 +283,20 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
         true => CopyMode::ZeroCopy,
         false => CopyMode::Copy,
     };
-    let bind = Bind { copy, pages: umem.pages(), tx_budget, packet_chunks_max };
+    let features = netlink::features(index).ok().flatten().unwrap_or_default();
+    let packet_chunks_max = match (several, copy, features.zero_copy_segments_max) {
+        (false, ..) => 1,
+        // Of a packet in more, a driver gives no chunk back. One that does not say how many it
+        // takes has taken the bind for packets of several.
+        (true, CopyMode::ZeroCopy, most @ 2..) => most.min(CHUNKS_MAX),
+        (true, ..) => CHUNKS_MAX,
+    };
+    let tx = tx_offloads(options, index, copy, has_room, features);
+    let bind = Bind { copy, pages: umem.pages(), tx_budget, packet_chunks_max, tx };
     tracing::info!(
         interface = &**interface, queue, copy = %copy, pages = ?umem.pages(), tx_budget,
-        packet_chunks_max, frames = umem.frames(), "queue opened"
+        packet_chunks_max, tx_checksum = %tx.checksum, launch_time = tx.launch_time,
+        frames = umem.frames(), "queue opened"
     );
     Ok(Queue::new(Box::new(Socket(socket)), rings, umem, bind, options.fill_frames))
 }
@@ -283,6 +314,7 @@ struct Bound {
     rings: Rings,
     socket: OwnedFd,
     tx_budget: Option<u32>,
+    has_room: bool,
 }
 
 /// Makes a socket and binds it, with packets in several chunks or without. A socket that was refused
@@ -298,7 +330,7 @@ fn bound(options: &Options, index: u32, umem: &Umem, multi_buffer: bool) -> Resu
     // A socket that was refused just before has the memory charged to it until the kernel has torn
     // it down, after close(2) has returned.
     let second = !multi_buffer && options.multi_buffer != MultiBuffer::Off;
-    register(fd, umem, if second { BIND_TRIES } else { 1 })?;
+    let has_room = register(fd, umem, options.tx_checksum, if second { BIND_TRIES } else { 1 })?;
     for (option, call) in [
         (xdp::XDP_UMEM_FILL_RING, "setsockopt(XDP_UMEM_FILL_RING)"),
         (xdp::XDP_UMEM_COMPLETION_RING, "setsockopt(XDP_UMEM_COMPLETION_RING)"),
@@ -312,14 +344,34 @@ fn bound(options: &Options, index: u32, umem: &Umem, multi_buffer: bool) -> Resu
         xdp::set_option(fd, xdp::XDP_MAX_TX_SKB_BUDGET, ring_entries).ok().map(|()| ring_entries);
     let rings = map_rings(fd, ring_entries)?;
     bind(fd, index, options, multi_buffer)?;
-    Ok(Bound { rings, socket, tx_budget })
+    Ok(Bound { rings, socket, tx_budget, has_room })
 }
 
-fn register(fd: BorrowedFd<'_>, umem: &Umem, tries: u32) -> Result<(), Error> {
+/// Registers the UMEM, as soon as its memory may be locked; whether with room for TX metadata.
+fn register(
+    fd: BorrowedFd<'_>,
+    umem: &Umem,
+    wish: ChecksumWish,
+    tries: u32,
+) -> Result<bool, Error> {
     let (start, octets) = umem.region();
+    let room = match wish {
+        ChecksumWish::KernelAlone => xdp::TxRoom::KernelSums(tx_metadata::LEN),
+        _ => xdp::TxRoom::Octets(tx_metadata::LEN),
+    };
+    let register = |room| xdp::register_umem(fd, start, octets, umem.chunk_octets(), room);
     for left in (0..tries).rev() {
-        let answer = xdp::register_umem(fd, start, octets, umem.chunk_octets());
-        let Err(source) = answer else { return Ok(()) };
+        let answer = match register(room) {
+            // Before Linux 6.11; or something else is wrong, and will be so again.
+            Err(refusal) if refusal.raw_os_error() == Some(libc::EINVAL) => {
+                register(xdp::TxRoom::None).map(|()| false)
+            }
+            answer => answer.map(|()| true),
+        };
+        let source = match answer {
+            Ok(has_room) => return Ok(has_room),
+            Err(source) => source,
+        };
         match source.raw_os_error() {
             Some(libc::ENOBUFS) if left > 0 => thread::sleep(BIND_PAUSE),
             Some(libc::ENOBUFS) => break,
@@ -328,6 +380,24 @@ fn register(fd: BorrowedFd<'_>, umem: &Umem, tries: u32) -> Result<(), Error> {
         }
     }
     Err(Error::MemoryLock { octets })
+}
+
+/// What is obtained for packets that are sent. Who cannot be asked has nothing.
+fn tx_offloads(
+    options: &Options,
+    index: u32,
+    copy: CopyMode,
+    has_room: bool,
+    features: Features,
+) -> TxOffloads {
+    let link = netlink::Netlink::open().and_then(|mut it| it.link_by_index(index));
+    let found = Circumstances {
+        zero_copy: copy == CopyMode::ZeroCopy,
+        has_room,
+        features,
+        is_virtual: link.map_or(true, |link| link.kind.is_some()),
+    };
+    TxOffloads::of(options.tx_checksum, found)
 }
 
 fn bind(
@@ -351,12 +421,22 @@ fn bind(
             Some(libc::EOPNOTSUPP) if options.copy == CopyMode::ZeroCopy => {
                 return Err(Error::NoZeroCopy { interface });
             }
+            Some(libc::EINVAL) if options.copy == CopyMode::ZeroCopy && exists(options) => {
+                return Err(Error::ZeroCopyRefused { interface, queue });
+            }
             Some(libc::EINVAL) => return Err(Error::NoQueue { interface, queue }),
             Some(libc::EPERM) => return Err(not_permitted()),
             _ => return Err(Error::Os { call: "bind(AF_XDP)", source }),
         }
     }
     Err(Error::QueueTaken { interface, queue })
+}
+
+/// Whether the interface has the queue, by the word of its driver; a driver that does not say how
+/// many there are has one.
+fn exists(options: &Options) -> bool {
+    let channels = Ethtool::open().and_then(|ethtool| ethtool.channels(&options.interface));
+    options.queue < channels.map_or(1, Channels::receiving).max(1)
 }
 
 fn map_rings(fd: BorrowedFd<'_>, size: u32) -> Result<Rings, Error> {
@@ -456,6 +536,12 @@ mod tests {
                 },
                 "the kernel takes no packets in several chunks from eth7 (driver of no name), which \
                  came with Linux 6.6; set multi_buffer = \"off\" and an MTU that one chunk holds",
+            ),
+            (
+                Error::ZeroCopyRefused { interface: interface.clone(), queue: 1 },
+                "the driver of eth7 refuses zero-copy for queue 1 (EINVAL): chunks may be too \
+                 small for its MTU (umem.chunk_octets = 4096), or a virtio device lacks \
+                 iommu_platform; copy = \"auto\" goes on without",
             ),
             (
                 Error::QueueTaken { interface, queue: 0 },

@@ -16,10 +16,13 @@ use super::KernelStatistics;
 use super::open::CopyMode;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Consumer, Descriptor, HeapRing, Producer, heap_pair};
+use super::tx_metadata::{self, TxMetadata, XDP_TX_METADATA};
+use crate::offload::TxOffloads;
 use crate::steer::Metadata;
 use crate::sys::xdp::XDP_PKT_CONTD;
 use crate::umem::chain::CHUNKS_MAX;
 use crate::umem::{self, Pages, Umem};
+use crate::wire::transport::finish_begun;
 
 /// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: where the kernel puts a packet in its chunk.
 const HEADROOM: u64 = 256;
@@ -97,14 +100,14 @@ pub fn pair(
     ring_entries: u32,
     fill_frames: u32,
 ) -> Result<(Queue, Kernel), umem::Error> {
-    joined(umem, ring_entries, fill_frames, false)
+    joined(umem, ring_entries, fill_frames, CopyMode::Copy, 1)
 }
 
 /// The same, with packets that may lie in several chunks.
 ///
 /// # Errors
 ///
-/// As for [`Umem::new`].
+/// As [`pair`].
 ///
 /// # Panics
 ///
@@ -114,14 +117,33 @@ pub fn multi_buffer_pair(
     ring_entries: u32,
     fill_frames: u32,
 ) -> Result<(Queue, Kernel), umem::Error> {
-    joined(umem, ring_entries, fill_frames, true)
+    joined(umem, ring_entries, fill_frames, CopyMode::Copy, CHUNKS_MAX)
+}
+
+/// The same, with a kernel that says that it obtained `copy`.
+///
+/// # Errors
+///
+/// As [`pair`].
+///
+/// # Panics
+///
+/// As [`pair`].
+pub fn bound(
+    umem: &umem::Options,
+    ring_entries: u32,
+    fill_frames: u32,
+    copy: CopyMode,
+) -> Result<(Queue, Kernel), umem::Error> {
+    joined(umem, ring_entries, fill_frames, copy, 1)
 }
 
 fn joined(
     umem: &umem::Options,
     ring_entries: u32,
     fill_frames: u32,
-    multi_buffer: bool,
+    copy: CopyMode,
+    packet_chunks_max: u32,
 ) -> Result<(Queue, Kernel), umem::Error> {
     let umem = Umem::new(umem)?;
     let start = u32::MAX - ring_entries / 2;
@@ -144,16 +166,12 @@ fn joined(
         completion: completion_in,
         tx_ring,
         umem: umem.clone(),
-        multi_buffer,
+        multi_buffer: packet_chunks_max > 1,
         sent: VecDeque::new(),
         shared: Rc::clone(&shared),
     };
-    let packet_chunks_max = match multi_buffer {
-        true => CHUNKS_MAX,
-        false => 1,
-    };
-    let bind =
-        Bind { copy: CopyMode::Copy, pages: Pages::Ordinary, tx_budget: None, packet_chunks_max };
+    let tx = TxOffloads::default();
+    let bind = Bind { copy, pages: Pages::Ordinary, tx_budget: None, packet_chunks_max, tx };
     Ok((Queue::new(Box::new(Calls(shared)), rings, umem, bind, fill_frames), kernel))
 }
 
@@ -237,29 +255,49 @@ impl Kernel {
     ///
     /// # Panics
     ///
-    /// When a packet is on the ring in part, or in several chunks where that was not agreed on.
+    /// As [`Self::launch`].
     pub fn transmit(&mut self) -> Option<Vec<u8>> {
-        let mut packet = Vec::new();
-        loop {
-            let mut next = None;
-            self.tx.pop_burst(1, |descriptor| next = Some(descriptor));
-            let Some(Descriptor { addr, len, options }) = next else {
-                assert!(packet.is_empty(), "a packet without its end");
-                return None;
-            };
-            assert!(options == 0 || (options == XDP_PKT_CONTD && self.multi_buffer), "{options}");
-            assert!(len > 0, "a part without octets");
-            let part = self.umem.read_as_kernel(addr, len as usize);
-            if packet.is_empty() {
-                packet = part;
-            } else {
-                packet.extend(part);
-            }
-            self.sent.push_back(addr);
-            if options == 0 {
-                return Some(packet);
-            }
+        self.launch().map(|(packet, _)| packet)
+    }
+
+    /// As [`Self::transmit`], with the launch time that was asked for. A checksum that was left to
+    /// the driver is finished as cards do it.
+    ///
+    /// # Panics
+    ///
+    /// When a descriptor or what stands in front of the packet is such as a driver would refuse, or
+    /// a packet is on the ring in part.
+    pub fn launch(&mut self) -> Option<(Vec<u8>, Option<u64>)> {
+        let Descriptor { addr, len, options } = self.next_part()?;
+        let mut packet = self.umem.read_as_kernel(addr, len as usize);
+        let mut more = options & XDP_PKT_CONTD;
+        while more != 0 {
+            let part = self.next_part().expect("a packet without its end");
+            assert_eq!(part.options & !XDP_PKT_CONTD, 0, "asked in front of a later part");
+            packet.extend(self.umem.read_as_kernel(part.addr, part.len as usize));
+            more = part.options;
         }
+        if options & XDP_TX_METADATA == 0 {
+            return Some((packet, None));
+        }
+        let front = self.umem.read_as_kernel(addr - tx_metadata::LEN as u64, tx_metadata::LEN);
+        let front = front.first_chunk().expect("as long as was asked for");
+        let asked = TxMetadata::parse(front).expect("flags that the kernel knows");
+        if let Some((start, field)) = asked.checksum {
+            assert!(finish_begun(&mut packet, start, field), "a checksum past the packet");
+        }
+        Some((packet, asked.launch_ns))
+    }
+
+    fn next_part(&mut self) -> Option<Descriptor> {
+        let mut next = None;
+        self.tx.pop_burst(1, |descriptor| next = Some(descriptor));
+        let part = next?;
+        let known = XDP_TX_METADATA | if self.multi_buffer { XDP_PKT_CONTD } else { 0 };
+        assert_eq!(part.options & !known, 0, "options that are not asked for at bind");
+        assert!(part.len > 0, "a part without octets");
+        self.sent.push_back(part.addr);
+        Some(part)
     }
 
     /// Takes an address from the fill ring without receiving into it, for a test that posts

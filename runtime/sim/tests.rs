@@ -5,6 +5,7 @@ mod budgets;
 mod containment;
 mod drain;
 mod long;
+mod offloads;
 mod ordinary;
 mod services;
 mod time;

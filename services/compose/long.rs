@@ -4,13 +4,8 @@
 //! raises the MTU later starts again.
 
 use tidegate_config as config;
-use tidegate_dataplane::xsk::MultiBuffer;
-
-/// Octets of a packet beside what the MTU counts: Ethernet and two VLAN tags.
-const BESIDE_MTU: u32 = 14 + 8;
-
-/// Octets in front of a received packet in its chunk, `XDP_PACKET_HEADROOM` of `linux/bpf.h`.
-const HEADROOM: u32 = 256;
+use tidegate_dataplane::driver::{Driver, NOT_MTU_OCTETS};
+use tidegate_dataplane::xsk::{CopyMode, MultiBuffer};
 
 /// The fill ring is filled up when so many chunks are missing ([`tidegate_dataplane::xsk::Queue::refill`]).
 const REFILL: u32 = 8;
@@ -21,7 +16,11 @@ pub(super) struct Port<'a> {
     pub(super) interface: &'a str,
     pub(super) queue: u32,
     pub(super) mtu: u32,
-    pub(super) umem: config::Umem,
+    pub(super) chunk_octets: u32,
+    /// Octets of a received packet in each chunk, but for the last.
+    pub(super) part_octets: u32,
+    /// Chunks, and how many of them the fill ring is kept at.
+    pub(super) frames: u32,
     pub(super) fill_frames: u32,
     /// Chunks that a packet may have: what the bind obtained.
     pub(super) packet_chunks_max: u32,
@@ -37,30 +36,30 @@ pub(super) struct Reader {
     pub(super) reads_parts: bool,
 }
 
-/// Octets of a received packet in each chunk, but for the last.
-const fn room(chunk_octets: u32) -> u32 {
-    chunk_octets - HEADROOM
-}
-
-/// What to ask of the bind for packets of `mtu`.
-pub(super) const fn wanted(said: config::MultiBuffer, mtu: u32, chunk_octets: u32) -> MultiBuffer {
+/// What to ask of the bind for packets of `mtu`: several chunks only where one does not hold them,
+/// however it is filled. A driver that uses less of it in zero-copy is for the size of chunks.
+pub(super) const fn wanted(
+    said: config::MultiBuffer,
+    driver: &Driver,
+    mtu: u32,
+    chunk_octets: u32,
+) -> MultiBuffer {
     match said {
         config::MultiBuffer::Off => MultiBuffer::Off,
         config::MultiBuffer::On => MultiBuffer::Require,
-        config::MultiBuffer::Auto if mtu.saturating_add(BESIDE_MTU) > room(chunk_octets) => {
-            MultiBuffer::Prefer
+        config::MultiBuffer::Auto if driver.fits(chunk_octets, mtu, CopyMode::Copy) => {
+            MultiBuffer::Off
         }
-        config::MultiBuffer::Auto => MultiBuffer::Off,
+        config::MultiBuffer::Auto => MultiBuffer::Prefer,
     }
 }
 
 /// What an operator should know of a port, each with the remedy.
 pub(super) fn remarks(port: &Port<'_>) -> Vec<String> {
-    let Port { interface, queue, mtu, umem, fill_frames, packet_chunks_max, services } = *port;
+    let Port { interface, queue, mtu, part_octets, fill_frames, packet_chunks_max, .. } = *port;
     let at = format!("{interface} queue {queue}");
-    let longest = mtu.saturating_add(BESIDE_MTU);
-    let room = room(umem.chunk_octets);
-    let held = packet_chunks_max.saturating_mul(room);
+    let longest = mtu.saturating_add(NOT_MTU_OCTETS);
+    let held = packet_chunks_max.saturating_mul(part_octets);
     let mut said = Vec::new();
     if longest > held {
         let (what, counter) = match packet_chunks_max {
@@ -71,16 +70,16 @@ pub(super) fn remarks(port: &Port<'_>) -> Vec<String> {
         };
         let several = (packet_chunks_max == 1)
             .then_some("let multi_buffer be \"auto\" (where the driver can), ");
-        let larger = (umem.chunk_octets == 2048).then_some("set umem.chunk_octets = 4096, ");
+        let larger = (port.chunk_octets == 2048).then_some("leave umem.chunk_octets out, ");
         let remedies = [several, larger].into_iter().flatten().collect::<String>();
-        let mtu_held = held - BESIDE_MTU;
+        let mtu_held = held - NOT_MTU_OCTETS;
         said.push(format!(
             "{at}: the MTU is {mtu}, {what} an MTU of {mtu_held}; longer packets are lost and \
              counted as {counter}; {remedies}or `ip link set {interface} mtu {mtu_held}`"
         ));
     }
     // Of the longest packet that is taken at all.
-    let chunks = longest.min(held).div_ceil(room);
+    let chunks = longest.min(held).div_ceil(part_octets);
     if chunks == 1 {
         return said;
     }
@@ -91,15 +90,15 @@ pub(super) fn remarks(port: &Port<'_>) -> Vec<String> {
              does not always have them ready; set fill_frames = {least} or more"
         ));
     }
-    for Reader { name, held_frames_max, reads_parts } in services {
+    for Reader { name, held_frames_max, reads_parts } in port.services {
         if !reads_parts {
             said.push(format!(
-                "{at}: service {name:?} reads packets in one chunk, up to {room} octets; longer \
+                "{at}: service {name:?} reads packets in one chunk, up to {part_octets} octets; longer \
                  ones that its selectors name are dropped as in_parts"
             ));
             continue;
         }
-        let spare = umem.frames - fill_frames;
+        let spare = port.frames - fill_frames;
         if u64::from(*held_frames_max) * u64::from(chunks) > u64::from(spare) {
             said.push(format!(
                 "{at}: service {name:?} may hold {held_frames_max} packets of {chunks} chunks, and \
@@ -117,9 +116,6 @@ pub(super) fn remarks(port: &Port<'_>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const UMEM: config::Umem =
-        config::Umem { frames: 8192, chunk_octets: 2048, pages: config::Pages::Auto };
-
     fn service(held_frames_max: u32, reads_parts: bool) -> [Reader; 1] {
         [Reader { name: "shield".into(), held_frames_max, reads_parts }]
     }
@@ -129,7 +125,9 @@ mod tests {
             interface: "eth1",
             queue: 0,
             mtu,
-            umem: UMEM,
+            chunk_octets: 2048,
+            part_octets: 1792,
+            frames: 8192,
             fill_frames: 2048,
             packet_chunks_max,
             services,
@@ -150,7 +148,11 @@ mod tests {
             (Off, 9000, 2048, MultiBuffer::Off),
         ];
         for (said, mtu, chunk_octets, expected) in cases {
-            assert_eq!(wanted(said, mtu, chunk_octets), expected, "{said:?} {mtu} {chunk_octets}");
+            assert_eq!(
+                wanted(said, Driver::named("igb"), mtu, chunk_octets),
+                expected,
+                "{said:?} {mtu} {chunk_octets}"
+            );
         }
     }
 
@@ -167,20 +169,20 @@ mod tests {
             remarks(&port(9000, 1, &[])),
             ["eth1 queue 0: the MTU is 9000, the one chunk that a packet may have here holds an \
               MTU of 1770; longer packets are lost and counted as kernel_rx_dropped; let \
-              multi_buffer be \"auto\" (where the driver can), set umem.chunk_octets = 4096, or \
+              multi_buffer be \"auto\" (where the driver can), leave umem.chunk_octets out, or \
               `ip link set eth1 mtu 1770`"]
         );
         assert_eq!(
             remarks(&port(65_535, 17, &[])),
             [
                 "eth1 queue 0: the MTU is 65535, the 17 chunks that a packet may have hold an MTU of \
-              30442; longer packets are lost and counted as overlong_packets; set \
-              umem.chunk_octets = 4096, or `ip link set eth1 mtu 30442`"
+              30442; longer packets are lost and counted as overlong_packets; leave \
+              umem.chunk_octets out, or `ip link set eth1 mtu 30442`"
             ]
         );
-        let large = config::Umem { chunk_octets: 4096, ..UMEM };
+        let large = Port { chunk_octets: 4096, part_octets: 3840, ..port(9000, 1, &[]) };
         assert_eq!(
-            remarks(&Port { umem: large, ..port(9000, 1, &[]) }),
+            remarks(&large),
             ["eth1 queue 0: the MTU is 9000, the one chunk that a packet may have here holds an \
               MTU of 3818; longer packets are lost and counted as kernel_rx_dropped; let \
               multi_buffer be \"auto\" (where the driver can), or `ip link set eth1 mtu 3818`"]

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use tidegate_config::Interface;
+use tidegate_dataplane::driver::Driver;
 use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::inject::{self, Injector, Outcome, Tiers};
+use tidegate_dataplane::offload::TxOffloads;
 use tidegate_dataplane::steer::Steering;
 use tidegate_dataplane::sys::netlink;
 use tidegate_dataplane::umem::Umem;
 use tidegate_dataplane::xsk;
 use tidegate_runtime::port::{NoReinject, NotTaken, Opener, PortFacts, Reinject};
+use tracing::warn;
 
 use super::long::{self, Reader};
-use super::translate;
+use super::{fit, launch, translate};
+use crate::cli::told::told;
 
 /// What opens queue `number` of `interface`, for `services`.
 pub(super) fn opener(
@@ -27,18 +31,39 @@ pub(super) fn opener(
     Box::new(move || {
         let xdp = steering.obtained();
         let link = netlink::link(&options.interface)?;
-        options.multi_buffer = long::wanted(said, link.mtu, umem.chunk_octets);
-        let queue = xsk::open(&options, Umem::new(&translate::umem(umem))?)?;
+        let driver = Driver::of(&options.interface);
+        options.copy = fit::copy_mode(&options.interface, options.copy, xdp)?;
+        let umem = translate::umem(umem, driver.chunk_octets(link.mtu, options.copy));
+        options.multi_buffer = long::wanted(said, driver, link.mtu, umem.chunk_octets);
+        let mut queue = xsk::open(&options, Umem::new(&umem)?)?;
+        let obtained = queue.obtained();
+        if obtained.packet_chunks_max == 1 {
+            fit::chunk(&options.interface, driver, &umem, link.mtu, obtained.copy)?;
+        }
         let opened = long::Port {
             interface: &options.interface,
             queue: number,
             mtu: link.mtu,
-            umem,
+            chunk_octets: umem.chunk_octets,
+            part_octets: driver.whole_octets(umem.chunk_octets, obtained.copy),
+            frames: umem.frames,
             fill_frames: options.fill_frames,
-            packet_chunks_max: queue.obtained().packet_chunks_max,
+            packet_chunks_max: obtained.packet_chunks_max,
             services: &services,
         };
-        long::remarks(&opened).iter().for_each(|remark| tracing::warn!("{remark}"));
+        long::remarks(&opened).iter().for_each(|remark| warn!("{remark}"));
+        let tx = obtained.tx;
+        if tx.launch_time
+            && let Err(hindrance) = launch::judge_clock(&options.interface)
+        {
+            warn!(
+                interface = &*options.interface,
+                queue = number,
+                "launch times are not asked for: {}",
+                told(&hindrance)
+            );
+            queue.set_tx_offloads(TxOffloads { launch_time: false, ..tx });
+        }
         let back: Box<dyn Reinject> = if reinjects {
             let interface = options.interface.clone();
             let options = inject::Options { interface, xdp, tiers: Tiers::Auto };
@@ -58,8 +83,9 @@ pub(super) fn opener(
             chunk_capacity_octets: queue.blank_capacity(),
             packet_capacity_octets: queue.packet_capacity(),
             xdp: xdp.to_string().into(),
+            tx: queue.obtained().tx,
         };
-        // Last: from here on packets come, and everything is there to take them.
+        // Last: once the gate is open packets come, and everything is there to take them.
         let socket = queue.fd().ok_or("a queue without a socket cannot be steered to")?;
         steering.set_socket(number, socket)?;
         Ok((queue, back, facts))

@@ -103,9 +103,14 @@ impl FrameSchedule {
         Self { start_ns, spacing, group_packets, slip_ns: 0 }
     }
 
-    /// When the group that begins with `packet` is due.
+    /// When `packet` is due, and the group that begins with it.
     pub fn due_ns(&self, packet: u32) -> u64 {
-        self.start_ns + self.spacing.offset_ns(packet) + self.slip_ns
+        self.start_ns + self.offset_ns(packet)
+    }
+
+    /// The same from the frame's start on, for another clock.
+    pub fn offset_ns(&self, packet: u32) -> u64 {
+        self.spacing.offset_ns(packet) + self.slip_ns
     }
 
     /// Judges the group that begins with `packet` and leaves at `now_ns`, and plans the rest.

@@ -12,15 +12,18 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{SocketAddr, SocketAddrV4};
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::Counter;
+use tidegate_runtime::metrics::{Counter, DropReason};
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
+use tidegate_runtime::verdict::Verdict;
 
+use super::departure::{Checksum, Departure, LaunchTime};
 use super::format::{Depth, Format, Rate, Sampling};
 use super::neighbour::{self, Mac};
 use super::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
@@ -78,6 +81,12 @@ pub struct Options {
     /// Stop after so many frames.
     #[serde(default)]
     pub frames: Option<u64>,
+    /// Whether packets have a UDP checksum.
+    #[serde(default)]
+    pub checksum: Checksum,
+    /// Whether the card sends each packet at its own time.
+    #[serde(default)]
+    pub launch_time: LaunchTime,
 }
 
 const PATTERN: &str = "pattern";
@@ -169,12 +178,14 @@ pub struct StreamSend {
     packetizer: Packetizer,
     source: Source,
     spacing: Spacing,
+    departure: Departure,
     group_packets: u32,
     unpaced: bool,
     frames_max: u64,
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    not_taken: DropReason,
     counters: Counters,
 }
 
@@ -185,6 +196,7 @@ struct Counters {
     frames_late: Counter,
     frames_skipped: Counter,
     groups_late: Counter,
+    packets_timed: Counter,
     pool_empty: Counter,
 }
 
@@ -197,6 +209,7 @@ impl Counters {
             frames_late: counter("frames_late", "Frames that ended after their period"),
             frames_skipped: counter("frames_skipped", "Frames not sent, after a stall"),
             groups_late: counter("groups_late", "Groups that left when the next one was due"),
+            packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
         }
     }
@@ -219,6 +232,14 @@ impl Service for StreamSend {
             PATTERN => Source::pattern(format),
             path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
         };
+        let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
+        let departure = Departure::new(options.checksum, launch_time, facts.tx, &packetizer);
+        tracing::info!(
+            service = build.name(),
+            checksum = departure.checksum_word(facts.tx),
+            launch_times = departure.launches(),
+            "packets leave"
+        );
         let group_packets = match options.unpaced {
             true => GROUP_PACKETS_MAX,
             false => options.class.group_packets(&format),
@@ -226,11 +247,13 @@ impl Service for StreamSend {
         Ok(Self {
             port,
             spacing: Spacing::new(&format),
+            departure,
             group_packets: group_packets.min(build.held_frames_max()),
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
+            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             format,
             packetizer,
@@ -240,7 +263,8 @@ impl Service for StreamSend {
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
         // Two senders that start at the same frame number their packets alike.
-        let first = self.format.rate().next_frame(cx.tai_ns() + PREPARE_NS);
+        let first =
+            self.format.rate().next_frame(cx.tai_ns() + PREPARE_NS + self.departure.lead_ns());
         let packets = u128::from(first) * u128::from(self.format.packets_per_frame());
         #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
         {
@@ -263,8 +287,9 @@ impl StreamSend {
             cx.count(self.counters.frames_skipped, number - last - 1);
             last = number - 1;
             let start_ns = on_shard_clock(cx, rate.frame_start_ns(number));
-            if start_ns > cx.now_ns() + PREPARE_NS {
-                match cx.sleep_until(start_ns - PREPARE_NS).await {
+            let ahead_ns = PREPARE_NS + self.departure.lead_ns();
+            if start_ns > cx.now_ns() + ahead_ns {
+                match cx.sleep_until(start_ns - ahead_ns).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
@@ -295,19 +320,28 @@ impl StreamSend {
         let mut packet = 0;
         while packet < packets {
             let wanted = self.group_packets.min(packets - packet);
-            let built = self.build_group(cx, number, packet, wanted);
+            let built = self.build_group(cx, number, packet..packet + wanted, schedule.as_ref());
             if built == 0 {
                 cx.count(self.counters.pool_empty, 1);
                 pause_until(cx, cx.now_ns() + POOL_WAIT_NS).await;
                 continue;
             }
             if let Some(schedule) = &mut schedule {
-                pause_until(cx, schedule.due_ns(packet)).await;
+                let lead_ns = self.departure.lead_ns();
+                pause_until(cx, schedule.due_ns(packet).saturating_sub(lead_ns)).await;
                 if schedule.leaves(packet, cx.now_ns()) == Timing::Late {
                     cx.count(self.counters.groups_late, 1);
                 }
             }
-            let _all_sent = cx.send_all(self.port, &mut self.group).await;
+            if cx.send_all(self.port, &mut self.group).await == Delivery::Drained {
+                // A link that takes nothing, at the end: what was built for it is settled here.
+                let taken = u64::from(built) - self.group.len() as u64;
+                cx.count(self.counters.packets_sent, taken);
+                for frame in self.group.drain(..) {
+                    cx.settle(frame, Verdict::Drop(self.not_taken));
+                }
+                return;
+            }
             // Paced, because the group is due; unpaced, while its octets are still in the cache that
             // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
             cx.flush(self.port);
@@ -317,20 +351,31 @@ impl StreamSend {
         cx.count(self.counters.frames_sent, 1);
     }
 
-    /// Builds up to `wanted` packets into blank frames; returns how many there were frames for.
-    fn build_group(&mut self, cx: &mut ShardContext, number: u64, first: u32, wanted: u32) -> u32 {
+    /// Builds these packets of a frame into blank frames, as many as there are; returns how many.
+    fn build_group(
+        &mut self,
+        cx: &mut ShardContext,
+        number: u64,
+        packets: Range<u32>,
+        schedule: Option<&FrameSchedule>,
+    ) -> u32 {
         debug_assert!(self.group.is_empty(), "the last group was sent");
+        let start_tai_ns = self.format.rate().frame_start_ns(number);
         let timestamp = self.format.rate().timestamp(number);
         let picture = self.source.picture(number);
-        for packet in first..first + wanted {
-            let Some(mut frame) = cx.take(self.port) else { return packet - first };
+        let mut timed = 0;
+        for packet in packets {
+            let Some(mut frame) = cx.take(self.port) else { break };
             frame.set_len(self.packetizer.packet_octets());
             let octets = frame.bytes_mut();
             self.packetizer.write(octets, packet, self.sequence, timestamp, &picture);
+            let tai_ns = schedule.map(|schedule| start_tai_ns + schedule.offset_ns(packet));
+            timed += u64::from(self.departure.ask(&mut frame, tai_ns));
             self.sequence = self.sequence.wrapping_add(1);
             self.group.push(frame);
         }
-        wanted
+        cx.count(self.counters.packets_timed, timed);
+        u32::try_from(self.group.len()).expect("at most a group")
     }
 }
 

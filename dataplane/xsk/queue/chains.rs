@@ -14,12 +14,13 @@
 
 use smallvec::SmallVec;
 
-use super::{Group, Queue, QueueStats, lease, receive};
+use super::{Group, Queue, QueueStats, TxCall, lease, receive};
 use crate::frame::{Frame, NO_SELECTOR};
 use crate::sys::xdp::XDP_PKT_CONTD;
 use crate::umem::chain::CHUNKS_MAX;
 use crate::umem::{Owner, Umem};
 use crate::xsk::ring::Descriptor;
+use crate::xsk::tx_metadata::XDP_TX_METADATA;
 
 /// What such a queue has beside others.
 #[derive(Debug)]
@@ -128,12 +129,16 @@ impl Queue {
         let fit = group.iter().take_while(fits).count();
         let descriptors = &mut chains.descriptors;
         for frame in group.drain(..fit) {
+            let first = descriptors.len();
             descriptors.extend(frame.walk().map(|place| Descriptor {
                 addr: umem.address(place),
                 len: place.len.into(),
                 options: XDP_PKT_CONTD,
             }));
             descriptors.last_mut().expect("a frame has a part").options = 0;
+            if frame.asks() {
+                descriptors[first].options |= XDP_TX_METADATA;
+            }
             stats.tx_frames += 1;
             stats.tx_parts += u64::from(frame.chunks() - 1);
             stats.tx_octets += frame.octets() as u64;
@@ -142,7 +147,10 @@ impl Queue {
         let count = descriptors.len();
         let pushed = rings.tx.push_burst(&mut descriptors.drain(..));
         debug_assert_eq!(pushed as usize, count, "the room was asked for just before");
-        self.tx_pending |= fit > 0;
+        if fit > 0 {
+            self.tx_pending = true;
+            self.tx_call = TxCall::Due;
+        }
         u32::try_from(fit).expect("no more than the ring has")
     }
 }

@@ -1,10 +1,12 @@
 //! From facts to findings. Pure: the same machine, the same advice.
 
+mod driver;
+
 use serde::Serialize;
-use tidegate_dataplane::umem::chain::CHUNKS_MAX;
 use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
 use super::facts::{Answer, Capability, Facts, LinkFacts, XdpFacts};
+use super::hardware;
 
 /// One thing that `doctor` has to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,10 +49,6 @@ impl Severity {
 
 /// Memory that a default config locks for each queue: 8192 frames of 2048 octets.
 const QUEUE_OCTETS: u64 = 8192 * 2048;
-
-/// Octets of a chunk before the packet (`XDP_PACKET_HEADROOM`), of an Ethernet header, of two
-/// VLAN tags.
-const NOT_MTU: u32 = 256 + 14 + 8;
 
 /// All that is to be said about a machine, in the order in which it is asked.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
@@ -212,15 +210,16 @@ fn memory(facts: &Facts, say: &mut About<'_>) {
 
 fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
     let name = &link.name;
-    let driver = link.driver.as_deref().unwrap_or("no driver name");
+    let driver_name = link.driver.as_deref().unwrap_or("no driver name");
     // Where no interface was named, these are all of the machine, and most are for others.
     let hindrance = if link.asked { Severity::Problem } else { Severity::Advice };
     say.good(format!(
-        "{driver}, {} of {} queues, MTU {}",
+        "{driver_name}, {} of {} queues, MTU {}",
         link.queues,
         link.queues_max.max(link.queues),
         link.mtu
     ));
+    features(link, say);
     if link.default_route {
         say.add(
             Severity::Warning,
@@ -246,36 +245,40 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
             Some(format!("bpftool prog show id {program}; ip link set dev {name} xdp off")),
         );
     }
-    mtu(link, say);
+    driver::facts(link, say);
+    driver::mtu(link, say);
     offloads(link, say);
     queues(facts, link, say);
+    hardware::judge(name, &link.hardware, say);
 }
 
-fn mtu(link: &LinkFacts, say: &mut About<'_>) {
-    const ONE: u32 = 4096 - NOT_MTU;
-    /// Headroom is in each chunk, the rest in front of the first.
-    const ALL: u32 = CHUNKS_MAX * (4096 - 256) - (NOT_MTU - 256);
-    let mtu = link.mtu;
-    if mtu > ALL {
-        say.add(
-            Severity::Warning,
-            format!("packets of {mtu} octets do not fit into {CHUNKS_MAX} chunks and are lost"),
-            Some(format!("ip link set dev {} mtu {ALL}", link.name)),
-        );
-    } else if mtu > ONE {
+/// What the driver has, by the kernel's words for it.
+fn features(link: &LinkFacts, say: &mut About<'_>) {
+    let Some(found) = &link.features else {
+        let what = "this kernel does not say what drivers have for XDP (6.3 and newer do)";
+        return say.add(Severity::Advice, what, None);
+    };
+    let list = |words: &[&str]| match words {
+        [] => "none".to_owned(),
+        words => words.join(", "),
+    };
+    if found.has("native") {
+        let parts = match found.zero_copy_segments_max {
+            0 | 1 => String::new(),
+            max => format!(" (packets of up to {max} parts)"),
+        };
+        let without = if found.has("zero-copy") { "" } else { "; AF_XDP copies each packet" };
+        say.good(format!("XDP: {}{parts}{without}", list(&found.xdp)));
+    } else {
         say.add(
             Severity::Advice,
-            format!(
-                "packets of {mtu} octets lie in several chunks (multi_buffer), for which drivers \
-                 that cannot do both give up zero-copy"
-            ),
-            Some(format!("ip link set dev {} mtu {ONE}", link.name)),
+            "its driver runs no XDP: programs run in the stack (generic), AF_XDP copies each packet",
+            None,
         );
-    } else if mtu > 2048 - NOT_MTU {
-        let what = "packets may be longer than a chunk of 2048 octets; with umem.chunk_octets = \
-                    4096 each lies in one";
-        say.add(Severity::Advice, what, None);
     }
+    // Only zero-copy asks the driver; see `dataplane/offload.rs`.
+    let (received, sent) = (list(&found.rx_metadata), list(&found.tx_metadata));
+    say.good(format!("metadata on receipt: {received}; on sending: {sent}"));
 }
 
 fn offloads(link: &LinkFacts, say: &mut About<'_>) {
@@ -364,18 +367,23 @@ impl Findings {
 }
 
 /// Collects findings about one thing.
-struct About<'a> {
+pub(super) struct About<'a> {
     findings: &'a mut Vec<Finding>,
     about: &'a str,
 }
 
 impl About<'_> {
-    fn add(&mut self, severity: Severity, what: impl Into<String>, command: Option<String>) {
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        what: impl Into<String>,
+        command: Option<String>,
+    ) {
         let about = self.about.to_owned();
         self.findings.push(Finding { about, severity, what: what.into(), command });
     }
 
-    fn good(&mut self, what: impl Into<String>) {
+    pub(super) fn good(&mut self, what: impl Into<String>) {
         self.add(Severity::Good, what, None);
     }
 
