@@ -44,7 +44,7 @@ pub(super) struct Seen {
     /// For each chunk and each length of packet: lengths that came.
     came: Vec<Came>,
     /// Milliseconds from a close to the next open of the same queue.
-    reopened_ms: Vec<u64>,
+    reopened_ms: [u64; 3],
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,7 +84,6 @@ impl Play for Facts {
     }
 
     fn judge(nics: Nics, seen: Seen) {
-        println!("{seen:#?}");
         assert_eq!(seen.driver, nics.driver());
         let driver = Driver::named(&seen.driver);
 
@@ -100,6 +99,8 @@ impl Play for Facts {
             assert_eq!(lost(doing) > 0, driver.resets_link.is, "{doing}");
         }
         assert_eq!(lost("bind and close"), 0);
+        // The open itself waits for the queue, and gives up after two seconds.
+        assert!(seen.reopened_ms.iter().all(|ms| *ms < 2_000), "{:?}", seen.reopened_ms);
 
         for came in &seen.came {
             let whole = driver.whole_octets(came.chunk_octets, CopyMode::ZeroCopy);
@@ -107,8 +108,8 @@ impl Play for Facts {
                 assert_eq!(came.came, [came.sent as usize], "{came:?}");
             } else {
                 // Each piece is a packet to the driver, and the first is shorter than it says: the
-                // kernel has it, and no service takes it for a packet.
-                assert_eq!((&came.came[..], came.met), (&[][..], (2, 1)), "{came:?}");
+                // program leaves it to the kernel, and no service takes it for a packet.
+                assert!(came.came.is_empty() && came.met.0 == 2 && came.met.1 >= 1, "{came:?}");
             }
         }
     }
@@ -185,7 +186,7 @@ fn packet(wire: &Wire, octets: u32) -> Vec<u8> {
     [&link.emit()[..], &ip.emit(), &udp.emit(), &vec![0xa5; payload]].concat()
 }
 
-type Treated = (Vec<Lost>, (u64, u64), Vec<u64>);
+type Treated = (Vec<Lost>, (u64, u64), [u64; 3]);
 
 /// Does to the near end what a run does, and watches its carrier.
 fn treat(wire: &Wire) -> Treated {
@@ -198,16 +199,16 @@ fn treat(wire: &Wire) -> Treated {
     let steering = attach(end);
     after("attach", watching);
     let watching = watch();
-    let mut queue = open(end, 4096);
-    send(&mut queue, wire, 60, PATIENCE);
-    let sent = (queue.stats().completed_frames, queue.stats().wake_other);
-    let mut reopened_ms = Vec::new();
-    for _ in 0..3 {
+    let mut queue = Some(open(end, 4096));
+    let first = queue.as_mut().expect("just opened");
+    send(first, wire, 60, PATIENCE);
+    let sent = (first.stats().completed_frames, first.stats().wake_other);
+    let reopened_ms = [(); 3].map(|()| {
         let begun = Instant::now();
-        drop(queue);
-        queue = open(end, 4096);
-        reopened_ms.push(u64::try_from(begun.elapsed().as_millis()).unwrap());
-    }
+        queue.take();
+        queue = Some(open(end, 4096));
+        u64::try_from(begun.elapsed().as_millis()).unwrap()
+    });
     drop(queue);
     after("bind and close", watching);
     let watching = watch();
