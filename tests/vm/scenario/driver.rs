@@ -17,7 +17,10 @@ use tidegate_dataplane::wire::{ethernet, ipv4, protocol, udp};
 use tidegate_dataplane::xsk::{self, CopyMode, Queue};
 
 use super::Play;
+use super::facts::Left;
 use crate::guest::cards::{await_links, wire};
+use crate::guest::configs::camera;
+use crate::guest::program::Program;
 use crate::guest::step;
 use crate::machine::Nics;
 
@@ -43,6 +46,8 @@ pub(super) struct Seen {
     with_program: (u64, u64),
     /// For each chunk and each length of packet: lengths that came.
     came: Vec<Came>,
+    /// The program with chunks of 2048 octets, where the driver brings pieces into them.
+    refused: Option<Left>,
     /// Milliseconds from a close to the next open of the same queue.
     reopened_ms: [u64; 3],
 }
@@ -80,7 +85,10 @@ impl Play for Facts {
             wire.near.namespace.run(|| treat(&wire)).unwrap();
         step("lengths");
         let came = lengths(&wire, Driver::named(&driver));
-        Seen { driver, carriers, without_program, with_program, came, reopened_ms }
+        step("small chunks in a config");
+        let pieces = !Driver::named(&driver).fits(2048, 1500, CopyMode::ZeroCopy);
+        let refused = pieces.then(|| small_chunks(&wire));
+        Seen { driver, carriers, without_program, with_program, came, refused, reopened_ms }
     }
 
     fn judge(nics: Nics, seen: Seen) {
@@ -99,6 +107,11 @@ impl Play for Facts {
             assert_eq!(lost(doing) > 0, driver.resets_link.is, "{doing}");
         }
         assert_eq!(lost("bind and close"), 0);
+        if let Some(refused) = &seen.refused {
+            let complaint = refused.complaint();
+            let pieces = "of more than 1024 octets in pieces where chunks have 2048 octets; leave";
+            assert!(complaint.contains(pieces), "{complaint}");
+        }
         // The open itself waits for the queue, and gives up after two seconds.
         assert!(seen.reopened_ms.iter().all(|ms| *ms < 2_000), "{:?}", seen.reopened_ms);
 
@@ -287,6 +300,16 @@ fn lengths(wire: &Wire, driver: &Driver) -> Vec<Came> {
     }
     drop((near, far));
     all
+}
+
+/// A program that was told to take smaller chunks than the driver needs.
+fn small_chunks(wire: &Wire) -> Left {
+    let name = &wire.near.name;
+    let config = format!(
+        "[[interface]]\nname = \"{name}\"\numem = {{ chunk_octets = 2048 }}\n{}",
+        camera(wire, "")
+    );
+    Program::refused(&wire.near.namespace, "small", &config)
 }
 
 /// Lengths of the frames that come within a time that is enough for all of one packet.
