@@ -9,6 +9,7 @@ pub(crate) mod facts;
 mod fallback;
 mod flap;
 mod singly;
+mod steering;
 mod together;
 
 use serde::Serialize;
@@ -50,7 +51,7 @@ const fn scenario<P: Play>(name: &'static str, nics: Nics) -> Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 11] = [
+pub(crate) const ALL: [Scenario; 12] = [
     scenario::<doctor::Doctor>("virtio_net::doctor_sees_the_driver", Nics::Virtio),
     scenario::<doctor::Doctor>("igb::doctor_sees_the_driver", Nics::Igb),
     scenario::<together::Together>("virtio_net::both_services_at_once", Nics::Virtio),
@@ -65,6 +66,7 @@ pub(crate) const ALL: [Scenario; 11] = [
     scenario::<driver::Facts>("igb::does_what_is_said_of_it", Nics::Igb),
     scenario::<singly::Singly>("virtio_net::single_packets_wake_their_shard", Nics::Virtio),
     scenario::<singly::Singly>("igb::single_packets_wake_their_shard", Nics::Igb),
+    scenario::<steering::Steering>("igb::taken_queues_are_kept_out_and_put_back", Nics::Igb),
 ];
 
 /// The one of that name.
