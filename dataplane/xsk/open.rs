@@ -11,6 +11,7 @@ use super::KernelStatistics;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Entry, MappedRing};
 use super::tx_metadata;
+use crate::driver::Driver;
 use crate::offload::{ChecksumWish, Circumstances, TxOffloads};
 use crate::steer::privilege;
 use crate::sys::ethtool::{Channels, Ethtool};
@@ -291,7 +292,7 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
         (true, CopyMode::ZeroCopy, most @ 2..) => most.min(CHUNKS_MAX),
         (true, ..) => CHUNKS_MAX,
     };
-    let tx = tx_offloads(options, index, copy, has_room, features);
+    let tx = tx_offloads(options, copy, has_room, features);
     let bind = Bind { copy, pages: umem.pages(), tx_budget, packet_chunks_max, tx };
     tracing::info!(
         interface = &**interface, queue, copy = %copy, pages = ?umem.pages(), tx_budget,
@@ -385,17 +386,15 @@ fn register(
 /// What is obtained for packets that are sent. Who cannot be asked has nothing.
 fn tx_offloads(
     options: &Options,
-    index: u32,
     copy: CopyMode,
     has_room: bool,
     features: Features,
 ) -> TxOffloads {
-    let link = netlink::Netlink::open().and_then(|mut it| it.link_by_index(index));
     let found = Circumstances {
         zero_copy: copy == CopyMode::ZeroCopy,
         has_room,
         features,
-        is_virtual: link.map_or(true, |link| link.kind.is_some()),
+        kernel_finishes: Driver::of(&options.interface).finishes_checksums.is,
     };
     TxOffloads::of(options.tx_checksum, found)
 }
