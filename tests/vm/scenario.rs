@@ -4,6 +4,7 @@
 //! runs on the host and holds them against what must be true.
 
 mod away;
+mod checksums;
 mod doctor;
 mod driver;
 pub(crate) mod facts;
