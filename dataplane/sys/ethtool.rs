@@ -200,6 +200,18 @@ impl Ethtool {
         Ok(Channels { rx, tx, combined, rx_max, tx_max, combined_max })
     }
 
+    /// Descriptors of each receive ring, in use.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` where the driver has no such rings.
+    pub fn rx_ring(&self, interface: &str) -> Result<u32, Error> {
+        let mut words = [0; RINGS_WORDS];
+        words[0] = GET_RINGS;
+        self.call(interface, "its rings", &mut words)?;
+        Ok(words[5])
+    }
+
     /// Has the driver use receive rings of `entries` for each queue. Most drivers start the
     /// interface anew for it.
     ///

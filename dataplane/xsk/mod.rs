@@ -26,6 +26,7 @@
 pub mod open;
 pub mod queue;
 pub mod ring;
+mod sizes;
 pub mod testing;
 pub mod tx_metadata;
 

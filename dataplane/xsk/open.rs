@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::KernelStatistics;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Entry, MappedRing};
+use super::sizes::Sizes;
 use super::tx_metadata;
 use crate::driver::Driver;
 use crate::offload::{ChecksumWish, Circumstances, TxOffloads};
@@ -66,6 +67,11 @@ pub struct Options {
     pub ring_entries: u32,
     /// Chunks that the fill ring is kept at; the rest of the UMEM is for sending.
     pub fill_frames: u32,
+    /// Chunks that the driver takes out of the fill ring and keeps in a ring of its own, as it does
+    /// for zero-copy; 0 where it keeps none or nobody knows. They are given to it on top of
+    /// `fill_frames`, or where the UMEM has no room for that the RX ring is smaller, so that the
+    /// fill ring never runs empty while nobody looks.
+    pub card_frames: u32,
     /// Copy mode asked for.
     pub copy: CopyMode,
     /// Whether a packet may lie in several chunks.
@@ -84,6 +90,7 @@ impl Options {
             queue,
             ring_entries: 2048,
             fill_frames: 2048,
+            card_frames: 0,
             copy: CopyMode::Auto,
             multi_buffer: MultiBuffer::Off,
             need_wakeup: true,
@@ -260,6 +267,7 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
     }
     let index = nix::net::if_::if_nametoindex(&**interface)
         .map_err(|_| Error::NoInterface { interface: interface.clone() })?;
+    let sizes = sizes(options, &umem);
     let (Bound { socket, rings, tx_budget, has_room }, several) = match options.multi_buffer {
         MultiBuffer::Off => (bound(options, index, &umem, false)?, false),
         wanted => match bound(options, index, &umem, true) {
@@ -299,7 +307,22 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
         packet_chunks_max, tx_checksum = %tx.checksum, launch_time = tx.launch_time,
         frames = umem.frames(), "queue opened"
     );
-    Ok(Queue::new(Box::new(Socket(socket)), rings, umem, bind, options.fill_frames))
+    if copy == CopyMode::ZeroCopy && !sizes.is_covered {
+        tracing::warn!(
+            interface = &**interface,
+            queue,
+            card_frames = options.card_frames,
+            fill_frames = sizes.fill_frames,
+            "the card takes all chunks into a ring of its own; raise ring_entries and umem.frames, \
+             or make its ring smaller with `ethtool -G {interface} rx N`"
+        );
+    }
+    Ok(Queue::new(Box::new(Socket(socket)), rings, umem, bind, sizes.fill_frames))
+}
+
+fn sizes(options: &Options, umem: &Umem) -> Sizes {
+    let Options { ring_entries, fill_frames, card_frames, .. } = *options;
+    Sizes::new(ring_entries, fill_frames, card_frames, umem.frames())
 }
 
 fn no_multi_buffer(options: &Options) -> Error {
@@ -332,18 +355,19 @@ fn bound(options: &Options, index: u32, umem: &Umem, multi_buffer: bool) -> Resu
     // it down, after close(2) has returned.
     let second = !multi_buffer && options.multi_buffer != MultiBuffer::Off;
     let has_room = register(fd, umem, options.tx_checksum, if second { BIND_TRIES } else { 1 })?;
-    for (option, call) in [
-        (xdp::XDP_UMEM_FILL_RING, "setsockopt(XDP_UMEM_FILL_RING)"),
-        (xdp::XDP_UMEM_COMPLETION_RING, "setsockopt(XDP_UMEM_COMPLETION_RING)"),
-        (xdp::XDP_RX_RING, "setsockopt(XDP_RX_RING)"),
-        (xdp::XDP_TX_RING, "setsockopt(XDP_TX_RING)"),
+    let sizes = sizes(options, umem);
+    for (option, entries, call) in [
+        (xdp::XDP_UMEM_FILL_RING, sizes.fill_entries, "setsockopt(XDP_UMEM_FILL_RING)"),
+        (xdp::XDP_UMEM_COMPLETION_RING, ring_entries, "setsockopt(XDP_UMEM_COMPLETION_RING)"),
+        (xdp::XDP_RX_RING, sizes.rx_entries, "setsockopt(XDP_RX_RING)"),
+        (xdp::XDP_TX_RING, ring_entries, "setsockopt(XDP_TX_RING)"),
     ] {
-        xdp::set_option(fd, option, ring_entries).map_err(os(call))?;
+        xdp::set_option(fd, option, entries).map_err(os(call))?;
     }
     // Absent before Linux 6.18: then 32 descriptors go out by one wake-up.
     let tx_budget =
         xdp::set_option(fd, xdp::XDP_MAX_TX_SKB_BUDGET, ring_entries).ok().map(|()| ring_entries);
-    let rings = map_rings(fd, ring_entries)?;
+    let rings = map_rings(fd, ring_entries, sizes)?;
     bind(fd, index, options, multi_buffer)?;
     Ok(Bound { rings, socket, tx_budget, has_room })
 }
@@ -438,14 +462,14 @@ fn exists(options: &Options) -> bool {
     options.queue < channels.map_or(1, Channels::receiving).max(1)
 }
 
-fn map_rings(fd: BorrowedFd<'_>, size: u32) -> Result<Rings, Error> {
+fn map_rings(fd: BorrowedFd<'_>, size: u32, sizes: Sizes) -> Result<Rings, Error> {
     let offsets = xdp::mmap_offsets(fd).map_err(os("getsockopt(XDP_MMAP_OFFSETS)"))?;
     let page = |offset: u64| i64::try_from(offset).expect("fixed by the kernel ABI, 33 bits");
     let fill = page(xdp::XDP_UMEM_PGOFF_FILL_RING);
     let completion = page(xdp::XDP_UMEM_PGOFF_COMPLETION_RING);
     Ok(Rings {
-        fill: map::<u64>(fd, &offsets.fr, size, fill)?.into_producer().boxed(),
-        rx: map(fd, &offsets.rx, size, xdp::XDP_PGOFF_RX_RING)?.into_consumer().boxed(),
+        fill: map::<u64>(fd, &offsets.fr, sizes.fill_entries, fill)?.into_producer().boxed(),
+        rx: map(fd, &offsets.rx, sizes.rx_entries, xdp::XDP_PGOFF_RX_RING)?.into_consumer().boxed(),
         tx: map(fd, &offsets.tx, size, xdp::XDP_PGOFF_TX_RING)?.into_producer().boxed(),
         completion: map::<u64>(fd, &offsets.cr, size, completion)?.into_consumer().boxed(),
     })

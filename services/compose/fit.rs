@@ -4,6 +4,7 @@ use std::{error, fmt};
 
 use tidegate_dataplane::driver::{Driver, NOT_MTU_OCTETS};
 use tidegate_dataplane::steer::XdpMode;
+use tidegate_dataplane::sys::ethtool::Ethtool;
 use tidegate_dataplane::umem;
 use tidegate_dataplane::xsk::CopyMode;
 
@@ -68,6 +69,15 @@ pub(super) fn copy_mode(
         (XdpMode::Generic, CopyMode::Auto) => Ok(CopyMode::Copy),
         (_, wanted) => Ok(wanted),
     }
+}
+
+/// Chunks that the driver would keep in a ring of its own.
+pub(super) fn card_frames(interface: &str, driver: &Driver, copy: CopyMode) -> u32 {
+    if copy == CopyMode::Copy || !driver.zero_copy.is {
+        return 0;
+    }
+    // A driver that does not tell has no ring that could be asked for.
+    Ethtool::open().and_then(|ethtool| ethtool.rx_ring(interface)).unwrap_or(0)
 }
 
 /// Whether whole packets come into chunks as they are, now that it is known how they are filled, and

@@ -34,6 +34,7 @@ pub(super) fn opener(
         let driver = Driver::of(&options.interface);
         options.copy = fit::copy_mode(&options.interface, options.copy, xdp)?;
         let umem = translate::umem(umem, driver.chunk_octets(link.mtu, options.copy));
+        options.card_frames = fit::card_frames(&options.interface, driver, options.copy);
         options.multi_buffer = long::wanted(said, driver, link.mtu, umem.chunk_octets);
         let mut queue = xsk::open(&options, Umem::new(&umem)?)?;
         let obtained = queue.obtained();

@@ -74,6 +74,7 @@ pub(super) fn queue(interface: &config::Interface, queue: u32) -> xsk::Options {
         queue,
         ring_entries: interface.ring_entries,
         fill_frames: interface.fill_frames,
+        card_frames: 0,
         copy: copy_mode(interface.copy),
         multi_buffer: xsk::MultiBuffer::Off,
         need_wakeup: true,

@@ -89,7 +89,7 @@ fn loadable(program: &[u8]) -> io::Result<Vec<u8>> {
 ///
 /// `modules.dep` has a line for each: its path, a colon, and the paths that it needs, those that
 /// are needed by others last.
-fn load_order(dependencies: &str, wanted: &[&str]) -> io::Result<Vec<String>> {
+pub(crate) fn load_order(dependencies: &str, wanted: &[&str]) -> io::Result<Vec<String>> {
     let lines = dependencies.lines().filter_map(|line| line.split_once(':'));
     let by_name: BTreeMap<&str, (&str, &str)> = lines
         .map(|(path, needs)| {
@@ -113,7 +113,7 @@ fn load_order(dependencies: &str, wanted: &[&str]) -> io::Result<Vec<String>> {
 
 /// A cpio archive in the "newc" format (kernel: `initramfs-buffer-format.rst`).
 #[derive(Default)]
-struct Archive {
+pub(crate) struct Archive {
     octets: Vec<u8>,
     /// What is in it already: folders are made once, and so are libraries.
     names: Vec<String>,
@@ -125,7 +125,7 @@ impl Archive {
     }
 
     /// A file, and the folders that it is in.
-    fn file(&mut self, name: &str, mode: u32, octets: &[u8]) {
+    pub(crate) fn file(&mut self, name: &str, mode: u32, octets: &[u8]) {
         let name = name.trim_start_matches('/');
         for (at, _) in name.match_indices('/') {
             self.folder(&name[..at]);
@@ -159,7 +159,7 @@ impl Archive {
         self.octets.resize(self.octets.len().next_multiple_of(4), 0);
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         self.octets
     }

@@ -11,7 +11,7 @@
 //! when this program is, so that nothing is ever left behind.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -93,15 +93,31 @@ pub(crate) struct Order<'a> {
     pub(crate) time: Duration,
 }
 
+/// How a guest ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// Why it did not end in order, where it did not.
+    pub(crate) wrong: Option<String>,
+    /// The last words of emulator and kernel.
+    pub(crate) said: String,
+    /// Time of processors that it took.
+    pub(crate) used: Duration,
+}
+
 /// Boots a guest and listens to it until it is gone.
-///
-/// # Errors
-///
-/// A text for people: where the guest said no last word, with the end of its console.
-pub(crate) fn play(order: &Order<'_>, mut each: impl FnMut(&Line)) -> Result<(), String> {
-    let told = |error: io::Error| format!("the guest could not be started: {error}");
-    let (console, errors) = (memory("console").map_err(told)?, memory("errors").map_err(told)?);
-    let mut guest = Guest::start(order, &console, &errors).map_err(told)?;
+pub(crate) fn play(order: &Order<'_>, each: impl FnMut(&Line)) -> End {
+    match run(order, each) {
+        Ok(end) => end,
+        Err(error) => {
+            let wrong = Some(format!("the guest could not be started: {error}"));
+            End { wrong, said: String::new(), used: Duration::ZERO }
+        }
+    }
+}
+
+fn run(order: &Order<'_>, mut each: impl FnMut(&Line)) -> io::Result<End> {
+    let (console, errors) = (memory("console")?, memory("errors")?);
+    let mut guest = Guest::start(order, &console, &errors)?;
     let deadline = Instant::now() + order.time;
     let out = guest.emulator.stdout.take().expect("a pipe, as asked for");
     let (say, heard) = mpsc::channel();
@@ -112,25 +128,27 @@ pub(crate) fn play(order: &Order<'_>, mut each: impl FnMut(&Line)) -> Result<(),
         let left = deadline.saturating_duration_since(Instant::now());
         match heard.recv_timeout(left) {
             Ok(Ok(Line::Cable { card, plugged })) => guest.cable(card, plugged),
-            Ok(Ok(line)) => each(&line),
+            Ok(Ok(line)) => {
+                each(&line);
+                guest.look();
+            }
             Ok(Err(error)) => wrong = wrong.or(Some(error.to_string())),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 let seconds = order.time.as_secs();
                 wrong = Some(format!("the guest was killed, as it was not done after {seconds} s"));
+                guest.look();
                 break;
             }
         }
     }
-    let status = guest.end();
+    let status = guest.end()?;
     let _ = ear.join();
-    match (wrong, status) {
-        (None, Ok(status)) if status.success() => Ok(()),
-        (wrong, status) => {
-            let why = wrong.unwrap_or_else(|| format!("the emulator ended with {status:?}"));
-            Err(format!("{why}\nemulator:\n{}\nconsole:\n{}", tail(&errors), tail(&console)))
-        }
+    if wrong.is_none() && !status.success() {
+        wrong = Some(format!("the emulator ended: {status}"));
     }
+    let said = format!("emulator:\n{}\nconsole:\n{}", tail(&errors), tail(&console));
+    Ok(End { wrong, said, used: guest.used })
 }
 
 /// A running emulator. Dropping it kills it.
@@ -138,6 +156,8 @@ struct Guest {
     emulator: Child,
     /// Its monitor, which takes commands of people.
     monitor: UnixStream,
+    /// Time of processors that it had taken at the last look.
+    used: Duration,
 }
 
 impl Guest {
@@ -148,7 +168,17 @@ impl Guest {
         fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty()))?;
         let mut command = command(order, &image, console, &inherited);
         let emulator = command.stderr(errors.try_clone()?).spawn()?;
-        Ok(Self { emulator, monitor })
+        Ok(Self { emulator, monitor, used: Duration::ZERO })
+    }
+
+    /// Looks how much of processors it has taken: fields 14 and 15 of proc(5), in hundredths.
+    fn look(&mut self) {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.emulator.id()));
+        let stat = stat.unwrap_or_default();
+        let behind_name = stat.rsplit(')').next().unwrap_or_default();
+        let fields = behind_name.split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+        self.used = self.used.max(Duration::from_millis(10 * ticks));
     }
 
     /// Plugs the cable of a card in, or pulls it. Whether it worked the guest sees by its carrier.

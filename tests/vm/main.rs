@@ -23,6 +23,7 @@ mod packages;
 mod report;
 mod require;
 mod scenario;
+mod tests;
 
 use std::process::ExitCode;
 

@@ -94,7 +94,7 @@ impl Packages {
     }
 
     /// What is at `root`, if it is whole: a folder gets its name when it is.
-    fn open(root: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let modules = root.join("usr/lib/modules");
         let release = kernels(&modules)?.pop().ok_or_else(|| Error::Unfit {
             what: format!("there is no kernel of {}.{} or newer", KERNEL_MIN.0, KERNEL_MIN.1),
@@ -149,7 +149,7 @@ fn kernels(folder: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// The first two numbers of `6.18.5+deb13-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
+pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split('.');
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
@@ -252,10 +252,10 @@ fn settings(apt: &Path) -> String {
 }
 
 /// From a plan of `--print-uris`, `name=version` of the packages that are needed to run.
-fn chosen(plan: &str) -> Vec<String> {
+pub(crate) fn chosen(plan: &str) -> Vec<String> {
     let packages = plan.lines().filter(|line| line.starts_with('\'')).filter_map(|line| {
         let mut parts = line.split_whitespace().nth(1)?.split('_');
-        Some((parts.next()?, parts.next()?.replace("%3a", ":")))
+        Some((parts.next()?, parts.next()?.replace("%3a", ":").replace("%2b", "+")))
     });
     let numbered =
         |name: &str| name.trim_start_matches(KEPT_TOO).starts_with(|c: char| c.is_ascii_digit());

@@ -5,7 +5,6 @@
 
 mod away;
 mod checksums;
-mod doctor;
 mod driver;
 pub(crate) mod facts;
 mod fallback;
@@ -14,6 +13,7 @@ mod queues;
 mod singly;
 mod steering;
 mod together;
+pub(crate) mod unruly;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -55,8 +55,6 @@ const fn scenario<P: Play>(name: &'static str, nics: Nics) -> Scenario {
 
 /// All of them.
 pub(crate) static ALL: &[Scenario] = &[
-    scenario::<doctor::Doctor>("virtio_net::doctor_sees_the_driver", Nics::Virtio),
-    scenario::<doctor::Doctor>("igb::doctor_sees_the_driver", Nics::Igb),
     scenario::<together::Together>("virtio_net::both_services_at_once", Nics::Virtio),
     scenario::<together::Together>("igb::both_services_at_once", Nics::Igb),
     scenario::<fallback::Fallback>(
@@ -78,5 +76,5 @@ pub(crate) static ALL: &[Scenario] = &[
 
 /// The one of that name.
 pub(crate) fn by_name(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().find(|scenario| scenario.name == name)
+    ALL.iter().chain(unruly::ALL).find(|scenario| scenario.name == name)
 }

@@ -158,6 +158,14 @@ impl Drop for Program {
     }
 }
 
+/// What the shipped program says to these words, in `namespace`.
+pub(crate) fn said(namespace: &Namespace, words: &[&str]) -> String {
+    let mut command = Command::new(PROGRAM);
+    let said = namespace.run(|| command.args(words).output());
+    let said = said.expect("there is a thread").expect("it is in the image");
+    String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr)
+}
+
 fn log(instance: &str) -> String {
     format!("/tmp/{instance}.log")
 }

@@ -3,8 +3,6 @@
 //! The table is read by the kernel's own interface before, during and after; and the flows of a
 //! flood show that what it says is what the card does.
 
-use std::process::Command;
-
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,10 +15,9 @@ use super::facts::{Left, law, ports, steered};
 use crate::guest::cards::{soon, wire};
 use crate::guest::configs::{interface_of, shield};
 use crate::guest::flows::Flows;
-use crate::guest::program::Program;
+use crate::guest::program::{Program, said};
 use crate::guest::step;
 use crate::guest::traffic::server;
-use crate::image::PROGRAM;
 use crate::machine::Nics;
 
 const QUEUES: u32 = 4;
@@ -67,14 +64,14 @@ impl Play for Steering {
         flows.flood(|_| true, FLOOD_PACKETS, FLOOD_PACKETS_PER_SECOND);
         let _ = soon(|| steered(&program.now(), "received") >= FLOOD_PACKETS);
         let running = program.quiet();
-        let doctor = said(&wire, &["doctor", "--json", &wire.near.name]);
+        let doctor = said(&wire.near.namespace, &["doctor", "--json", &wire.near.name]);
         let doctor = serde_json::from_str(&doctor).unwrap();
         let left = program.leave();
         let tables = [before, during, table(&wire)];
 
         step("rss, a kill, and restore");
         let (operators, isolated, killed) = kill(&wire, "killed");
-        let restore = said(&wire, &["restore"]);
+        let restore = said(&wire.near.namespace, &["restore"]);
         let killed = [operators, isolated, killed, table(&wire)];
 
         step("rss, a kill, and the next start");
@@ -164,11 +161,4 @@ fn config(wire: &Wire, steering: &str) -> String {
 
 fn start(wire: &Wire, instance: &str, steering: &str) -> Program {
     Program::start(&wire.near.namespace, instance, &config(wire, steering))
-}
-
-/// What the shipped program says to these words.
-fn said(wire: &Wire, words: &[&str]) -> String {
-    let mut command = Command::new(PROGRAM);
-    let said = wire.near.namespace.run(|| command.args(words).output()).unwrap().unwrap();
-    String::from_utf8(said.stdout).unwrap() + &String::from_utf8_lossy(&said.stderr)
 }

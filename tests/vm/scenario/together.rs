@@ -8,6 +8,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tidegate::lab::flood::MARK;
 use tidegate::lab::witness::udp::QUESTION;
 use tidegate::stream::format::{Depth, Format, Rate};
@@ -17,7 +18,7 @@ use super::Play;
 use super::facts::{Asked, Card, Flooded, Left, law, obtained, service, steered};
 use crate::guest::cards::{soon, wire};
 use crate::guest::configs::{camera, interface, monitor, shield};
-use crate::guest::program::Program;
+use crate::guest::program::{Program, said};
 use crate::guest::step;
 use crate::guest::traffic::{ask, flood, server};
 use crate::machine::Nics;
@@ -31,6 +32,8 @@ pub(super) struct Together;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Facts {
+    /// What `tidegate doctor` says of the near card before.
+    doctor: Value,
     near: Snapshot,
     far: Snapshot,
     near_left: Left,
@@ -49,6 +52,8 @@ impl Play for Together {
     fn play(_: Nics) -> Facts {
         let wire = wire(1);
         let server = server(&wire);
+        step("doctor");
+        let doctor = said(&wire.near.namespace, &["doctor", "--json", &wire.near.name]);
         let zero_copy = "copy = \"zero-copy\"";
         step("the receiver");
         let far_config = interface(&wire.far, zero_copy) + &monitor(&wire);
@@ -75,6 +80,7 @@ impl Play for Together {
         step("the ends");
         let heard = (server.heard(QUESTION), server.heard(MARK));
         Facts {
+            doctor: serde_json::from_str(&doctor).unwrap(),
             near: near_quiet,
             far: far_quiet,
             near_left: near.leave(),
@@ -87,7 +93,11 @@ impl Play for Together {
         }
     }
 
-    fn judge(_: Nics, facts: Facts) {
+    fn judge(nics: Nics, facts: Facts) {
+        let link = &facts.doctor["facts"]["links"][0];
+        assert_eq!(link["driver"], nics.driver(), "{link:#}");
+        let findings = facts.doctor["findings"].as_array().expect("a list");
+        assert!(findings.iter().all(|it| it["severity"] != "problem"), "{findings:#?}");
         for snapshot in [&facts.near, &facts.far] {
             law(snapshot);
             assert_eq!(obtained(snapshot, "copy"), ["zero-copy"]);
