@@ -334,7 +334,7 @@ mod tests {
         let heartbeat = watchdog.handle().watch(0).heartbeat();
         let life = async { panic!("a bug of ours") };
         let run = AssertUnwindSafe(|| run(&executor, heartbeat, life));
-        let panic = catch_unwind(|| run()).unwrap_err();
+        let panic = catch_unwind(run).unwrap_err();
         assert_eq!(panic.downcast_ref(), Some(&"a bug of ours"));
     }
 

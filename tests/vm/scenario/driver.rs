@@ -18,8 +18,8 @@ use tidegate_dataplane::umem::{self, Pages, Umem};
 use tidegate_dataplane::wire::{ethernet, ipv4, protocol, udp};
 use tidegate_dataplane::xsk::{self, CopyMode, Queue};
 
-use super::Play;
 use super::facts::Left;
+use super::{Play, checksums};
 use crate::guest::cards::{await_links, wire};
 use crate::guest::configs::camera;
 use crate::guest::program::Program;
@@ -56,6 +56,7 @@ pub(super) struct Seen {
     refused: Option<Left>,
     /// Milliseconds from a close to the next open of the same queue.
     reopened_ms: [u64; 3],
+    checksums: Vec<checksums::Came>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,9 +106,21 @@ impl Play for Facts {
         step("a driver without chunks");
         let dry = dry(&pair);
         drop(pair);
+        step("checksums");
+        let checksums = checksums::play(&wire);
         let pieces = !Driver::named(&driver).fits(2048, 1500, CopyMode::ZeroCopy);
         let refused = pieces.then(|| small_chunks(&wire));
-        Seen { driver, carriers, without_program, with_program, came, dry, refused, reopened_ms }
+        Seen {
+            driver,
+            carriers,
+            without_program,
+            with_program,
+            came,
+            dry,
+            refused,
+            reopened_ms,
+            checksums,
+        }
     }
 
     fn judge(nics: Nics, seen: Seen) {
@@ -136,6 +149,8 @@ impl Play for Facts {
         }
         // The open itself waits for the queue, and gives up after two seconds.
         assert!(seen.reopened_ms.iter().all(|ms| *ms < 2_000), "{:?}", seen.reopened_ms);
+
+        checksums::judge(driver, &seen.checksums);
 
         for came in &seen.came {
             let whole = driver.whole_octets(came.chunk_octets, CopyMode::ZeroCopy);
