@@ -194,6 +194,16 @@ impl End {
         Ok(self.namespace.netlink()?.link_by_index(self.index)?)
     }
 
+    /// Sets the largest packet that it sends and receives, in octets. A card may lose its carrier
+    /// for it.
+    ///
+    /// # Errors
+    ///
+    /// Where its driver refuses, or it is gone.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), LabError> {
+        Ok(self.namespace.netlink()?.set_mtu(self.index, mtu)?)
+    }
+
     /// Switches it off; the other end loses its carrier.
     ///
     /// # Errors

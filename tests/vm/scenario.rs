@@ -9,6 +9,7 @@ mod driver;
 pub(crate) mod facts;
 mod fallback;
 mod flap;
+mod long;
 mod queues;
 mod singly;
 mod steering;
@@ -68,6 +69,8 @@ pub(crate) static ALL: &[Scenario] = &[
     scenario::<queues::Queues<4>>("igb::shards_take_some_of_4_queues", Nics::Igb),
     scenario::<queues::Queues<8>>("igb::shards_take_some_of_8_queues", Nics::Igb),
     scenario::<steering::Steering>("igb::a_taken_queue_leaves_the_table_and_comes_back", Nics::Igb),
+    scenario::<long::Long>("virtio_net::long_packets_or_zero_copy_but_not_both", Nics::Virtio),
+    scenario::<long::Long>("igb::long_packets_or_zero_copy_but_not_both", Nics::Igb),
     scenario::<driver::Facts>("virtio_net::does_what_is_said_of_it", Nics::Virtio),
     scenario::<driver::Facts>("igb::does_what_is_said_of_it", Nics::Igb),
     scenario::<singly::Singly>("virtio_net::single_packets_wake_their_shard", Nics::Virtio),

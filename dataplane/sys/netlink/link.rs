@@ -190,6 +190,19 @@ impl Netlink {
         self.set_flags(what, index, off, LinkFlags::Noarp)
     }
 
+    /// Sets the largest packet that an interface sends and receives, in octets of IP.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` where the driver cannot, or an XDP program does not let it; else as
+    /// [`Self::set_up`].
+    pub fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), Error> {
+        let mut message = header(index);
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        let what = || format!("set the MTU of interface number {index} to {mtu}");
+        self.change(what, 0, Message::SetLink(message))
+    }
+
     /// Gives an interface to another namespace. It arrives there switched off
     /// and without addresses.
     ///
