@@ -10,6 +10,7 @@
 
 mod damage;
 mod generator;
+mod long;
 
 use std::env;
 use std::io::{self, Write as _};
@@ -190,8 +191,12 @@ enum Fate {
 
 impl Stage {
     fn new(plan: ServicePlan) -> Self {
+        Self::on(SimPort::default(), plan)
+    }
+
+    fn on(port: SimPort, plan: ServicePlan) -> Self {
         let mut sim = Sim::new(1);
-        sim.shard(&[SimPort::default()], vec![plan.selector(0, 0)], Policy::default()).unwrap();
+        sim.shard(&[port], vec![plan.selector(0, 0)], Policy::default()).unwrap();
         let before = sim.report(0).services.remove(0).snapshot;
         Self { sim, before }
     }

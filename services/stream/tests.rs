@@ -159,7 +159,7 @@ fn long_packets_of_several_rows_arrive_bit_for_bit() {
         }
     }
     let (_, received) = ended(&mut sim);
-    assert_eq!(received.counter("packets_received"), sequence.into());
+    assert_eq!(received.counter("packets_received"), u64::from(sequence));
     assert_eq!(received.counter("frames_received"), 3);
     assert_eq!(received.counter("frames_verified") + received.counter("frames_dropped"), 3);
     assert_eq!((received.counter("frames_wrong"), received.dropped("in_parts")), (0, 0));

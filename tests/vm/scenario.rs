@@ -10,6 +10,7 @@ pub(crate) mod facts;
 mod fallback;
 mod flap;
 mod long;
+mod measured;
 mod queues;
 mod singly;
 mod steering;
@@ -71,6 +72,8 @@ pub(crate) static ALL: &[Scenario] = &[
     scenario::<steering::Steering>("igb::a_taken_queue_leaves_the_table_and_comes_back", Nics::Igb),
     scenario::<long::Long>("virtio_net::long_packets_or_zero_copy_but_not_both", Nics::Virtio),
     scenario::<long::Long>("igb::long_packets_or_zero_copy_but_not_both", Nics::Igb),
+    scenario::<measured::Measured>("virtio_net::is_seen_by_doctor_and_measured", Nics::Virtio),
+    scenario::<measured::Measured>("igb::is_seen_by_doctor_and_measured", Nics::Igb),
     scenario::<driver::Facts>("virtio_net::does_what_is_said_of_it", Nics::Virtio),
     scenario::<driver::Facts>("igb::does_what_is_said_of_it", Nics::Igb),
     scenario::<singly::Singly>("virtio_net::single_packets_wake_their_shard", Nics::Virtio),
