@@ -28,6 +28,9 @@ pub(super) struct Sizes {
     pub(super) is_covered: bool,
 }
 
+/// The largest power of two of a ring's `u32`.
+const ENTRIES_MAX: u32 = 1 << 31;
+
 impl Sizes {
     /// Of rings of `ring_entries`, a power of two, for which `fill_frames` of a UMEM's `frames`
     /// are to be ready, with a driver that keeps `card_frames` for itself.
@@ -39,7 +42,7 @@ impl Sizes {
         }
         // A full TX ring is to leave the kernel something to receive into.
         let room = frames.saturating_sub(ring_entries).max(fill_frames);
-        let fill_frames = room.min(fill_frames.saturating_add(card_frames));
+        let fill_frames = room.min(fill_frames.saturating_add(card_frames)).min(ENTRIES_MAX);
         let ready = fill_frames.saturating_sub(card_frames);
         let is_covered = ready > 0;
         let rx_entries =
