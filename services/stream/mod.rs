@@ -24,6 +24,7 @@ pub mod pattern;
 pub mod pgroup;
 pub mod picture;
 pub mod receiver;
+pub mod sdp;
 pub mod sender;
 pub mod sequence;
 pub mod sink;
