@@ -7,6 +7,7 @@ mod require;
 mod attach;
 mod command;
 mod doctor;
+mod driver;
 mod echo;
 mod fuzz;
 mod inject;

@@ -11,6 +11,7 @@ use super::KernelStatistics;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Entry, MappedRing};
 use crate::steer::privilege;
+use crate::sys::ethtool::{Channels, Ethtool};
 use crate::sys::mapping::Mapping;
 use crate::sys::xdp::{self, RingOffset};
 use crate::umem::Umem;
@@ -101,6 +102,13 @@ pub enum Error {
         /// The name as configured.
         interface: Box<str>,
     },
+    /// Zero-copy was demanded, the driver has it and will not give it.
+    ZeroCopyRefused {
+        /// The name as configured.
+        interface: Box<str>,
+        /// Queue asked for.
+        queue: u32,
+    },
     /// Another socket has the queue and keeps it.
     QueueTaken {
         /// The name as configured.
@@ -151,6 +159,12 @@ impl fmt::Display for Error {
                 f,
                 "the driver of {interface} has no zero-copy for this queue; set copy = \"auto\" \
                  or \"copy\"",
+            ),
+            Self::ZeroCopyRefused { interface, queue } => write!(
+                f,
+                "the driver of {interface} refuses zero-copy for queue {queue} (EINVAL): chunks \
+                 may be too small for its MTU (umem.chunk_octets = 4096), or a virtio device \
+                 lacks iommu_platform; copy = \"auto\" goes on without",
             ),
             Self::QueueTaken { interface, queue } => write!(
                 f,
@@ -257,12 +271,22 @@ fn bind(fd: BorrowedFd<'_>, index: u32, options: &Options) -> Result<(), Error> 
             Some(libc::EOPNOTSUPP) if options.copy == CopyMode::ZeroCopy => {
                 return Err(Error::NoZeroCopy { interface });
             }
+            Some(libc::EINVAL) if options.copy == CopyMode::ZeroCopy && exists(options) => {
+                return Err(Error::ZeroCopyRefused { interface, queue });
+            }
             Some(libc::EINVAL) => return Err(Error::NoQueue { interface, queue }),
             Some(libc::EPERM) => return Err(not_permitted()),
             _ => return Err(Error::Os { call: "bind(AF_XDP)", source }),
         }
     }
     Err(Error::QueueTaken { interface, queue })
+}
+
+/// Whether the interface has the queue, by the word of its driver; a driver that does not say how
+/// many there are has one.
+fn exists(options: &Options) -> bool {
+    let channels = Ethtool::open().and_then(|ethtool| ethtool.channels(&options.interface));
+    options.queue < channels.map_or(1, Channels::receiving).max(1)
 }
 
 fn map_rings(fd: BorrowedFd<'_>, size: u32) -> Result<Rings, Error> {
@@ -343,6 +367,12 @@ mod tests {
                 Error::NoZeroCopy { interface: interface.clone() },
                 "the driver of eth7 has no zero-copy for this queue; set copy = \"auto\" or \
                  \"copy\"",
+            ),
+            (
+                Error::ZeroCopyRefused { interface: interface.clone(), queue: 1 },
+                "the driver of eth7 refuses zero-copy for queue 1 (EINVAL): chunks may be too \
+                 small for its MTU (umem.chunk_octets = 4096), or a virtio device lacks \
+                 iommu_platform; copy = \"auto\" goes on without",
             ),
             (
                 Error::QueueTaken { interface, queue: 0 },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_config::Interface;
+use tidegate_dataplane::driver::Driver;
 use tidegate_dataplane::inject::{self, Injector, Outcome, Tiers};
 use tidegate_dataplane::steer::Steering;
 use tidegate_dataplane::sys::netlink;
@@ -10,7 +11,7 @@ use tidegate_dataplane::umem::Umem;
 use tidegate_dataplane::xsk;
 use tidegate_runtime::port::{NoReinject, Opener, PortFacts, Reinject};
 
-use super::translate;
+use super::{fit, translate};
 
 /// What opens queue `number` of `interface`.
 pub(super) fn opener(
@@ -19,12 +20,16 @@ pub(super) fn opener(
     steering: Arc<Steering>,
     reinjects: bool,
 ) -> Opener {
-    let umem = translate::umem(interface.umem);
-    let options = translate::queue(interface, number);
+    let umem = interface.umem;
+    let mut options = translate::queue(interface, number);
     Box::new(move || {
         let xdp = steering.obtained();
         let link = netlink::link(&options.interface)?;
+        let driver = Driver::of(&options.interface);
+        options.copy = fit::copy_mode(&options.interface, options.copy, xdp)?;
+        let umem = translate::umem(umem, driver.chunk_octets(link.mtu, options.copy));
         let queue = xsk::open(&options, Umem::new(&umem)?)?;
+        fit::chunk(&options.interface, driver, &umem, link.mtu, queue.obtained().copy)?;
         let back: Box<dyn Reinject> = if reinjects {
             let interface = options.interface.clone();
             let options = inject::Options { interface, xdp, tiers: Tiers::Auto };
@@ -40,7 +45,7 @@ pub(super) fn opener(
             chunk_capacity_octets: queue.blank_capacity(),
             xdp: xdp.to_string().into(),
         };
-        // Last: from here on packets come, and everything is there to take them.
+        // Last: once the gate is open packets come, and everything is there to take them.
         let socket = queue.fd().ok_or("a queue without a socket cannot be steered to")?;
         steering.set_socket(number, socket)?;
         Ok((queue, back, facts))

@@ -257,7 +257,7 @@ fn end(end: &VethEnd<'_>) -> LinkMessage {
 
 /// Attributes that an older kernel does not send keep the values of an
 /// interface with one queue and nothing special about it.
-fn read(message: LinkMessage) -> Link {
+pub(super) fn read(message: LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         name: "".into(),

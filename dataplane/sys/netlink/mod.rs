@@ -9,11 +9,14 @@
 //! its opening thread was in. Interfaces are meant by index, since names can be
 //! reused while a program runs; [`Netlink::link`] turns the name into one.
 //!
-//! It refuses to: watch for changes, hold state between questions, retry.
+//! Changes are told by a [`Watch`], which has a socket of its own.
+//!
+//! It refuses to: hold state between questions, retry.
 
 mod error;
 mod ip;
 mod link;
+mod watch;
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -29,6 +32,7 @@ use nix::sys::time::TimeVal;
 pub use error::Error;
 pub use ip::{Neighbour, Route};
 pub use link::{Link, LinkCounters, VethEnd, XdpAttached, XdpMode};
+pub use watch::{Change, Watch};
 
 /// Largest answer that is read in one piece.
 ///
