@@ -18,7 +18,6 @@
 pub mod assembler;
 pub mod format;
 pub mod neighbour;
-pub mod pace;
 pub mod packetizer;
 pub mod pattern;
 pub mod pgroup;
@@ -28,6 +27,7 @@ pub mod sender;
 pub mod sequence;
 pub mod sink;
 pub mod source;
+pub mod timing;
 pub mod y4m;
 
 pub use receiver::StreamReceive;

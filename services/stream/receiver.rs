@@ -17,8 +17,9 @@ use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
 use super::assembler::{Assembler, Outcome, Stats};
-use super::format::{Depth, Format, Rate, Sampling};
+use super::format::{Depth, Format, Sampling};
 use super::sink::{self, Counts, Sink};
+use super::timing::Rate;
 
 /// How often the sink's counts are looked at while no packet comes. Soon enough for whoever
 /// watches, rare enough for a shard that wants to sleep.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Frame `k` starts at `k * T` of TAI, whoever sends it and whenever it started: two senders of
-//! the same rate are in step. After a stall nothing is sent in a burst; see [`super::pace`]. A
+//! the same rate are in step. After a stall nothing is sent in a burst; see [`super::timing::pace`]. A
 //! drain ends between frames, so that no receiver sees half of one.
 
 use std::collections::hash_map::RandomState;
@@ -21,12 +21,13 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 
-use super::format::{Depth, Format, Rate, Sampling};
+use super::format::{Depth, Format, Sampling};
 use super::neighbour::{self, Mac};
-use super::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
 use super::packetizer::{Addresses, Packetizer};
 use super::receiver::payload_type;
 use super::source::Source;
+use super::timing::Rate;
+use super::timing::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.

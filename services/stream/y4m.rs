@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use super::format::{Depth, Format, Rate};
+use super::format::{Depth, Format};
+use super::timing::Rate;
 
 /// First octets of a file.
 pub const MAGIC: &[u8] = b"YUV4MPEG2";

@@ -13,7 +13,8 @@
 
 use serde::Deserialize;
 
-use super::format::{Format, Rate};
+use super::Rate;
+use crate::stream::format::Format;
 use tidegate_runtime::burst::BURST_FRAMES_MAX;
 
 /// Sender classes of ST 2110-21, section 7.
