@@ -83,6 +83,11 @@ impl Rate {
         cross(self, other) == cross(other, self)
     }
 
+    /// The rate of `count` fields in each frame.
+    pub const fn times(self, count: u32) -> Self {
+        Self { frames: self.frames * count, seconds: self.seconds }
+    }
+
     /// When frame `index` starts: `index * T` since the epoch, in nanoseconds of TAI.
     pub fn frame_start_ns(self, index: u64) -> u64 {
         self.scaled(index, SECOND)
