@@ -3,32 +3,26 @@
 //! ```text
 //!   source ─► picture ─► packetizer ─► Frame (in place) ─► group ─► send, one wake-up
 //!                            ▲                               ▲
-//!                         format                            pace: k*T, TRS, CMAX
+//!                   format, packing                     pace: k*T, TRS, CMAX
 //!
-//!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► complete frame ─► sink (a thread)
+//!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
 //!
 //! Two services: [`sender::StreamSend`] and [`receiver::StreamReceive`]. All that can be computed
 //! without a shard is in files of its own; the two services are the loops around them.
 //!
-//! Sent: progressive 4:2:2 of 8 or 10 bits, one-line GPM packets, over IPv4. Received: the same
-//! pictures in any packing. Not yet: IPv6, interlaced pictures, other samplings, two paths
-//! (ST 2022-7), SDP.
+//! Sent and received: every sampling, depth and scan of [`video::format`], in every packing, over
+//! IPv4. Not yet: IPv6, two paths (ST 2022-7), SDP.
 
-pub mod assembler;
-pub mod format;
 pub mod neighbour;
-pub mod pace;
-pub mod packetizer;
-pub mod pattern;
-pub mod pgroup;
-pub mod picture;
 pub mod receiver;
 pub mod sdp;
 pub mod sender;
 pub mod sequence;
 pub mod sink;
 pub mod source;
+pub mod timing;
+pub mod video;
 pub mod y4m;
 
 pub use receiver::StreamReceive;

@@ -16,9 +16,11 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
-use super::assembler::{Assembler, Outcome, Stats};
-use super::format::{Depth, Format, Rate, Sampling};
-use super::sink::{self, Counts, Sink};
+use super::sink::{self, Counts, Offered, Sink};
+use super::timing::Rate;
+use super::video::assembler::{Assembler, Incomplete, Outcome, Stats};
+use super::video::format::{Depth, Sampling, Scan, Spec};
+use super::video::packing::Packing;
 
 /// How often the sink's counts are looked at while no packet comes. Soon enough for whoever
 /// watches, rare enough for a shard that wants to sleep.
@@ -42,18 +44,32 @@ pub struct Options {
     pub rate: Rate,
     /// Bits per sample.
     pub depth: Depth,
-    /// How chroma is sampled.
+    /// Which samples.
     #[serde(default)]
     pub sampling: Sampling,
+    /// Fields or not.
+    #[serde(default)]
+    pub scan: Scan,
     /// RTP payload type of the video.
     #[serde(default = "payload_type")]
     pub payload_type: u8,
-    /// What to do with complete frames.
+    /// What becomes of frames with pixels missing.
+    #[serde(default)]
+    pub incomplete: Incomplete,
+    /// What to do with frames.
     #[serde(default)]
     pub sink: sink::Kind,
     /// Where the sink writes, if it does.
     #[serde(default)]
     pub path: Option<PathBuf>,
+}
+
+impl Options {
+    /// What pictures they name. Every packing is understood; this one suits every picture.
+    const fn spec(&self) -> Spec {
+        let Self { width, height, sampling, depth, scan, rate, .. } = *self;
+        Spec { width, height, sampling, depth, scan, rate, packing: Packing::Gpm }
+    }
 }
 
 /// The first dynamic payload type, which most senders use.
@@ -101,16 +117,17 @@ impl Reasons {
 }
 
 /// Names and help texts, in the order of [`StreamReceive::values`].
-const COUNTERS: [(&str, &str); 12] = [
+const COUNTERS: [(&str, &str); 13] = [
     ("packets_received", "Packets of the stream, each number once"),
     ("packets_lost", "Packets that never came, or after they were given up"),
     ("packets_duplicate", "Packets that came again"),
     ("packets_reordered", "Packets that came after later ones"),
     ("restarts", "Times that the source began anew"),
     ("frames_received", "Frames complete"),
-    ("frames_incomplete", "Frames given up with packets missing"),
+    ("frames_incomplete", "Frames given up with pixels missing"),
+    ("octets_missing", "Octets of pixels that were missing in incomplete frames"),
     ("frames_cut", "Frames that began before or ended after we listened"),
-    ("frames_dropped", "Complete frames not kept: the sink was behind"),
+    ("frames_dropped", "Frames not kept: the sink was behind"),
     ("frames_verified", "Frames equal to the pattern, every bit"),
     ("frames_wrong", "Frames different from the pattern, or at the wrong time"),
     ("frames_written", "Frames that the sink hashed or wrote"),
@@ -121,14 +138,17 @@ impl Service for StreamReceive {
     type Options = Options;
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
-        let Sampling::YCbCr422 = options.sampling;
-        let format = Format::new(options.width, options.height, options.depth, options.rate)
-            .map_err(BuildError::new)?;
+        let format = options.spec().check().map_err(BuildError::new)?;
         let sink =
             Sink::start(options.sink, options.path.as_deref(), format).map_err(BuildError::new)?;
         Ok(Self {
             port: options.port,
-            assembler: Assembler::new(format, options.payload_type, sink::FRAMES),
+            assembler: Assembler::new(
+                format,
+                options.payload_type,
+                options.incomplete,
+                sink::FRAMES,
+            ),
             sink,
             reasons: Reasons::register(build),
             counters: COUNTERS.map(|(name, help)| build.counter(name, help)),
@@ -177,13 +197,13 @@ impl StreamReceive {
             _ => return Verdict::Drop(self.reasons.not_ours),
         };
         let outcome = self.assembler.packet(udp.payload());
-        if let Some(frame) = self.assembler.take_complete() {
+        while let Some(frame) = self.assembler.take_delivered() {
             match self.sink.offer(frame) {
-                Ok(None) => self.frames_offered += 1,
-                Ok(Some(memory)) => self.assembler.give_back(memory),
-                Err(memory) => {
+                Offered::Taken => self.frames_offered += 1,
+                Offered::Unused(memory) => self.give_back(memory),
+                Offered::Behind(memory) => {
                     self.frames_dropped += 1;
-                    self.assembler.give_back(memory);
+                    self.give_back(memory);
                 }
             }
             while let Some(memory) = self.sink.returned() {
@@ -200,6 +220,12 @@ impl StreamReceive {
         }
     }
 
+    fn give_back(&mut self, memory: Option<Vec<u8>>) {
+        if let Some(memory) = memory {
+            self.assembler.give_back(memory);
+        }
+    }
+
     /// Whether the sink has frames that it has not counted.
     fn sink_works(&self) -> bool {
         let Counts { verified, wrong, written, failed } = self.sink.counts();
@@ -209,10 +235,10 @@ impl StreamReceive {
     /// What [`COUNTERS`] should say now.
     fn values(&self) -> [u64; COUNTERS.len()] {
         let Stats { packets, lost, duplicates, reordered, restarts, .. } = self.assembler.stats();
-        let Stats { frames, frames_incomplete, frames_cut, frames_unstored, .. } =
+        let Stats { frames, frames_incomplete, octets_missing, frames_cut, .. } =
             self.assembler.stats();
         let Counts { verified, wrong, written, failed } = self.sink.counts();
-        let dropped = self.frames_dropped + frames_unstored + failed;
+        let dropped = self.frames_dropped + self.assembler.stats().frames_unstored + failed;
         [
             packets,
             lost,
@@ -221,6 +247,7 @@ impl StreamReceive {
             restarts,
             frames,
             frames_incomplete,
+            octets_missing,
             frames_cut,
             dropped,
             verified,

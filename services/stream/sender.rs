@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Frame `k` starts at `k * T` of TAI, whoever sends it and whenever it started: two senders of
-//! the same rate are in step. After a stall nothing is sent in a burst; see [`super::pace`]. A
+//! the same rate are in step. After a stall nothing is sent in a burst; see [`super::timing::pace`]. A
 //! drain ends between frames, so that no receiver sees half of one.
 
 use std::collections::hash_map::RandomState;
@@ -21,12 +21,14 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 
-use super::format::{Depth, Format, Rate, Sampling};
 use super::neighbour::{self, Mac};
-use super::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
-use super::packetizer::{Addresses, Packetizer};
 use super::receiver::payload_type;
 use super::source::Source;
+use super::timing::Rate;
+use super::timing::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
+use super::video::format::{Depth, Format, Sampling, Scan, Spec};
+use super::video::packetizer::{Addresses, Field, Packetizer};
+use super::video::packing::{Packets, Packing};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -57,9 +59,15 @@ pub struct Options {
     pub rate: Rate,
     /// Bits per sample.
     pub depth: Depth,
-    /// How chroma is sampled.
+    /// Which samples.
     #[serde(default)]
     pub sampling: Sampling,
+    /// Fields or not.
+    #[serde(default)]
+    pub scan: Scan,
+    /// How packets are filled.
+    #[serde(default)]
+    pub packing: Packing,
     /// `pattern`, or the path of a file: Y4M or raw pgroups.
     #[serde(default = "pattern")]
     pub source: Box<str>,
@@ -78,6 +86,14 @@ pub struct Options {
     /// Stop after so many frames.
     #[serde(default)]
     pub frames: Option<u64>,
+}
+
+impl Options {
+    /// What pictures they ask for.
+    const fn spec(&self) -> Spec {
+        let Self { width, height, sampling, depth, scan, rate, packing, .. } = *self;
+        Spec { width, height, sampling, depth, scan, rate, packing }
+    }
 }
 
 const PATTERN: &str = "pattern";
@@ -207,14 +223,12 @@ impl Service for StreamSend {
     type Options = Options;
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
-        let Sampling::YCbCr422 = options.sampling;
-        let format = Format::new(options.width, options.height, options.depth, options.rate)
-            .map_err(BuildError::new)?;
+        let format = options.spec().check().map_err(BuildError::new)?;
         let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
             .map_err(BuildError::new)?;
         let facts = &build.ports()[port];
         let packetizer = Packetizer::new(&addresses(options, facts)?, &format);
-        check_room(facts, packetizer.packet_octets()).map_err(BuildError::new)?;
+        check_room(facts, packetizer.packet_octets_max()).map_err(BuildError::new)?;
         let source = match &*options.source {
             PATTERN => Source::pattern(format),
             path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
@@ -289,13 +303,29 @@ impl StreamSend {
 
     /// Sends frame `number`, its groups from `start_ns` on or as fast as they go.
     async fn send_frame(&mut self, cx: &mut ShardContext, number: u64, start_ns: Option<u64>) {
+        for index in 0..self.format.fields() {
+            let later_ns =
+                self.format.field_start_ns(number, index) - self.format.field_start_ns(number, 0);
+            let field = Field { index, timestamp: self.format.field_timestamp(number, index) };
+            self.send_field(cx, number, field, start_ns.map(|start| start + later_ns)).await;
+        }
+        cx.count(self.counters.frames_sent, 1);
+    }
+
+    async fn send_field(
+        &mut self,
+        cx: &mut ShardContext,
+        number: u64,
+        field: Field,
+        start_ns: Option<u64>,
+    ) {
         let mut schedule =
             start_ns.map(|start| FrameSchedule::new(start, self.spacing, self.group_packets));
-        let packets = self.format.packets_per_frame();
-        let mut packet = 0;
-        while packet < packets {
-            let wanted = self.group_packets.min(packets - packet);
-            let built = self.build_group(cx, number, packet, wanted);
+        let mut packets = self.format.packets();
+        let (mut packet, count) = (0, self.format.packets_per_field());
+        while packet < count {
+            let wanted = self.group_packets.min(count - packet);
+            let built = self.build_group(cx, number, field, &mut packets, wanted);
             if built == 0 {
                 cx.count(self.counters.pool_empty, 1);
                 pause_until(cx, cx.now_ns() + POOL_WAIT_NS).await;
@@ -314,19 +344,26 @@ impl StreamSend {
             cx.count(self.counters.packets_sent, u64::from(built));
             packet += built;
         }
-        cx.count(self.counters.frames_sent, 1);
     }
 
-    /// Builds up to `wanted` packets into blank frames; returns how many there were frames for.
-    fn build_group(&mut self, cx: &mut ShardContext, number: u64, first: u32, wanted: u32) -> u32 {
+    /// Builds up to `wanted` of a field's next packets into blank frames; returns how many there
+    /// were frames for.
+    fn build_group(
+        &mut self,
+        cx: &mut ShardContext,
+        number: u64,
+        field: Field,
+        packets: &mut Packets,
+        wanted: u32,
+    ) -> u32 {
         debug_assert!(self.group.is_empty(), "the last group was sent");
-        let timestamp = self.format.rate().timestamp(number);
         let picture = self.source.picture(number);
-        for packet in first..first + wanted {
-            let Some(mut frame) = cx.take(self.port) else { return packet - first };
-            frame.set_len(self.packetizer.packet_octets());
+        for built in 0..wanted {
+            let Some(mut frame) = cx.take(self.port) else { return built };
+            let packet = packets.next().expect("wanted no more than there are");
+            frame.set_len(self.packetizer.packet_octets(&packet));
             let octets = frame.bytes_mut();
-            self.packetizer.write(octets, packet, self.sequence, timestamp, &picture);
+            self.packetizer.write(octets, &packet, self.sequence, field, &picture);
             self.sequence = self.sequence.wrapping_add(1);
             self.group.push(frame);
         }

@@ -24,18 +24,19 @@ use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::Deserialize;
 
-use super::assembler::Complete;
-use super::format::Format;
-use super::pattern::{Pattern, Verified};
-use super::pgroup;
+use super::video::assembler::Delivered;
+use super::video::convert;
+use super::video::format::Format;
+use super::video::pattern::{Pattern, Verified};
 use super::y4m;
 
 /// Frames that wait for the thread. One would make every hiccup of the scheduler a dropped frame;
 /// each costs its memory, 21 MB in 4K.
 const QUEUED: usize = 2;
 
-/// Frames in memory altogether: two open, the queued ones, and one in the thread's hands.
-pub const FRAMES: usize = 2 + QUEUED + 1;
+/// Frames in memory altogether: two open, the queued ones, and in the thread's hands the one that
+/// it works at and the last, which may be asked for again.
+pub const FRAMES: usize = 2 + QUEUED + 2;
 
 /// What to do with frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -60,6 +61,11 @@ pub enum Error {
         /// The kind.
         kind: Kind,
     },
+    /// Y4M has no such pictures.
+    Rgb {
+        /// The path as configured.
+        path: PathBuf,
+    },
     /// The file cannot be made.
     Create {
         /// The path as configured.
@@ -81,6 +87,11 @@ impl fmt::Display for Error {
                 f.write_str("sink \"file\" needs path, ending in .y4m for Y4M")
             }
             Self::Path { .. } => f.write_str("path is for the sinks \"hash\" and \"file\" only"),
+            Self::Rgb { path } => write!(
+                f,
+                "cannot write RGB to {}: Y4M has none; use another ending, as in .raw, for pgroups",
+                path.display()
+            ),
             Self::Create { path, source } => {
                 write!(f, "cannot make the sink's file {}: {source}", path.display())
             }
@@ -93,7 +104,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Create { source, .. } | Self::Thread(source) => Some(source),
-            Self::Path { .. } => None,
+            Self::Path { .. } | Self::Rgb { .. } => None,
         }
     }
 }
@@ -122,9 +133,20 @@ struct Shared {
 /// The shard's end of the sink.
 #[derive(Debug)]
 pub struct Sink {
-    frames: Option<SyncSender<Complete>>,
+    frames: Option<SyncSender<Delivered>>,
     memory: Receiver<Vec<u8>>,
     shared: Arc<Shared>,
+}
+
+/// What became of a frame that was offered, with its memory if it comes back at once.
+#[derive(Debug)]
+pub enum Offered {
+    /// The thread has it.
+    Taken,
+    /// There is nothing to do with it.
+    Unused(Option<Vec<u8>>),
+    /// The thread is behind: the frame is dropped.
+    Behind(Option<Vec<u8>>),
 }
 
 impl Sink {
@@ -151,17 +173,14 @@ impl Sink {
         Ok(Self { frames: Some(frames), memory, shared })
     }
 
-    /// Hands a frame over. Its memory comes back at once when there is nothing to do, and as an
-    /// error when the thread is behind.
-    ///
-    /// # Errors
-    ///
-    /// The frame's memory: the frame is dropped.
-    pub fn offer(&self, frame: Complete) -> Result<Option<Vec<u8>>, Vec<u8>> {
-        let Some(frames) = &self.frames else { return Ok(Some(frame.octets)) };
+    /// Hands a frame over.
+    pub fn offer(&self, frame: Delivered) -> Offered {
+        let Some(frames) = &self.frames else { return Offered::Unused(frame.octets) };
         match frames.try_send(frame) {
-            Ok(()) => Ok(None),
-            Err(TrySendError::Full(frame) | TrySendError::Disconnected(frame)) => Err(frame.octets),
+            Ok(()) => Offered::Taken,
+            Err(TrySendError::Full(frame) | TrySendError::Disconnected(frame)) => {
+                Offered::Behind(frame.octets)
+            }
         }
     }
 
@@ -225,10 +244,12 @@ impl Work {
             (Kind::Verify, None) => Some(Self::Verify(Box::new(Pattern::new(format)), format)),
             (Kind::Hash, Some(path)) => Some(Self::Hash(create(path)?)),
             (Kind::File, Some(path)) if path.extension().is_some_and(|end| end == "y4m") => {
+                let header = y4m::Header::emit(&format);
+                let header = header.ok_or_else(|| Error::Rgb { path: path.to_owned() })?;
                 let mut file = create(path)?;
-                file.write_all(y4m::Header::emit(&format).as_bytes())
+                file.write_all(header.as_bytes())
                     .map_err(|source| Error::Create { path: path.to_owned(), source })?;
-                let planes = vec![0; pgroup::planar_octets(&format)];
+                let planes = vec![0; convert::planar_octets(&format)];
                 Some(Self::Y4m { file, format, planes })
             }
             (Kind::File, Some(path)) => Some(Self::Raw(create(path)?)),
@@ -236,9 +257,27 @@ impl Work {
         })
     }
 
-    fn run(mut self, queue: &Receiver<Complete>, memory: &SyncSender<Vec<u8>>, shared: &Shared) {
+    fn run(mut self, queue: &Receiver<Delivered>, memory: &SyncSender<Vec<u8>>, shared: &Shared) {
+        let mut last = None;
         while let Ok(frame) = queue.recv() {
-            let count = match self.take(&frame) {
+            let Delivered { timestamp, missing_octets, octets } = frame;
+            let note = match (&octets, missing_octets) {
+                (_, 0) => Note::Whole,
+                (None, missing) => Note::Repeated { missing },
+                (Some(_), missing) => Note::Missing(missing),
+            };
+            if let Some(octets) = octets
+                && let Some(before) = last.replace(octets)
+            {
+                // Never full: there is no more memory than the channel has places.
+                let _ = memory.try_send(before);
+            }
+            let done = match &last {
+                Some(octets) => self.take(timestamp, octets, note),
+                // The one to repeat was dropped on its way here.
+                None => Err(io::Error::other("no picture to repeat")),
+            };
+            let count = match done {
                 Ok(Done::Right) => &shared.verified,
                 Ok(Done::Wrong) => &shared.wrong,
                 Ok(Done::Written) => &shared.written,
@@ -250,32 +289,48 @@ impl Work {
                 }
             };
             count.fetch_add(1, Ordering::Relaxed);
-            // Never full: there is no more memory than the channel has places.
-            let _ = memory.try_send(frame.octets);
         }
     }
 
-    fn take(&mut self, frame: &Complete) -> io::Result<Done> {
+    fn take(&mut self, timestamp: u32, octets: &[u8], note: Note) -> io::Result<Done> {
         match self {
-            Self::Verify(pattern, format) => Ok(match pattern.verify(&frame.octets) {
+            Self::Verify(pattern, format) => Ok(match pattern.verify(octets) {
                 // The number has to be that of the time, too: a stuck sender would repeat one.
-                Verified::Frame(number) if format.rate().timestamp(number) == frame.timestamp => {
+                Verified::Frame(number) if format.field_timestamp(number, 0) == timestamp => {
                     Done::Right
                 }
                 Verified::Frame(_) | Verified::Wrong { .. } => Done::Wrong,
             }),
             Self::Hash(file) => {
-                let sum = crc32fast::hash(&frame.octets);
-                writeln!(file, "{} {sum:08x}", frame.timestamp)?;
+                let sum = crc32fast::hash(octets);
+                writeln!(file, "{timestamp} {sum:08x}{note}")?;
                 Ok(Done::Written)
             }
-            Self::Raw(file) => file.write_all(&frame.octets).map(|()| Done::Written),
+            Self::Raw(file) => file.write_all(octets).map(|()| Done::Written),
             Self::Y4m { file, format, planes } => {
-                pgroup::to_planes(format, &frame.octets, planes);
+                convert::to_planes(format, octets, planes);
                 file.write_all(b"FRAME\n")?;
                 file.write_all(planes)?;
                 Ok(Done::Written)
             }
+        }
+    }
+}
+
+/// What is to be said about a frame besides its sum.
+#[derive(Clone, Copy, Debug)]
+enum Note {
+    Whole,
+    Missing(usize),
+    Repeated { missing: usize },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Missing(octets) => write!(f, " missing {octets}"),
+            Self::Repeated { missing } => write!(f, " missing {missing} repeated"),
         }
     }
 }

@@ -9,10 +9,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::format::Format;
-use super::pattern::Pattern;
-use super::pgroup;
-use super::picture::Picture;
+use super::video::convert;
+use super::video::format::{Format, Sampling, Scan};
+use super::video::pattern::Pattern;
+use super::video::picture::Picture;
 use super::y4m;
 
 /// Most octets of a clip in memory: a gibibyte, 8 s of 1080p25 at 10 bits. Less would not loop
@@ -65,24 +65,29 @@ impl fmt::Display for Error {
         match self {
             Self::Io { path, source } => write!(f, "video file {}: {source}", path.display()),
             Self::Unsuited { path, found, format } => {
-                let bits = match format.depth().bits() {
-                    8 => "yuv422p",
-                    _ => "yuv422p10le -strict -1",
-                };
+                let path = path.display();
+                write!(f, "video file {path} is {found}, the stream is {format}; ")?;
+                if format.sampling() == Sampling::Rgb {
+                    return f.write_str("Y4M has no RGB, give it as raw pgroups");
+                }
                 let (width, height) = (format.width(), format.height());
+                let sampling = format.sampling().name().replace(|c: char| !c.is_ascii_digit(), "");
+                let fields = if format.scan() == Scan::Interlaced { ",setfield=tff" } else { "" };
+                let depth = match format.depth().bits() {
+                    8 => String::new(),
+                    bits => format!("{bits}le -strict -1"),
+                };
                 write!(
                     f,
-                    "video file {} is {found}, the stream is {format}; convert it with \
-                     `ffmpeg -i {} -vf scale={width}:{height} -r {} -pix_fmt {bits} out.y4m`",
-                    path.display(),
-                    path.display(),
+                    "convert it with `ffmpeg -i {path} -vf scale={width}:{height}{fields} -r {} \
+                     -pix_fmt yuv{sampling}p{depth} out.y4m`",
                     format.rate(),
                 )
             }
             Self::Ragged { path, octets, frame_octets, format } => write!(
                 f,
                 "video file {} has {octets} octets, which are not whole frames of {frame_octets} \
-                 octets ({format}); set width, height and depth to what it holds",
+                 octets ({format}); set width, height, sampling and depth to what it holds",
                 path.display(),
             ),
             Self::Long { path, octets, frames_max } => write!(
@@ -154,7 +159,7 @@ impl Source {
                 let size = format.frame_octets();
                 let frames = octets.len() / size;
                 let index = usize::try_from(number % frames as u64).expect("one of the frames");
-                Picture::whole(&octets[index * size..][..size], format.line_octets() as usize)
+                Picture::whole(&octets[index * size..][..size], format.row_octets() as usize)
             }
         }
     }
@@ -179,7 +184,7 @@ fn from_y4m(path: &Path, file: &[u8], format: &Format) -> Result<Vec<u8>, Error>
             .map_or_else(|| "a damaged Y4M file".into(), |(header, _)| found(&header));
         Error::Unsuited { path: path.to_owned(), found, format: *format }
     })?;
-    let planes = pgroup::planar_octets(format);
+    let planes = convert::planar_octets(format);
     let mut octets = Vec::new();
     while !rest.is_empty() || octets.is_empty() {
         let Some((frame, behind)) = y4m::split_frame(rest, planes) else {
@@ -187,7 +192,7 @@ fn from_y4m(path: &Path, file: &[u8], format: &Format) -> Result<Vec<u8>, Error>
         };
         let start = octets.len();
         octets.resize(start + format.frame_octets(), 0);
-        pgroup::from_planes(format, frame, &mut octets[start..]);
+        convert::from_planes(format, frame, &mut octets[start..]);
         rest = behind;
     }
     Ok(octets)
@@ -197,7 +202,7 @@ fn from_y4m(path: &Path, file: &[u8], format: &Format) -> Result<Vec<u8>, Error>
 #[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
 mod tests {
     use super::*;
-    use crate::stream::format::Depth;
+    use crate::stream::video::format::Depth;
 
     fn format(depth: Depth) -> Format {
         Format::new(128, 16, depth, "25".parse().unwrap()).unwrap()
@@ -241,7 +246,7 @@ mod tests {
     #[test]
     fn a_y4m_file_becomes_pgroups() {
         let format = format(Depth::Ten);
-        let mut file = y4m::Header::emit(&format).into_bytes();
+        let mut file = y4m::Header::emit(&format).unwrap().into_bytes();
         let mut samples = 0..;
         let mut planes = Vec::new();
         for _ in 0..2 {
@@ -258,7 +263,7 @@ mod tests {
         let mut source = Source::file(&file.0, format).unwrap();
         for (number, planes) in planes.iter().enumerate() {
             let mut expected = vec![0; format.frame_octets()];
-            pgroup::from_planes(&format, planes, &mut expected);
+            convert::from_planes(&format, planes, &mut expected);
             assert!(source.picture(number as u64).is(&expected), "frame {number}");
         }
     }
@@ -286,12 +291,12 @@ mod tests {
                 refusal(&vec![0; octets], "ragged.raw", format(Depth::Ten)),
                 format!(
                     "video file FILE has {octets} octets, which are not whole frames of 5120 \
-                     octets (128x16 at 25, 4:2:2 10 bit); set width, height and depth to what \
-                     it holds"
+                     octets (128x16 at 25, 4:2:2 10 bit); set width, height, sampling and depth \
+                     to what it holds"
                 )
             );
         }
-        let mut file = y4m::Header::emit(&format(Depth::Eight)).into_bytes();
+        let mut file = y4m::Header::emit(&format(Depth::Eight)).unwrap().into_bytes();
         assert!(refusal(&file, "none.y4m", format(Depth::Eight)).contains("not whole frames"));
         file.extend(b"FRAME\nabc");
         assert!(refusal(&file, "part.y4m", format(Depth::Eight)).contains("not whole frames"));

@@ -5,11 +5,10 @@ use tidegate_runtime::report::ServiceReport;
 use tidegate_runtime::service::Service;
 use tidegate_runtime::sim::{Faults, Sim, SimPort, TURN_NS};
 
-use super::format::{Depth, Format};
-use super::packetizer::HEADER_OCTETS;
 use super::receiver::{self, StreamReceive};
 use super::sender::{self, StreamSend};
 use super::sink;
+use super::video::format::{Depth, Format};
 
 /// 128 packets a frame, 2 ms a frame.
 fn format() -> Format {
@@ -30,6 +29,8 @@ fn sender() -> sender::Options {
         rate: "500".parse().unwrap(),
         depth: Depth::Ten,
         sampling: Default::default(),
+        scan: Default::default(),
+        packing: Default::default(),
         source: "pattern".into(),
         class: Default::default(),
         payload_type: 96,
@@ -47,7 +48,9 @@ fn receiver() -> receiver::Options {
         rate: "500".parse().unwrap(),
         depth: Depth::Ten,
         sampling: Default::default(),
+        scan: Default::default(),
         payload_type: 96,
+        incomplete: Default::default(),
         sink: sink::Kind::Verify,
         path: None,
     }
@@ -303,7 +306,7 @@ fn options_that_cannot_be_followed_are_refused_with_the_remedy() {
         ),
         "{text}"
     );
-    assert_eq!(format().data_octets() as usize + HEADER_OCTETS - 14, 848);
+    assert_eq!(format().payload_octets_max() as usize, 848 - 28);
 }
 
 /// What the registry says to the options of a service.
@@ -347,11 +350,11 @@ fn options_are_read_from_the_config() {
 fn mistakes_in_options_are_named() {
     let table = [
         ("30000/1001", "59.94", "rate \"59.94\": allowed are frames per second"),
-        ("depth = 10", "depth = 12", "depth 12: allowed are 8 and 10"),
+        ("depth = 10", "depth = 9", "depth 9: allowed are 8, 10, 12 and 16"),
         ("width", "wide", "unknown key \"wide\""),
         ("198.18.0.2:20000", "198.18.0.2", "socket address"),
         ("depth = 10", "depth = 10\nclass = \"broad\"", "broad"),
-        ("depth = 10", "depth = 10\nsampling = \"RGB\"", "RGB"),
+        ("depth = 10", "depth = 10\nsampling = \"YUV\"", "YUV"),
         ("depth = 10", "depth = 10\ndestination_mac = \"02\"", "link address \"02\": allowed"),
     ];
     for (right, wrong, said) in table {

@@ -3,20 +3,35 @@
 use std::fs;
 
 use super::*;
-use crate::stream::format::Depth;
 use crate::stream::source::Source;
+use crate::stream::video::format::{Depth, Sampling, Spec};
 
 fn format() -> Format {
     Format::new(128, 16, Depth::Ten, "50".parse().unwrap()).unwrap()
 }
 
 /// Frame `number` of the pattern.
-fn frame(number: u64) -> Complete {
+fn frame(number: u64) -> Delivered {
     let format = format();
     let mut source = Source::pattern(format);
     let picture = source.picture(number);
     let octets = (0..16).flat_map(|line| picture.octets(line, 0, 320)).copied().collect();
-    Complete { timestamp: format.rate().timestamp(number), octets }
+    let timestamp = format.rate().timestamp(number);
+    Delivered { timestamp, missing_octets: 0, octets: Some(octets) }
+}
+
+/// The pixels of frame `number`.
+fn octets(number: u64) -> Vec<u8> {
+    frame(number).octets.unwrap()
+}
+
+/// Offers until the thread takes it.
+fn offer(sink: &Sink, mut frame: Delivered) {
+    let (timestamp, missing_octets) = (frame.timestamp, frame.missing_octets);
+    while let Offered::Behind(octets) = sink.offer(frame) {
+        frame = Delivered { timestamp, missing_octets, octets };
+        thread::yield_now();
+    }
 }
 
 fn finish(sink: &mut Sink) {
@@ -34,11 +49,7 @@ fn written(kind: Kind, name: &str, numbers: &[u64]) -> Vec<u8> {
     let path = scratch(name);
     let mut sink = Sink::start(kind, Some(&path), format()).unwrap();
     for &number in numbers {
-        let mut waiting = frame(number);
-        while let Err(octets) = sink.offer(waiting) {
-            waiting = Complete { timestamp: format().rate().timestamp(number), octets };
-            thread::yield_now();
-        }
+        offer(&sink, frame(number));
         while sink.returned().is_some() {}
     }
     finish(&mut sink);
@@ -51,7 +62,8 @@ fn written(kind: Kind, name: &str, numbers: &[u64]) -> Vec<u8> {
 #[test]
 fn nothing_gives_the_memory_back_at_once() {
     let mut sink = Sink::start(Kind::Nothing, None, format()).unwrap();
-    assert_eq!(sink.offer(frame(1)), Ok(Some(frame(1).octets)));
+    let Offered::Unused(Some(back)) = sink.offer(frame(1)) else { panic!("taken") };
+    assert_eq!(back, octets(1));
     finish(&mut sink);
     assert_eq!(sink.counts(), Counts::default());
 }
@@ -60,16 +72,11 @@ fn nothing_gives_the_memory_back_at_once() {
 fn verify_tells_right_from_wrong() {
     let mut sink = Sink::start(Kind::Verify, None, format()).unwrap();
     let mut flipped = frame(2);
-    flipped.octets[5000] ^= 1;
+    flipped.octets.as_mut().unwrap()[5000] ^= 1;
     // The right picture at the wrong time: a sender that repeats itself.
-    let stuck = Complete { timestamp: frame(4).timestamp, ..frame(3) };
-    for mut frame in [frame(1), flipped, stuck, frame(90_000_000_000)] {
-        while let Err(octets) =
-            sink.offer(Complete { timestamp: frame.timestamp, octets: frame.octets })
-        {
-            frame.octets = octets;
-            thread::yield_now();
-        }
+    let stuck = Delivered { timestamp: frame(4).timestamp, ..frame(3) };
+    for frame in [frame(1), flipped, stuck, frame(90_000_000_000)] {
+        offer(&sink, frame);
     }
     finish(&mut sink);
     assert_eq!(sink.counts(), Counts { verified: 2, wrong: 2, ..Counts::default() });
@@ -78,7 +85,7 @@ fn verify_tells_right_from_wrong() {
 #[test]
 fn raw_files_are_the_pgroups() {
     let file = written(Kind::File, "out.raw", &[1, 2, 3]);
-    assert_eq!(file, [frame(1).octets, frame(2).octets, frame(3).octets].concat());
+    assert_eq!(file, [octets(1), octets(2), octets(3)].concat());
 }
 
 #[test]
@@ -89,15 +96,39 @@ fn y4m_files_can_be_sent_again() {
     let mut source = Source::file(&path, format()).unwrap();
     std::fs::remove_file(&path).unwrap();
     // Frame 0 of the clip is the first one.
-    assert!(source.picture(0).is(&frame(4).octets));
-    assert!(source.picture(1).is(&frame(5).octets));
+    assert!(source.picture(0).is(&octets(4)));
+    assert!(source.picture(1).is(&octets(5)));
 }
 
 #[test]
 fn hashes_are_crc_32_of_the_pgroups() {
     let file = written(Kind::Hash, "out.txt", &[6]);
-    let expected = format!("{} {:08x}\n", frame(6).timestamp, slow_crc(&frame(6).octets));
+    let expected = format!("{} {:08x}\n", frame(6).timestamp, slow_crc(&octets(6)));
     assert_eq!(String::from_utf8(file).unwrap(), expected);
+}
+
+#[test]
+fn the_last_picture_is_repeated_and_what_is_missing_is_said() {
+    let path = scratch("holes.txt");
+    let mut sink = Sink::start(Kind::Hash, Some(&path), format()).unwrap();
+    let timestamp = |number| frame(number).timestamp;
+    offer(&sink, frame(6));
+    offer(&sink, Delivered { timestamp: timestamp(7), missing_octets: 5, octets: None });
+    offer(&sink, Delivered { missing_octets: 10, ..frame(8) });
+    finish(&mut sink);
+    assert_eq!(sink.counts(), Counts { written: 3, ..Counts::default() });
+    let sum = |number| slow_crc(&octets(number));
+    let expected = format!(
+        "{} {:08x}\n{} {:08x} missing 5 repeated\n{} {:08x} missing 10\n",
+        timestamp(6),
+        sum(6),
+        timestamp(7),
+        sum(6),
+        timestamp(8),
+        sum(8),
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+    fs::remove_file(&path).unwrap();
 }
 
 /// CRC-32 of ISO 3309, bit by bit.
@@ -118,6 +149,11 @@ fn refusals_say_what_is_missing() {
         refused(Kind::Verify, Some("x")),
         "path is for the sinks \"hash\" and \"file\" only"
     );
+    let rgb = Spec { sampling: Sampling::Rgb, width: 256, ..format().spec() }.check().unwrap();
+    assert_eq!(
+        Sink::start(Kind::File, Some(Path::new("out.y4m")), rgb).unwrap_err().to_string(),
+        "cannot write RGB to out.y4m: Y4M has none; use another ending, as in .raw, for pgroups"
+    );
     assert_eq!(
         refused(Kind::File, Some("/no/such/out.raw")),
         "cannot make the sink's file /no/such/out.raw: No such file or directory (os error 2)"
@@ -128,7 +164,7 @@ fn refusals_say_what_is_missing() {
 fn a_disk_that_refuses_costs_frames_and_nothing_else() {
     // Always full; the kernel has it for such tests.
     let mut sink = Sink::start(Kind::File, Some(Path::new("/dev/full")), format()).unwrap();
-    assert!(sink.offer(frame(1)).is_ok());
+    assert!(matches!(sink.offer(frame(1)), Offered::Taken));
     finish(&mut sink);
     assert_eq!(sink.counts(), Counts { failed: 1, ..Counts::default() });
 }

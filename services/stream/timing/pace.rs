@@ -13,7 +13,8 @@
 
 use serde::Deserialize;
 
-use super::format::{Format, Rate};
+use super::Rate;
+use crate::stream::video::format::Format;
 use tidegate_runtime::burst::BURST_FRAMES_MAX;
 
 /// Sender classes of ST 2110-21, section 7.
@@ -143,7 +144,7 @@ pub fn frame_after(rate: Rate, sent: u64, tai_ns: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::format::Depth;
+    use crate::stream::video::format::Depth;
 
     fn format(width: u32, height: u32, rate: &str) -> Format {
         Format::new(width, height, Depth::Ten, rate.parse().unwrap()).unwrap()

@@ -8,9 +8,9 @@ use tidegate_dataplane::wire::{rfc4175, rtp};
 use tidegate_runtime::sim::Random;
 
 use super::*;
-use crate::stream::format::Depth;
-use crate::stream::packetizer::{Addresses, Packetizer};
-use crate::stream::pattern::{Pattern, Verified};
+use crate::stream::video::format::Depth;
+use crate::stream::video::packetizer::{Addresses, Field, Packetizer};
+use crate::stream::video::pattern::{Pattern, Verified};
 
 /// 16 lines of one packet each.
 fn format() -> Format {
@@ -25,7 +25,7 @@ thread_local! {
 }
 
 fn assembler() -> Assembler {
-    Assembler::new(format(), 96, 4)
+    Assembler::new(format(), 96, Incomplete::Drop, 4)
 }
 
 fn datagram(ssrc: u32, frame: u64, packet: u32, sequence: u32) -> Vec<u8> {
@@ -39,10 +39,11 @@ fn datagram(ssrc: u32, frame: u64, packet: u32, sequence: u32) -> Vec<u8> {
         ssrc,
     };
     let packetizer = Packetizer::new(&addresses, &format());
-    let mut octets = vec![0; packetizer.packet_octets()];
-    let timestamp = format().rate().timestamp(frame);
+    let packet = format().packets().nth(packet as usize).unwrap();
+    let mut octets = vec![0; packetizer.packet_octets(&packet)];
+    let field = Field { index: 0, timestamp: format().rate().timestamp(frame) };
     PATTERN.with_borrow_mut(|pattern| {
-        packetizer.write(&mut octets, packet, sequence, timestamp, &pattern.picture(frame));
+        packetizer.write(&mut octets, &packet, sequence, field, &pattern.picture(frame));
     });
     octets.split_off(42)
 }
@@ -56,9 +57,11 @@ fn stream(index: u32, first: u32) -> Vec<u8> {
 /// Feeds and returns the number of the frame that became complete.
 fn feed(assembler: &mut Assembler, datagram: &[u8]) -> (Outcome, Option<Verified>) {
     let outcome = assembler.packet(datagram);
-    let complete = assembler.take_complete().map(|complete| {
-        let verified = PATTERN.with_borrow_mut(|pattern| pattern.verify(&complete.octets));
-        assembler.give_back(complete.octets);
+    let complete = assembler.take_delivered().map(|frame| {
+        assert_eq!(frame.missing_octets, 0);
+        let octets = frame.octets.unwrap();
+        let verified = PATTERN.with_borrow_mut(|pattern| pattern.verify(&octets));
+        assembler.give_back(octets);
         verified
     });
     (outcome, complete)
@@ -149,8 +152,14 @@ fn one_missing_packet_is_one_loss_and_one_incomplete_frame() {
         feed(&mut assembler, &stream(index, 0));
     }
     assembler.finish();
-    let expected =
-        Stats { packets: 63, lost: 1, frames: 3, frames_incomplete: 1, ..Stats::default() };
+    let expected = Stats {
+        packets: 63,
+        lost: 1,
+        frames: 3,
+        frames_incomplete: 1,
+        octets_missing: 320,
+        ..Stats::default()
+    };
     assert_eq!(assembler.stats(), expected);
 }
 
@@ -336,10 +345,10 @@ fn understands_packings_that_are_not_ours() {
 
 #[test]
 fn without_memory_frames_are_counted_but_not_kept() {
-    let mut assembler = Assembler::new(format(), 96, 1);
+    let mut assembler = Assembler::new(format(), 96, Incomplete::Drop, 1);
     for index in 0..3 * PACKETS {
         assembler.packet(&stream(index, 0));
-        let _ = assembler.take_complete(); // And never given back.
+        let _ = assembler.take_delivered(); // And never given back.
     }
     let expected = Stats { packets: 48, frames: 3, frames_unstored: 2, ..Stats::default() };
     assert_eq!(assembler.stats(), expected);
@@ -389,6 +398,7 @@ fn agrees_with_a_model_of_a_bad_network() {
         assert_eq!(stats.frames_incomplete + stats.frames_cut, 30 - expected.frames);
         expected.frames_incomplete = stats.frames_incomplete;
         expected.frames_cut = stats.frames_cut;
+        expected.octets_missing = stats.octets_missing;
         assert_eq!(stats, expected);
         let whole: Vec<_> = whole.iter().map(|frame| Verified::Frame(100 + frame)).collect();
         assert_eq!(complete, whole);

@@ -1,0 +1,406 @@
+//! Packets of video, built in place.
+//!
+//! ```text
+//!   0 Ethernet │ 14 IPv4 │ 34 UDP │ 42 RTP │ 54 extended sequence, row headers │ 62, 68, 74 pixels
+//!  └────────────────────── template, copied whole ───────────────────────────┘
+//!                                  43 marker, 44 sequence, 46 timestamp, 54 extended sequence,
+//!                                  58 line, 60 offset: patched, 13 octets
+//! ```
+//!
+//! Nearly all packets of a stream that have the same number of row headers have the same length:
+//! the template has it, and IPv4's checksum with it. It is patched in the few that are shorter,
+//! and so are the row headers where there are several. UDP's checksum is 0, "none", as is usual
+//! for ST 2110 over IPv4: the Ethernet check sequence guards the link, and a sum over the pixels
+//! would read each twice.
+
+use std::net::SocketAddrV4;
+
+use tidegate_dataplane::wire::{ethernet, ipv4, protocol, rfc4175, rtp, udp};
+
+use super::format::Format;
+use super::packing::{PacketOf, SEGMENTS_MAX, Segment};
+use super::picture::Picture;
+
+const IP: usize = ethernet::HEADER_LEN;
+const UDP: usize = IP + ipv4::HEADER_LEN;
+const RTP: usize = UDP + udp::HEADER_LEN;
+const ROW: usize = RTP + rtp::HEADER_LEN;
+
+/// Octets in front of the pixels, in a packet with `rows` row headers.
+const fn header_octets(rows: usize) -> usize {
+    ROW + rfc4175::SEQUENCE_LEN + rows * rfc4175::ROW_HEADER_LEN
+}
+
+/// Octets in front of the pixels of a packet that keeps to one row.
+pub const HEADER_OCTETS: usize = header_octets(1);
+
+const HEADER_OCTETS_MAX: usize = header_octets(SEGMENTS_MAX);
+
+const _: () = assert!(HEADER_OCTETS == 62 && HEADER_OCTETS_MAX == 74, "as drawn above");
+
+/// Time to live of video. It is meant for one site: 64 hops are more than any.
+const TTL: u8 = 64;
+
+/// Expedited forwarding, RFC 3246, the class that ST 2110 networks give to media: 46, and two
+/// bits of ECN.
+const TRAFFIC_CLASS: u8 = 46 << 2;
+
+/// From whom, to whom, and as what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Our link address.
+    pub source_mac: [u8; 6],
+    /// The next hop's.
+    pub destination_mac: [u8; 6],
+    /// Our address and port.
+    pub source: SocketAddrV4,
+    /// The receiver's or the group's.
+    pub destination: SocketAddrV4,
+    /// RTP payload type, 96 to 127.
+    pub payload_type: u8,
+    /// RTP synchronisation source.
+    pub ssrc: u32,
+}
+
+/// What all packets of a field have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// 0, or 1 for the second field of a frame.
+    pub index: u32,
+    /// Its RTP timestamp.
+    pub timestamp: u32,
+}
+
+/// Writes the packets of one stream.
+#[derive(Clone, Debug)]
+pub struct Packetizer {
+    /// By the number of row headers less one, each of the length in `full`.
+    templates: [[u8; HEADER_OCTETS_MAX]; SEGMENTS_MAX],
+    /// Octets of pixels in the longest packet with so many row headers.
+    full: [usize; SEGMENTS_MAX],
+    packet_octets_max: usize,
+    pgroup_octets: usize,
+    /// From pgroups to pixels, by shifting: they are a power of two.
+    pixels_shift: u32,
+    row_lines: u16,
+    fields: usize,
+}
+
+impl Packetizer {
+    /// Makes the templates.
+    ///
+    /// # Panics
+    ///
+    /// When the payload type is over 127.
+    pub fn new(addresses: &Addresses, format: &Format) -> Self {
+        let pgroup = format.pgroup();
+        let pgroup_octets = pgroup.octets as usize;
+        let mut full = [0; SEGMENTS_MAX];
+        for packet in format.packets() {
+            let full = &mut full[packet.segments().len() - 1];
+            *full = (packet.pgroups() as usize * pgroup_octets).max(*full);
+        }
+        let mut templates = [[0; HEADER_OCTETS_MAX]; SEGMENTS_MAX];
+        let mut packet_octets_max = 0;
+        for (rows, (into, &full)) in (1..).zip(templates.iter_mut().zip(&full)) {
+            *into = template(addresses, rows, full);
+            if full > 0 {
+                packet_octets_max = packet_octets_max.max(header_octets(rows) + full);
+            }
+        }
+        Self {
+            templates,
+            full,
+            packet_octets_max,
+            pgroup_octets,
+            pixels_shift: pgroup.pixels.trailing_zeros(),
+            row_lines: u16::try_from(pgroup.lines).expect("one or two"),
+            fields: format.fields() as usize,
+        }
+    }
+
+    /// Octets of the longest packet.
+    pub const fn packet_octets_max(&self) -> usize {
+        self.packet_octets_max
+    }
+
+    /// Octets of this packet.
+    #[inline]
+    pub fn packet_octets(&self, packet: &PacketOf) -> usize {
+        header_octets(packet.segments().len()) + packet.pgroups() as usize * self.pgroup_octets
+    }
+
+    /// Writes `packet` of `field` of `picture` into `into`.
+    ///
+    /// # Panics
+    ///
+    /// When `into` is not [`Self::packet_octets`] long, or the picture has no such packet.
+    #[inline]
+    pub fn write(
+        &self,
+        into: &mut [u8],
+        packet: &PacketOf,
+        sequence: u32,
+        field: Field,
+        picture: &Picture<'_>,
+    ) {
+        // Each with a header of a size that is known, so that copying it is a few instructions.
+        match packet.segments().len() {
+            1 => self.write_rows::<{ header_octets(1) }>(into, packet, sequence, field, picture),
+            2 => self.write_rows::<{ header_octets(2) }>(into, packet, sequence, field, picture),
+            _ => self.write_rows::<{ header_octets(3) }>(into, packet, sequence, field, picture),
+        }
+    }
+
+    #[inline]
+    fn write_rows<const HEADER: usize>(
+        &self,
+        into: &mut [u8],
+        packet: &PacketOf,
+        sequence: u32,
+        field: Field,
+        picture: &Picture<'_>,
+    ) {
+        let segments = packet.segments();
+        let (header, mut data) =
+            into.split_first_chunk_mut::<HEADER>().expect("room for the header");
+        let template = &self.templates[segments.len() - 1];
+        *header = *template.first_chunk().expect("no header is longer than the template");
+        if data.len() != self.full[segments.len() - 1] {
+            shorten(header, data.len());
+        }
+        header[RTP + 1] |= u8::from(packet.last) << 7;
+        let [high_1, high_0, low_1, low_0] = sequence.to_be_bytes();
+        header[RTP + 2..RTP + 4].copy_from_slice(&[low_1, low_0]);
+        header[RTP + 4..RTP + 8].copy_from_slice(&field.timestamp.to_be_bytes());
+        header[ROW..ROW + 2].copy_from_slice(&[high_1, high_0]);
+        for (index, segment) in segments.iter().enumerate() {
+            let octets = usize::from(segment.pgroups) * self.pgroup_octets;
+            let at = ROW + rfc4175::SEQUENCE_LEN + index * rfc4175::ROW_HEADER_LEN;
+            let row_header = &mut header[at..at + rfc4175::ROW_HEADER_LEN];
+            self.write_row_header(row_header, segment, octets, field.index);
+            if index + 1 < segments.len() {
+                row_header[4] |= CONTINUES;
+            }
+            let row = usize::from(segment.row) * self.fields + field.index as usize;
+            let start = usize::from(segment.start) * self.pgroup_octets;
+            let (piece, rest) = data.split_at_mut(octets);
+            piece.copy_from_slice(picture.octets(row, start, octets));
+            data = rest;
+        }
+        assert!(data.is_empty(), "a packet of {} octets more", data.len());
+    }
+
+    #[inline]
+    fn write_row_header(&self, into: &mut [u8], segment: &Segment, octets: usize, field: u32) {
+        let line = segment.row * self.row_lines;
+        let offset = segment.start << self.pixels_shift;
+        let [_, _, _, _, _, _, length_1, length_0] = (octets as u64).to_be_bytes();
+        let [line_1, line_0] = line.to_be_bytes();
+        let [offset_1, offset_0] = offset.to_be_bytes();
+        let second = if field == 0 { 0 } else { SECOND_FIELD };
+        into.copy_from_slice(&[length_1, length_0, line_1 | second, line_0, offset_1, offset_0]);
+    }
+}
+
+/// Bits of RFC 4175's row header: in the first octet of the line, and of the offset.
+const SECOND_FIELD: u8 = 0x80;
+const CONTINUES: u8 = 0x80;
+
+/// Puts another length of pixels into a header.
+#[inline]
+fn shorten(header: &mut [u8], data_octets: usize) {
+    let short = |octets: usize| u16::try_from(octets).expect("less than a packet");
+    let ip_octets = short(header.len() - IP + data_octets);
+    let word = |header: &[u8], at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let (old, sum) = (word(header, IP + 2), word(header, IP + 10));
+    // RFC 1624, equation 3: HC' = ~(~HC + ~m + m').
+    let sum = u32::from(!sum) + u32::from(!old) + u32::from(ip_octets);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let [_, _, sum_1, sum_0] = (sum + (sum >> 16)).to_be_bytes();
+    header[IP + 2..IP + 4].copy_from_slice(&ip_octets.to_be_bytes());
+    header[IP + 10..IP + 12].copy_from_slice(&[!sum_1, !sum_0]);
+    let udp_octets = short(header.len() - UDP + data_octets);
+    header[UDP + 4..UDP + 6].copy_from_slice(&udp_octets.to_be_bytes());
+}
+
+fn template(addresses: &Addresses, rows: usize, data_octets: usize) -> [u8; HEADER_OCTETS_MAX] {
+    let short = |count: usize| u16::try_from(count).expect("less than a packet");
+    let rtp_octets = short(header_octets(rows) - RTP + data_octets);
+    let ethernet = ethernet::Header {
+        destination: addresses.destination_mac,
+        source: addresses.source_mac,
+        ether_type: ethernet::ether_type::IPV4,
+    };
+    let ip = ipv4::Header {
+        source: *addresses.source.ip(),
+        destination: *addresses.destination.ip(),
+        protocol: protocol::UDP,
+        payload_octets: rtp_octets + short(udp::HEADER_LEN),
+        ttl: TTL,
+        traffic_class: TRAFFIC_CLASS,
+        id: 0,
+    };
+    let udp = udp::Header {
+        source: addresses.source.port(),
+        destination: addresses.destination.port(),
+        payload_octets: rtp_octets,
+        checksum: 0,
+    };
+    let rtp = rtp::Header {
+        marker: false,
+        payload_type: addresses.payload_type,
+        sequence: 0,
+        timestamp: 0,
+        ssrc: addresses.ssrc,
+    };
+    let mut octets = [0; HEADER_OCTETS_MAX];
+    octets[..IP].copy_from_slice(&ethernet.emit());
+    octets[IP..UDP].copy_from_slice(&ip.emit());
+    octets[UDP..RTP].copy_from_slice(&udp.emit());
+    octets[RTP..ROW].copy_from_slice(&rtp.emit());
+    octets
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
+mod tests {
+    use tidegate_dataplane::wire::packet::{Network, Packet, Transport};
+    use tidegate_dataplane::wire::{Rfc4175, Rtp};
+
+    use super::*;
+    use crate::stream::video::format::{Depth, Sampling, Scan, Spec};
+    use crate::stream::video::packing::Packing;
+
+    const ADDRESSES: Addresses = Addresses {
+        source_mac: [2, 0, 0, 0, 0, 1],
+        destination_mac: [2, 0, 0, 0, 0, 2],
+        source: SocketAddrV4::new(std::net::Ipv4Addr::new(198, 18, 0, 1), 20001),
+        destination: SocketAddrV4::new(std::net::Ipv4Addr::new(198, 18, 0, 2), 20000),
+        payload_type: 96,
+        ssrc: 0x5eed_0001,
+    };
+
+    fn spec() -> Spec {
+        Spec::new(1920, 1080, Depth::Ten, "50".parse().unwrap())
+    }
+
+    /// All packets of a field, numbered from 7, written over octets that are something else.
+    fn written(format: &Format, field: Field, picture: &[u8]) -> Vec<Vec<u8>> {
+        let packetizer = Packetizer::new(&ADDRESSES, format);
+        let picture = Picture::whole(picture, format.row_octets() as usize);
+        let write = |(sequence, packet): (u32, PacketOf)| {
+            let mut octets = vec![0xa5; packetizer.packet_octets(&packet)];
+            assert!(octets.len() <= packetizer.packet_octets_max());
+            packetizer.write(&mut octets, &packet, sequence, field, &picture);
+            octets
+        };
+        (7..).zip(format.packets()).map(write).collect()
+    }
+
+    const FIELD: Field = Field { index: 0, timestamp: 0x0102_0304 };
+
+    /// The last packet of a 1080p50 frame, octet for octet.
+    #[test]
+    fn the_header_is_as_drawn() {
+        let format = spec().check().unwrap();
+        let picture = vec![0x5a; 5_184_000];
+        let packetizer = Packetizer::new(&ADDRESSES, &format);
+        let last = format.packets().last().unwrap();
+        let mut packet = vec![0xa5; packetizer.packet_octets(&last)];
+        let picture = Picture::whole(&picture, 4800);
+        packetizer.write(&mut packet, &last, 0x0012_fffe, FIELD, &picture);
+        assert_eq!(packet.len(), 1262);
+        #[rustfmt::skip]
+        let header: [u8; 62] = [
+            2, 0, 0, 0, 0, 2,  2, 0, 0, 0, 0, 1,  0x08, 0x00,
+            0x45, 0xb8, 0x04, 0xe0, 0, 0, 0x40, 0, 64, 17, 0xa9, 0x2d,
+            198, 18, 0, 1,  198, 18, 0, 2,
+            0x4e, 0x21, 0x4e, 0x20, 0x04, 0xcc, 0, 0,
+            0x80, 0xe0, 0xff, 0xfe, 1, 2, 3, 4, 0x5e, 0xed, 0, 1,
+            0x00, 0x12, 0x04, 0xb0, 0x04, 0x37, 0x05, 0xa0,
+        ];
+        assert_eq!(packet[..62], header);
+        assert!(packet[62..].iter().all(|&octet| octet == 0x5a));
+    }
+
+    /// The row headers where the second field's line 1 begins, in blocks of 1260 octets.
+    #[test]
+    fn a_packet_that_crosses_a_line_continues() {
+        let spec = Spec { packing: Packing::Bpm, scan: Scan::Interlaced, ..spec() };
+        let field = Field { index: 1, ..FIELD };
+        let packet = &written(&spec.check().unwrap(), field, &vec![0x5a; 5_184_000])[3];
+        // 3780 octets have gone: 1020 are left of the line, 408 pixels; 240 of the next fit.
+        #[rustfmt::skip]
+        assert_eq!(packet[54..68], [
+            0, 0,  0x03, 0xfc, 0x80, 0, 0x80 | 0x05, 0xe8,  0x00, 0xf0, 0x80, 1, 0, 0,
+        ]);
+        assert_eq!(packet.len(), 68 + 1260);
+    }
+
+    /// Every format there is, in every packing, with lines that are no multiple of anything.
+    fn formats() -> Vec<Format> {
+        let mut formats = Vec::new();
+        for sampling in Sampling::ALL {
+            for depth in Depth::ALL {
+                for scan in [Scan::Progressive, Scan::Interlaced] {
+                    for packing in [Packing::GpmLine, Packing::Gpm, Packing::Bpm] {
+                        let spec = Spec { sampling, depth, scan, packing, width: 736, ..spec() };
+                        formats.extend(Spec { height: 20, ..spec }.check());
+                    }
+                }
+            }
+        }
+        // 4:2:0 has no fields, 4:2:2 at 16 bits no blocks, and 736 no even split at some depths.
+        assert!(formats.len() > 60, "{}", formats.len());
+        formats
+    }
+
+    #[test]
+    fn every_packet_reads_back_and_together_they_are_the_picture() {
+        for format in formats() {
+            let picture: Vec<u8> =
+                (0..format.frame_octets()).map(|at| (at * 7 / 5) as u8).collect();
+            let mut rebuilt = vec![0; picture.len()];
+            let pgroup = format.pgroup();
+            let mut rebuild = |octets: &[u8], field: u32, last: bool| {
+                let packet = Packet::parse(octets).unwrap();
+                let Network::V4(ip) = packet.network() else { panic!("{packet:?}") };
+                assert!(ip.checksum_is_right(), "{format}: {octets:x?}");
+                let Transport::Udp(udp) = packet.transport() else { panic!("{packet:?}") };
+                assert_eq!((udp.destination(), udp.checksum()), (20000, None));
+                let rtp = Rtp::parse(udp.payload()).unwrap();
+                assert_eq!(rtp.marker(), last);
+                assert!(udp.payload().len() <= format.payload_octets_max() as usize);
+                for row in Rfc4175::parse(rtp.payload()).unwrap().rows() {
+                    assert_eq!(row.second_field, field == 1);
+                    assert_eq!(u32::from(row.line) % pgroup.lines, 0);
+                    let frame_row = u32::from(row.line) / pgroup.lines * format.fields() + field;
+                    let at = frame_row * format.row_octets()
+                        + u32::from(row.offset_pixels) / pgroup.pixels * pgroup.octets;
+                    rebuilt[at as usize..][..row.data.len()].copy_from_slice(row.data);
+                }
+                packet.ip_octets() + 14
+            };
+            for index in 0..format.fields() {
+                let packets = written(&format, Field { index, ..FIELD }, &picture);
+                assert_eq!(packets.len(), format.packets_per_field() as usize);
+                for (at, octets) in packets.iter().enumerate() {
+                    let octets_read = rebuild(octets, index, at + 1 == packets.len());
+                    assert_eq!(octets_read, octets.len(), "{format}");
+                }
+            }
+            assert!(rebuilt == picture, "{format} {:?}", format.packing());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "octets 0 and 1200 more of a row")]
+    fn a_picture_of_another_format_is_refused() {
+        let format = spec().check().unwrap();
+        let packetizer = Packetizer::new(&ADDRESSES, &format);
+        let packet = format.packets().next().unwrap();
+        let mut octets = vec![0; packetizer.packet_octets(&packet)];
+        packetizer.write(&mut octets, &packet, 0, FIELD, &Picture::whole(&[0; 1000], 1000));
+    }
+}
