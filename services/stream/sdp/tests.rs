@@ -1,6 +1,7 @@
 //! SDPs of all kinds, good and bad; sessions at random; and what nobody would write.
 
 mod bad;
+mod explained;
 mod random;
 
 use super::finding::Severity;

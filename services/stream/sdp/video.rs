@@ -282,7 +282,10 @@ impl fmt::Display for Video {
         if let Some(rate) = self.rate {
             write!(f, " at {rate}")?;
         }
-        write!(f, ", {sampling} {depth} bit")
+        match depth {
+            Depth::SixteenFloat => write!(f, ", {sampling} 16 bit floating point"),
+            depth => write!(f, ", {sampling} {depth} bit"),
+        }
     }
 }
 
