@@ -9,6 +9,7 @@ pub mod completions;
 pub mod doctor;
 pub mod log;
 pub mod run;
+pub mod sdp;
 pub mod stats;
 pub(crate) mod told;
 mod wrap;

@@ -29,6 +29,8 @@ pub enum Command {
     Demo(Demo),
     /// Look for what stands in the way on this machine.
     Doctor(Doctor),
+    /// Print, check and explain descriptions of streams (SDP).
+    Sdp(Sdp),
     /// Print the completions for a shell.
     Completions(Completions),
 }
@@ -97,6 +99,42 @@ pub struct Doctor {
     pub json: bool,
 }
 
+/// Arguments of `sdp`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Sdp {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: SdpCommand,
+}
+
+/// What to do with an SDP.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SdpCommand {
+    /// Say what is wrong with it, and in which line.
+    Check(SdpCheck),
+    /// Say what it is, and what tidegate would do with it.
+    Explain(SdpExplain),
+}
+
+/// Arguments of `sdp check`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SdpCheck {
+    /// The SDPs; - is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `sdp explain`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SdpExplain {
+    /// The SDP; - is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
 /// Arguments of `completions`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Completions {
@@ -141,6 +179,16 @@ mod tests {
         let Ok(Command::Doctor(doctor)) = parse("doctor eth0 eth1") else { panic!("doctor") };
         assert_eq!(doctor.interfaces, ["eth0", "eth1"]);
         assert!(matches!(parse("completions bash"), Ok(Command::Completions(_))));
+        let Ok(Command::Sdp(Sdp { command: SdpCommand::Check(check) })) =
+            parse("sdp check a.sdp - --json")
+        else {
+            panic!("sdp check")
+        };
+        assert!(check.json && check.files.len() == 2);
+        assert!(matches!(
+            parse("sdp explain -"),
+            Ok(Command::Sdp(Sdp { command: SdpCommand::Explain(_) }))
+        ));
     }
 
     #[test]
@@ -152,6 +200,9 @@ mod tests {
             "demo --seconds 0",
             "stats --instance a --socket /b",
             "completions cobol",
+            "sdp",
+            "sdp check",
+            "sdp explain a b",
             "frobnicate",
         ] {
             assert!(parse(line).is_err(), "{line}");
