@@ -7,7 +7,7 @@ use crate::interface::Interface;
 use crate::placement::Port;
 use crate::reader::{Place, Reader, Section};
 use crate::selector::Selector;
-use crate::service::Written;
+use crate::service::{Service, Written};
 
 /// Most selectors of one interface: the steering program scans them in order for each packet.
 pub(crate) const SELECTORS_MAX: usize = 64;
@@ -76,6 +76,21 @@ pub(crate) fn selectors(written: &[Written<'_>]) -> Vec<Placed> {
         service.selectors.iter().map(with).collect::<Vec<_>>()
     };
     written.iter().flat_map(of).collect()
+}
+
+/// Notes where what a service derives has no place.
+pub(crate) fn derived(reader: &mut Reader, service: &Service) {
+    if service.derived.is_empty() {
+        return;
+    }
+    if let Some(at) = service.selectors_at.first() {
+        let found = "selectors, while the options say by themselves which packets come";
+        reader.mistake(at, found, "either of the two");
+    }
+    if service.interface.is_none() {
+        let found = "options that say which packets come, while the file has no [[interface]]";
+        reader.mistake(&service.options_at, found, "an [[interface]] that they come on");
+    }
 }
 
 /// Notes selectors over the limit, and warns of those that an earlier one covers entirely.

@@ -24,14 +24,29 @@ pub struct Service {
     pub queues: Vec<u32>,
     /// Shards that run it.
     pub cores: Vec<u32>,
-    /// Which packets come to it; none for a service that only sends.
+    /// Which packets come to it, as the file says; none for a service that only sends.
     pub selectors: Vec<Selector>,
+    /// The same, as its own options say: see [`crate::Config::with_derived`]. A service has one or
+    /// the other.
+    pub derived: Vec<Selector>,
     /// Frames that one instance may hold without having settled them.
     pub held_frames_max: u32,
     /// Its own options.
     pub options: Options,
     /// Where the kind stands, for [`crate::Config::check_kinds`].
     pub(crate) kind_at: Place,
+    /// Where each of the selectors stands.
+    pub(crate) selectors_at: Vec<Place>,
+    /// Where the options stand, from which others are derived.
+    pub(crate) options_at: Place,
+}
+
+impl Service {
+    /// Which packets come to it, each selector with its place.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (&Place, &Selector)> {
+        let derived = self.derived.iter().map(|it| (&self.options_at, it));
+        self.selectors_at.iter().zip(&self.selectors).chain(derived)
+    }
 }
 
 /// A service as written: what the file leaves open is still open.
@@ -94,6 +109,7 @@ impl Written<'_> {
     /// As the program sees it, with what was left open filled in. `None` where something that is
     /// required was not there, which has been noted.
     pub(crate) fn finish(self, cores: Vec<u32>) -> Option<Service> {
+        let (selectors_at, selectors) = self.selectors.into_iter().unzip();
         Some(Service {
             name: self.name?,
             kind_at: self.section.place_of("kind"),
@@ -101,7 +117,10 @@ impl Written<'_> {
             interface: self.interface,
             queues: self.queues.unwrap_or_default(),
             cores,
-            selectors: self.selectors.into_iter().map(|(_, selector)| selector).collect(),
+            selectors,
+            derived: Vec::new(),
+            selectors_at,
+            options_at: self.section.place_of("options"),
             held_frames_max: self.held_frames_max,
             options: self.options,
         })
