@@ -13,9 +13,13 @@
 //! for all services, so a program of one's own is the stock registry with a
 //! line more, handed to [`main_with`](crate::main_with).
 
+use std::{error, fmt};
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tidegate_config::{Config, ConfigError, Options, Remark, Service as Configured};
+use tidegate_config::{
+    Config, ConfigError, Options, Refusal, Remark, Selector, Service as Configured,
+};
 use tidegate_runtime::service::Service;
 use tidegate_runtime::task::Factory;
 
@@ -27,6 +31,35 @@ use crate::stream::{StreamReceive, StreamSend};
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoOptions {}
+
+/// A service whose options say which packets it wants.
+///
+/// What it derives becomes its selectors, so that nobody has to write the same twice.
+pub trait Selects: Service {
+    /// The packets that come to it with these options; none: those that the config names.
+    ///
+    /// # Errors
+    ///
+    /// [`Unfit`], when the options do not go together, which shows only when they are understood.
+    fn selectors(options: &Self::Options) -> Result<Vec<Selector>, Unfit>;
+}
+
+/// Options that do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The key to be changed.
+    pub key: &'static str,
+    /// What stands there, and what may.
+    pub refusal: Refusal,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.refusal)
+    }
+}
+
+impl error::Error for Unfit {}
 
 /// The services of a program, in the order in which they were added.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +73,7 @@ pub struct Kind {
     name: &'static str,
     reinjects: bool,
     read: fn(&Options) -> Result<Factory, ConfigError>,
+    selectors: fn(&Options) -> Result<Vec<Selector>, ConfigError>,
 }
 
 impl Registry {
@@ -50,7 +84,11 @@ impl Registry {
 
     /// The services that come with tidegate.
     pub fn stock() -> Self {
-        Self::new().add::<Echo>().add::<Scrub>().add::<StreamSend>().add::<StreamReceive>()
+        Self::new()
+            .add::<Echo>()
+            .add::<Scrub>()
+            .add::<StreamSend>()
+            .add_selecting::<StreamReceive>()
     }
 
     /// The same with one service more.
@@ -59,14 +97,40 @@ impl Registry {
     ///
     /// When there is one of that kind already: the config could not tell them apart.
     #[must_use]
-    pub fn add<S>(mut self) -> Self
+    pub fn add<S>(self) -> Self
+    where
+        S: Service,
+        S::Options: DeserializeOwned,
+    {
+        self.with::<S>(|_| Ok(Vec::new()))
+    }
+
+    /// As [`Self::add`], one that derives its selectors.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::add`].
+    #[must_use]
+    pub fn add_selecting<S>(self) -> Self
+    where
+        S: Selects,
+        S::Options: DeserializeOwned,
+    {
+        self.with::<S>(|options| {
+            let understood = options.parse::<S::Options>()?;
+            S::selectors(&understood)
+                .map_err(|Unfit { key, refusal }| options.mistake(key, refusal))
+        })
+    }
+
+    fn with<S>(mut self, selectors: fn(&Options) -> Result<Vec<Selector>, ConfigError>) -> Self
     where
         S: Service,
         S::Options: DeserializeOwned,
     {
         assert!(self.kind(S::KIND).is_none(), "two services of the kind {:?}", S::KIND);
         let read = |options: &Options| options.parse::<S::Options>().map(Factory::of::<S>);
-        self.kinds.push(Kind { name: S::KIND, reinjects: S::REINJECTS, read });
+        self.kinds.push(Kind { name: S::KIND, reinjects: S::REINJECTS, read, selectors });
         self
     }
 
@@ -96,6 +160,21 @@ impl Registry {
             unknown.into_iter().chain(wrong).flat_map(|error| error.mistakes().to_vec()).collect();
         mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
         if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Mistakes(mistakes)) }
+    }
+
+    /// The same config, checked, with the selectors that services derive from their options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`], and those of [`Config::with_derived`].
+    pub fn complete(&self, config: Config) -> Result<Config, ConfigError> {
+        self.check(&config)?;
+        let mut derived = Vec::new();
+        for (index, service) in config.services.iter().enumerate() {
+            let Some(kind) = self.kind(&service.kind) else { continue };
+            derived.push((index, (kind.selectors)(&service.options)?));
+        }
+        config.with_derived(derived)
     }
 
     /// Whether services of this kind give packets back to the kernel.
@@ -133,7 +212,8 @@ impl Kind {
     ///
     /// [`ConfigError::Mistakes`] if it does not, with file, line and key.
     pub fn check(&self, options: &Options) -> Result<(), ConfigError> {
-        self.factory(options).map(drop)
+        self.factory(options)?;
+        (self.selectors)(options).map(drop)
     }
 
     /// What makes one with these options.

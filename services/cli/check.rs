@@ -49,9 +49,7 @@ pub fn run(
 ///
 /// [`ConfigError`] with the mistakes of the file, else of all its kinds and options together.
 pub fn load(path: &Path, registry: &Registry) -> Result<Config, ConfigError> {
-    let config = Config::load(path)?;
-    registry.check(&config)?;
-    Ok(config)
+    registry.complete(Config::load(path)?)
 }
 
 /// What a config would do. At most 80 columns, but for long names.

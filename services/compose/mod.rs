@@ -41,7 +41,7 @@ pub(crate) struct Composed {
 /// Where a kind is unknown, a service's options are wrong, or an interface refuses the program.
 /// What was attached before is taken off again.
 pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, RunError> {
-    registry.check(config)?;
+    let config = &registry.complete(config.clone())?;
     let steerings: Vec<_> =
         config.interfaces.iter().map(|it| attach(config, it)).collect::<Result<_, _>>()?;
 

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use tidegate_config::Selector;
 use tidegate_dataplane::wire::Fragment;
 use tidegate_dataplane::wire::packet::{Packet, Transport};
 use tidegate_runtime::burst::{Burst, Delivery};
@@ -16,11 +17,12 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
+use super::sdp::receive::{Asked, Stream};
 use super::sink::{self, Counts, Offered, Sink};
 use super::timing::Rate;
 use super::video::assembler::{Assembler, Incomplete, Outcome, Stats};
-use super::video::format::{Depth, Sampling, Scan, Spec};
-use super::video::packing::Packing;
+use super::video::format::{Depth, Sampling, Scan};
+use crate::registry::{Selects, Unfit};
 
 /// How often the sink's counts are looked at while no packet comes. Soon enough for whoever
 /// watches, rare enough for a shard that wants to sleep.
@@ -31,28 +33,39 @@ const LOOK_NS: u64 = 5_000_000;
 const FINISH_NS: u64 = 500_000_000;
 
 /// The receiver's options table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
+    /// An SDP that says what follows here, up to the payload type, and which packets come.
+    #[serde(default)]
+    pub sdp: Option<PathBuf>,
+    /// Which medium of it, where it has several: its `mid`, or its number from 0.
+    #[serde(default)]
+    pub media: Option<Box<str>>,
     /// UDP port that the video is sent to.
-    pub port: u16,
+    #[serde(default)]
+    pub port: Option<u16>,
     /// Pixels of a line.
-    pub width: u32,
+    #[serde(default)]
+    pub width: Option<u32>,
     /// Lines of a frame.
-    pub height: u32,
+    #[serde(default)]
+    pub height: Option<u32>,
     /// Frames per second.
-    pub rate: Rate,
+    #[serde(default)]
+    pub rate: Option<Rate>,
     /// Bits per sample.
-    pub depth: Depth,
+    #[serde(default)]
+    pub depth: Option<Depth>,
     /// Which samples.
     #[serde(default)]
-    pub sampling: Sampling,
+    pub sampling: Option<Sampling>,
     /// Fields or not.
     #[serde(default)]
-    pub scan: Scan,
+    pub scan: Option<Scan>,
     /// RTP payload type of the video.
-    #[serde(default = "payload_type")]
-    pub payload_type: u8,
+    #[serde(default)]
+    pub payload_type: Option<u8>,
     /// What becomes of frames with pixels missing.
     #[serde(default)]
     pub incomplete: Incomplete,
@@ -65,10 +78,22 @@ pub struct Options {
 }
 
 impl Options {
-    /// What pictures they name. Every packing is understood; this one suits every picture.
-    const fn spec(&self) -> Spec {
-        let Self { width, height, sampling, depth, scan, rate, .. } = *self;
-        Spec { width, height, sampling, depth, scan, rate, packing: Packing::Gpm }
+    /// The stream that they describe, themselves or by their SDP.
+    fn stream(&self) -> Result<Stream, Unfit> {
+        let Self { port, width, height, rate, depth, sampling, scan, payload_type, .. } = *self;
+        let (sdp, media) = (self.sdp.as_deref(), self.media.as_deref());
+        Stream::of(&Asked {
+            sdp,
+            media,
+            port,
+            width,
+            height,
+            rate,
+            depth,
+            sampling,
+            scan,
+            payload_type,
+        })
     }
 }
 
@@ -80,7 +105,7 @@ pub(super) const fn payload_type() -> u8 {
 /// Receives one stream.
 #[derive(Debug)]
 pub struct StreamReceive {
-    port: u16,
+    stream: Stream,
     assembler: Assembler,
     sink: Sink,
     reasons: Reasons,
@@ -138,17 +163,18 @@ impl Service for StreamReceive {
     type Options = Options;
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
-        let format = options.spec().check().map_err(BuildError::new)?;
+        let stream = options.stream().map_err(BuildError::new)?;
+        let format = stream.spec.check().map_err(BuildError::new)?;
         let sink =
             Sink::start(options.sink, options.path.as_deref(), format).map_err(BuildError::new)?;
         Ok(Self {
-            port: options.port,
             assembler: Assembler::new(
                 format,
-                options.payload_type,
+                stream.payload_type,
                 options.incomplete,
                 sink::FRAMES,
             ),
+            stream,
             sink,
             reasons: Reasons::register(build),
             counters: COUNTERS.map(|(name, help)| build.counter(name, help)),
@@ -186,6 +212,12 @@ impl Service for StreamReceive {
     }
 }
 
+impl Selects for StreamReceive {
+    fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
+        options.stream().map(|stream| stream.selectors())
+    }
+}
+
 impl StreamReceive {
     /// Takes one packet.
     fn judge(&mut self, octets: &[u8]) -> Verdict {
@@ -193,7 +225,9 @@ impl StreamReceive {
             return Verdict::Drop(self.reasons.malformed);
         };
         let udp = match (packet.transport(), packet.fragment()) {
-            (Transport::Udp(udp), Fragment::Whole) if udp.destination() == self.port => udp,
+            (Transport::Udp(udp), Fragment::Whole) if self.stream.has_port(udp.destination()) => {
+                udp
+            }
             _ => return Verdict::Drop(self.reasons.not_ours),
         };
         let outcome = self.assembler.packet(udp.payload());

@@ -42,17 +42,13 @@ fn sender() -> sender::Options {
 
 fn receiver() -> receiver::Options {
     receiver::Options {
-        port: 20000,
-        width: 640,
-        height: 64,
-        rate: "500".parse().unwrap(),
-        depth: Depth::Ten,
-        sampling: Default::default(),
-        scan: Default::default(),
-        payload_type: 96,
-        incomplete: Default::default(),
+        port: Some(20000),
+        width: Some(640),
+        height: Some(64),
+        rate: Some("500".parse().unwrap()),
+        depth: Some(Depth::Ten),
         sink: sink::Kind::Verify,
-        path: None,
+        ..receiver::Options::default()
     }
 }
 
@@ -251,7 +247,7 @@ fn a_second_receiver_ignores_what_is_not_its_own() {
         Policy::default(),
     )
     .unwrap();
-    let other = receiver::Options { port: 20002, ..receiver() };
+    let other = receiver::Options { port: Some(20002), ..receiver() };
     sim.shard(&port, vec![receives(other)], Policy::default()).unwrap();
     sim.link((0, 0), (1, 0), Faults::default(), |_| 0);
     run_frames(&mut sim, 1);

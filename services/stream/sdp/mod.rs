@@ -29,6 +29,7 @@ pub mod numbers;
 mod parameters;
 pub mod rate;
 mod read;
+pub mod receive;
 pub mod session;
 mod text;
 pub mod translate;

@@ -23,12 +23,12 @@ pub(in crate::stream) const GOOD: [(&str, &str); 10] = [
 ];
 
 /// The good sample of that name.
-fn good(name: &str) -> &'static str {
+pub(super) fn good(name: &str) -> &'static str {
     GOOD.iter().find(|(it, _)| *it == name).expect("one of them").1
 }
 
 /// What FFmpeg 5.1 writes with `-f rtp -sdp_file`.
-const FFMPEG: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=No Name\r\nc=IN IP4 127.0.0.1\r\n\
+pub(super) const FFMPEG: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=No Name\r\nc=IN IP4 127.0.0.1\r\n\
     t=0 0\r\na=tool:libavformat LIBAVFORMAT_VERSION\r\nm=video 5012 RTP/AVP 96\r\nb=AS:28800\r\n\
     a=rtpmap:96 raw/90000\r\na=fmtp:96 sampling=YCbCr-4:2:2; width=320; height=180; depth=10\r\n";
 
