@@ -42,7 +42,7 @@ fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args.config, registry, &mut out, &mut errors),
         Command::Doctor(args) => doctor::run(&args, &mut out),
-        Command::Sdp(args) => sdp::run(&args, &mut out, &mut errors),
+        Command::Sdp(args) => sdp::run(&args, registry, &mut out, &mut errors),
         Command::Completions(args) => completions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => run::run(&args, registry, &mut errors),
         Command::Stats(args) => show_stats(&args, &mut out),

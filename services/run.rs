@@ -188,7 +188,7 @@ fn serve_control(config: &Config, metrics: Arc<Metrics>) -> Result<Server, RunEr
 }
 
 /// The socket that the config names, or the one of its instance.
-fn control_path(config: &Config) -> Result<PathBuf, RunError> {
+pub(crate) fn control_path(config: &Config) -> Result<PathBuf, RunError> {
     match &config.runtime.control_socket {
         Some(path) => Ok(path.clone()),
         None => Ok(control::socket_path(&control::directory(), &config.runtime.instance)?),

@@ -1,5 +1,7 @@
 //! Video over a real link: the program sends in one namespace and receives in another.
 
+mod sdp;
+
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -28,8 +30,9 @@ const PICTURE: &str = "width = 640\nheight = 360\nrate = \"50\"\ndepth = 10\n";
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("tidegate-stream-{}", std::process::id()));
+    fn new(name: &str) -> Self {
+        let name = format!("tidegate-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
         DirBuilder::new().mode(0o700).create(&path).unwrap();
         Self(path)
     }
@@ -113,7 +116,7 @@ fn counter(stats: &Value, name: &str) -> u64 {
 fn every_packet_is_verified_or_counted() {
     require_net!();
     let _alone = crate::require::alone();
-    let scratch = Scratch::new();
+    let scratch = Scratch::new("stream");
     let (near, far) = (Namespace::new().unwrap(), Namespace::new().unwrap());
     let wire = Wire::new(&near, &far, &WireOptions::default()).unwrap();
     let (here, there) = (&wire.near, &wire.far);

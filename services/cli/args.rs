@@ -110,10 +110,23 @@ pub struct Sdp {
 /// What to do with an SDP.
 #[derive(Clone, Debug, Subcommand)]
 pub enum SdpCommand {
+    /// Print that of a sender.
+    Print(SdpPrint),
     /// Say what is wrong with it, and in which line.
     Check(SdpCheck),
     /// Say what it is, and what tidegate would do with it.
     Explain(SdpExplain),
+}
+
+/// Arguments of `sdp print`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SdpPrint {
+    /// The config with the sender.
+    #[arg(long, value_name = "PATH")]
+    pub config: PathBuf,
+    /// The sender, where the config has several.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
 }
 
 /// Arguments of `sdp check`.
@@ -185,6 +198,12 @@ mod tests {
             panic!("sdp check")
         };
         assert!(check.json && check.files.len() == 2);
+        let Ok(Command::Sdp(Sdp { command: SdpCommand::Print(print) })) =
+            parse("sdp print --config a.toml --service camera")
+        else {
+            panic!("sdp print")
+        };
+        assert_eq!(print.service.as_deref(), Some("camera"));
         assert!(matches!(
             parse("sdp explain -"),
             Ok(Command::Sdp(Sdp { command: SdpCommand::Explain(_) }))
@@ -202,6 +221,7 @@ mod tests {
             "completions cobol",
             "sdp",
             "sdp check",
+            "sdp print",
             "sdp explain a b",
             "frobnicate",
         ] {

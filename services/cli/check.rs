@@ -261,6 +261,7 @@ interface eth2: XDP auto, copy auto
             "zzz = 1",
             "rules = [{ zzz = 1 }]",
             "rules = [{ payload = { zzz = 1 } }]",
+            "sdp = { zzz = 1 }",
             "rules = [{ action = { limit = { zzz = 1 } } }]",
         ];
         for (kind, text) in stock.kinds().iter().flat_map(|kind| tables.map(|text| (kind, text))) {

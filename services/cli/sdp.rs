@@ -1,5 +1,7 @@
 //! `tidegate sdp`: what streams are, as SDP says it; what is wrong with an SDP; what one means.
 
+mod print;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -8,6 +10,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::args::{Sdp, SdpCheck, SdpCommand, SdpExplain};
+use crate::registry::Registry;
 use crate::stream::sdp::{Finding, OCTETS_MAX, Reading, Severity, explain, read};
 
 /// Runs the command. Fails where an SDP cannot be read, or has an error.
@@ -15,9 +18,15 @@ use crate::stream::sdp::{Finding, OCTETS_MAX, Reading, Severity, explain, read};
 /// # Errors
 ///
 /// Where `out` or `errors` cannot be written.
-pub fn run(args: &Sdp, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<ExitCode> {
+pub fn run(
+    args: &Sdp,
+    registry: &Registry,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> io::Result<ExitCode> {
     let stdin = &mut io::stdin();
     match &args.command {
+        SdpCommand::Print(args) => print::run(args, registry, out, errors),
         SdpCommand::Check(args) => check(args, stdin, out, errors),
         SdpCommand::Explain(args) => tell(args, stdin, out, errors),
     }

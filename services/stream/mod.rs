@@ -12,7 +12,8 @@
 //! without a shard is in files of its own; the two services are the loops around them.
 //!
 //! Sent and received: every sampling, depth and scan of [`video::format`], in every packing, over
-//! IPv4. Not yet: IPv6, two paths (ST 2022-7), SDP.
+//! IPv4. A receiver may be told what it receives by an SDP, a sender's is printed: [`sdp`]. Not
+//! yet: IPv6, two paths (ST 2022-7).
 
 pub mod neighbour;
 pub mod receiver;

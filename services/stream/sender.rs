@@ -23,6 +23,7 @@ use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 
 use super::neighbour::{self, Mac};
 use super::receiver::payload_type;
+use super::sdp::describe::Described;
 use super::source::Source;
 use super::timing::Rate;
 use super::timing::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
@@ -86,11 +87,14 @@ pub struct Options {
     /// Stop after so many frames.
     #[serde(default)]
     pub frames: Option<u64>,
+    /// What its SDP says beside.
+    #[serde(default)]
+    pub sdp: Described,
 }
 
 impl Options {
     /// What pictures they ask for.
-    const fn spec(&self) -> Spec {
+    pub(super) const fn spec(&self) -> Spec {
         let Self { width, height, sampling, depth, scan, rate, packing, .. } = *self;
         Spec { width, height, sampling, depth, scan, rate, packing }
     }

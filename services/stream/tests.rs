@@ -37,6 +37,7 @@ fn sender() -> sender::Options {
         ssrc: Some(7),
         unpaced: false,
         frames: None,
+        sdp: Default::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::text::Section;
 use super::{ancillary, audio, video};
 
 pub(super) use address::session_filters;
+pub(super) use clock::named;
 
 /// Where a medium stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

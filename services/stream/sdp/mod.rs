@@ -21,6 +21,7 @@
 pub mod ancillary;
 pub mod audio;
 mod check;
+pub mod describe;
 mod emit;
 mod explain;
 pub mod finding;

@@ -25,13 +25,15 @@ pub trait Word: Copy + Sized + 'static {
     }
 }
 
-/// Declares an enum whose variants are words: a [`Word`] with a `word` and `Display`.
+/// Declares an enum whose variants are words: a [`Word`] with a `word` and `Display`, which a config
+/// may have, too.
 macro_rules! words {
     ($(#[$outer:meta])* $vis:vis enum $Name:ident {
         $($(#[$inner:meta])* $Variant:ident = $word:literal,)+
     }) => {
         $(#[$outer])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+        #[serde(try_from = "String")]
         $vis enum $Name { $($(#[$inner])* $Variant,)+ }
 
         impl $crate::stream::sdp::words::Word for $Name {
@@ -43,6 +45,17 @@ macro_rules! words {
             /// As the standard writes it.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$Variant => $word),+ }
+            }
+        }
+
+        impl TryFrom<String> for $Name {
+            type Error = tidegate_config::Refusal;
+
+            fn try_from(word: String) -> Result<Self, Self::Error> {
+                use $crate::stream::sdp::words::Word;
+                Self::of(&word).ok_or_else(|| {
+                    Self::Error::new(format!("{word:?}"), Self::WORDS.join(", "))
+                })
             }
         }
 

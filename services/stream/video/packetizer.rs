@@ -39,7 +39,7 @@ const HEADER_OCTETS_MAX: usize = header_octets(SEGMENTS_MAX);
 const _: () = assert!(HEADER_OCTETS == 62 && HEADER_OCTETS_MAX == 74, "as drawn above");
 
 /// Time to live of video. It is meant for one site: 64 hops are more than any.
-const TTL: u8 = 64;
+pub const TTL: u8 = 64;
 
 /// Expedited forwarding, RFC 3246, the class that ST 2110 networks give to media: 46, and two
 /// bits of ECN.

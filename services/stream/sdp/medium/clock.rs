@@ -56,6 +56,15 @@ fn refclk(attribute: &Attribute, out: &mut Findings) -> Option<RefClock> {
     }
 }
 
+/// The clock that a config names, in the words of `ts-refclk`.
+pub(in crate::stream::sdp) fn named(text: &str) -> Option<RefClock> {
+    let mut out = Findings::default();
+    let name = "ts-refclk".to_owned();
+    let clock = refclk(&Attribute { line: 1, name, value: text.trim().to_owned() }, &mut out);
+    // What is worth a warning in another's SDP is a mistake in ours.
+    clock.filter(|_| out.sorted().is_empty())
+}
+
 fn ptp(line: usize, value: &str, clock: &Ptp, out: &mut Findings) -> RefClock {
     if clock.version != PtpVersion::Ieee1588_2008 {
         let text = format!("PTP of {}, while ST 2059-2 is made of IEEE 1588-2008", clock.version);
