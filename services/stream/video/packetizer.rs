@@ -395,6 +395,22 @@ mod tests {
     }
 
     #[test]
+    fn building_packets_allocates_nothing() {
+        let format = Spec { packing: Packing::Gpm, ..spec() }.check().unwrap();
+        let packetizer = Packetizer::new(&ADDRESSES, &format);
+        let octets = vec![0x5a; format.frame_octets()];
+        let picture = Picture::whole(&octets, format.row_octets() as usize);
+        let mut memory = vec![0; packetizer.packet_octets_max()];
+        let counts = allocation_counter::measure(|| {
+            for packet in format.packets() {
+                let into = &mut memory[..packetizer.packet_octets(&packet)];
+                packetizer.write(into, &packet, 0, FIELD, &picture);
+            }
+        });
+        assert_eq!(counts.count_total, 0);
+    }
+
+    #[test]
     #[should_panic(expected = "octets 0 and 1200 more of a row")]
     fn a_picture_of_another_format_is_refused() {
         let format = spec().check().unwrap();
