@@ -14,6 +14,7 @@ mod interop;
 mod lab;
 mod links;
 mod outside;
+mod pixels;
 mod readme;
 mod sockets;
 mod steer;
