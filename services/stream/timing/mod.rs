@@ -1,14 +1,21 @@
 //! When packets leave, and how well they kept to it: ST 2110-21.
 //!
+//! ```text
+//!   rate ─► schedule: T, TROFFSET, TRS ─► class: CMAX, VRX_FULL, group and lead ─► pace
+//!                          │                             │
+//!                          └──────────► meter ◄──────────┘  VRX and C_INST of what happened
+//! ```
 //!
 //! - [`rate`]: frames per second as an exact ratio, and the moments that follow from it
 //! - [`schedule`]: when a receiver reads each packet
 //! - [`class`]: what the classes of senders allow, and how a sender uses it
 //! - [`pace`]: when each group of a frame is due, and what to do after a delay
+//! - [`meter`]: what a stream really did, by the EBU's formulas
 //!
 //! Nothing here knows pixels: what is sent is N packets per image, at a rate.
 
 pub mod class;
+pub mod meter;
 pub mod pace;
 pub mod rate;
 pub mod schedule;
