@@ -123,12 +123,13 @@ fn read_ns(clock: ClockId) -> u64 {
 
 /// A clock that stands still until it is moved.
 ///
-/// Clones share one time. Used by `sim` and by tests; never moves backwards.
+/// Clones share one time. Used by `sim` and by tests; never moves backwards, except that its TAI
+/// may be set, as a machine's.
 #[derive(Clone, Debug)]
 pub struct Manual {
     now_ns: Rc<Cell<u64>>,
     /// TAI when `now_ns` is zero.
-    tai_at_zero_ns: u64,
+    tai_at_zero_ns: Rc<Cell<u64>>,
 }
 
 impl Manual {
@@ -140,7 +141,8 @@ impl Manual {
     /// before that.
     pub fn new(now_ns: u64, tai_ns: u64) -> Self {
         assert!(tai_ns >= now_ns, "TAI {tai_ns} ns is before the clock's zero, now {now_ns} ns");
-        Self { now_ns: Rc::new(Cell::new(now_ns)), tai_at_zero_ns: tai_ns - now_ns }
+        let cell = |ns| Rc::new(Cell::new(ns));
+        Self { now_ns: cell(now_ns), tai_at_zero_ns: cell(tai_ns - now_ns) }
     }
 
     /// What the clock shows.
@@ -150,7 +152,17 @@ impl Manual {
 
     /// TAI at this moment.
     pub fn tai_ns(&self) -> u64 {
-        self.tai_at_zero_ns + self.now_ns()
+        self.tai_at_zero_ns.get() + self.now_ns()
+    }
+
+    /// Sets TAI on or back by `ns` nanoseconds, as somebody does with a machine's clock.
+    ///
+    /// # Panics
+    ///
+    /// When that is before 1970.
+    pub fn step_tai(&self, ns: i64) {
+        let stepped = self.tai_at_zero_ns.get().checked_add_signed(ns);
+        self.tai_at_zero_ns.set(stepped.expect("TAI counts from 1970"));
     }
 
     /// Moves the clock on by `ns` nanoseconds.
@@ -217,6 +229,15 @@ mod tests {
         manual.advance_to(115);
         assert_eq!((one.now_ns(), one.tai_ns()), (115, 1_000_115));
         assert_eq!(one.tai_offset(), TaiOffset::Known(37));
+    }
+
+    #[test]
+    fn a_step_of_tai_leaves_the_other_clock_alone() {
+        let manual = Manual::new(10, 1_000_010);
+        manual.step_tai(-500);
+        assert_eq!((manual.now_ns(), manual.tai_ns()), (10, 999_510));
+        manual.clone().step_tai(600);
+        assert_eq!((manual.now_ns(), manual.tai_ns()), (10, 1_000_110));
     }
 
     #[test]

@@ -240,6 +240,11 @@ impl Sim {
         self.clock.advance(ns);
     }
 
+    /// Somebody sets the machine's clock on, or back. Shards notice when they next look.
+    pub fn step_tai(&mut self, ns: i64) {
+        self.clock.step_tai(ns);
+    }
+
     /// What left a port that no link is tied to, since the last call.
     pub fn sent(&mut self, shard: usize, port: usize) -> Vec<Vec<u8>> {
         mem::take(&mut self.shards[shard].ends[port].sent)
