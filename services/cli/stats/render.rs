@@ -9,6 +9,8 @@ use tidegate_runtime::metrics::{Help, Kind, PortStats, ServiceStats, ShardStats}
 use super::units::{count, mean, percent, time, uptime};
 use crate::cli::wrap::wrap;
 
+mod streams;
+
 /// Columns of the screen.
 const WIDTH: usize = 80;
 
@@ -25,7 +27,8 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
     text.push_str(&ports(snapshot, &totals.1));
     text.push_str(&services(snapshot, &totals.2));
     text.push_str(&settled(snapshot, &totals.2));
-    let mut notes = Vec::new();
+    text.push_str(&streams::streams(snapshot));
+    let mut notes = streams::notes(snapshot);
     notes.extend(kernel(snapshot));
     notes.extend(named(snapshot));
     notes.extend(trouble(snapshot));
@@ -66,6 +69,14 @@ impl Table {
             1 => return String::new(),
             2 => {}
             _ => self.row(totals),
+        }
+        self.rows(left)
+    }
+
+    /// The same without totals.
+    fn rows(&self, left: usize) -> String {
+        if self.rows.len() == 1 {
+            return String::new();
         }
         let columns = self.rows[0].len();
         let width = |column: usize| {

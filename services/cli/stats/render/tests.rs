@@ -55,7 +55,19 @@ fn shard(id: u32, k: u64) -> ShardSnapshot {
             counters: map(&[("flows", 7)]),
             drops: map(&[("malformed", 12), ("rule_3", 989_988), ("unused", 0)]),
             gauges: map(&[("sources", 3)]),
+            ..ServiceSnapshot::default()
         }],
+    }
+}
+
+/// A sender or receiver of video.
+fn stream(name: &str, words: &[(&str, &str)], levels: &[(&str, i64)]) -> ServiceSnapshot {
+    ServiceSnapshot {
+        name: name.to_owned(),
+        kind: "stream-send".to_owned(),
+        words: words.iter().map(|&(name, word)| (name.to_owned(), word.to_owned())).collect(),
+        levels: levels.iter().map(|&(name, level)| (name.to_owned(), level)).collect(),
+        ..ServiceSnapshot::default()
     }
 }
 
@@ -112,6 +124,37 @@ every frame is accounted for
 }
 
 #[test]
+fn streams_are_shown_by_name_with_class_and_extremes() {
+    let camera = stream(
+        "camera",
+        &[
+            ("format", "1920x1080 at 50, 4:2:2 10 bit"),
+            ("class_asked", "narrow"),
+            ("class_held", "narrow"),
+            ("class_held_since_start", "none"),
+        ],
+        &[("vrx_min", 4), ("vrx_max", 7), ("vrx_full", 8), ("c_inst_max", 2), ("c_max", 5)],
+    );
+    let screen = stream(
+        "screen",
+        &[("class_asked", "narrow-linear"), ("class_held", "unmeasured")],
+        &[("latency_ns_max", -12)],
+    );
+    let mut shard = shard(0, 1);
+    shard.services = vec![camera, screen];
+    let text = render(&Snapshot { shards: vec![shard], ..snapshot() }, "since the start");
+    let expected = "
+stream  asked   held    ever  VRX of  C_INST of
+camera  narrow  narrow  none  4..7/8        2/5
+screen  linear  -       -          -          -
+
+stream camera: 1920x1080 at 50, 4:2:2 10 bit
+stream screen: latency_ns_max -12
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
 fn one_of_each_needs_no_totals() {
     let alone = Snapshot { shards: vec![shard(0, 1)], ..snapshot() };
     let text = render(&alone, "since the start");
@@ -140,6 +183,12 @@ fn fits_80_columns_with_the_largest_numbers_and_longest_names() {
         shard.services[0].name = "a-service-of-thirty-two-letters-".to_owned();
         shard.services[0].stats = ServiceStats::from_values([u64::MAX / 100; _]);
         shard.services[0].stats.bursts = 1;
+        let words = ["class_asked", "class_held", "class_held_since_start"];
+        shard.services.push(stream(
+            "another-service-of-thirty-two-le",
+            &words.map(|word| (word, "narrow-linear")),
+            &[("vrx_min", -1_000_000), ("vrx_max", 100_000), ("vrx_full", 2880), ("c_max", 40)],
+        ));
     }
     for line in render(&wide, "per second").lines() {
         assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
