@@ -1,12 +1,17 @@
 //! The sending service: pictures in, packets out, each group at its time.
 //!
 //! ```text
-//!   wait for k*T ─► for each group: take frames, build in place, wait, send, one wake-up ─► k+1
+//!   wait for its start ─► for each group: take frames, build in place, wait, send, one wake-up ─► k+1
+//!                                                                                │
+//!                                             meter: VRX, C_INST ◄── when it was ┘
 //! ```
 //!
-//! Frame `k` starts at `k * T` of TAI, whoever sends it and whenever it started: two senders of
-//! the same rate are in step. After a stall nothing is sent in a burst; see [`super::timing::pace`]. A
-//! drain ends between frames, so that no receiver sees half of one.
+//! Frame `k` is read at `k * T + TROFFSET` of TAI, whoever sends it and whenever it started: two
+//! senders of the same rate are in step. After a stall nothing is sent in a burst; see
+//! [`super::timing::pace`]. A drain ends between frames, so that no receiver sees half of one.
+//!
+//! What left when is measured by the sender itself, by the clock at each wake-up: its packets are
+//! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -26,8 +31,11 @@ use super::neighbour::{self, Mac};
 use super::packetizer::{Addresses, Packetizer};
 use super::receiver::payload_type;
 use super::source::Source;
-use super::timing::Rate;
-use super::timing::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
+use super::timing::class::GROUP_PACKETS_MAX;
+use super::timing::meter::Reference;
+use super::timing::pace::{Next, Timing};
+use super::timing::schedule::{Images, Scan, Schedule};
+use super::timing::{Class, Export, Meter, Pacer, Rate};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -64,9 +72,12 @@ pub struct Options {
     /// `pattern`, or the path of a file: Y4M or raw pgroups.
     #[serde(default = "pattern")]
     pub source: Box<str>,
-    /// ST 2110-21 class, which bounds the bursts.
+    /// ST 2110-21 class, which bounds bursts and head start.
     #[serde(default)]
     pub class: Class,
+    /// TROFFSET of ST 2110-21 in microseconds; TROdefault where it is missing.
+    #[serde(default)]
+    pub troffset_us: Option<u32>,
     /// RTP payload type.
     #[serde(default = "payload_type")]
     pub payload_type: u8,
@@ -169,14 +180,16 @@ pub struct StreamSend {
     format: Format,
     packetizer: Packetizer,
     source: Source,
-    spacing: Spacing,
-    group_packets: u32,
+    schedule: Schedule,
+    class: Class,
+    group_packets_max: u32,
     unpaced: bool,
     frames_max: u64,
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
     counters: Counters,
+    timing: Export,
 }
 
 #[derive(Debug)]
@@ -186,6 +199,7 @@ struct Counters {
     frames_late: Counter,
     frames_skipped: Counter,
     groups_late: Counter,
+    clock_steps: Counter,
     pool_empty: Counter,
 }
 
@@ -198,6 +212,7 @@ impl Counters {
             frames_late: counter("frames_late", "Frames that ended after their period"),
             frames_skipped: counter("frames_skipped", "Frames not sent, after a stall"),
             groups_late: counter("groups_late", "Groups that left when the next one was due"),
+            clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
         }
     }
@@ -220,14 +235,22 @@ impl Service for StreamSend {
             PATTERN => Source::pattern(format),
             path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
         };
-        let group_packets = match options.unpaced {
-            true => GROUP_PACKETS_MAX,
-            false => options.class.group_packets(&format),
+        let images = Images {
+            frames: format.rate(),
+            scan: Scan::Progressive,
+            height: format.height(),
+            packets: format.packets_per_frame(),
         };
+        let class = options.class;
+        let schedule =
+            Schedule::new(images, class.read(), options.troffset_us).map_err(BuildError::new)?;
+        let rate = format.rate().to_string();
         Ok(Self {
             port,
-            spacing: Spacing::new(&format),
-            group_packets: group_packets.min(build.held_frames_max()),
+            schedule,
+            class,
+            group_packets_max: GROUP_PACKETS_MAX.min(build.held_frames_max()),
+            timing: Export::register(build, class, &format.to_string(), &rate),
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
@@ -240,8 +263,11 @@ impl Service for StreamSend {
     }
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
+        let mut pacer =
+            Pacer::new(self.schedule, self.class, cx.now_ns() + PREPARE_NS, cx.tai_at_zero_ns());
+        pacer.limit_groups(self.group_packets_max);
         // Two senders that start at the same frame number their packets alike.
-        let first = self.format.rate().next_frame(cx.tai_ns() + PREPARE_NS);
+        let first = pacer.image();
         let packets = u128::from(first) * u128::from(self.format.packets_per_frame());
         #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
         {
@@ -249,73 +275,109 @@ impl Service for StreamSend {
         }
         match self.unpaced {
             true => self.run_unpaced(cx, first).await,
-            false => self.run_paced(cx, first).await,
+            false => self.run_paced(cx, pacer).await,
         }
         Ok(())
     }
 }
 
 impl StreamSend {
-    async fn run_paced(&mut self, cx: &mut ShardContext, first: u64) {
-        let rate = self.format.rate();
-        let (mut last, mut sent) = (first - 1, 0);
+    async fn run_paced(&mut self, cx: &mut ShardContext, mut pacer: Pacer) {
+        let mut meter = Meter::new(self.schedule, Reference::Epoch);
+        self.timing.limit(cx, meter.limits().of_class(self.class));
+        let mut sent = 0;
         while sent < self.frames_max && !cx.draining() {
-            let number = pace::frame_after(rate, last, cx.tai_ns());
-            cx.count(self.counters.frames_skipped, number - last - 1);
-            last = number - 1;
-            let start_ns = on_shard_clock(cx, rate.frame_start_ns(number));
-            if start_ns > cx.now_ns() + PREPARE_NS {
-                match cx.sleep_until(start_ns - PREPARE_NS).await {
+            let Next { image, skipped, stepped } = pacer.next(cx.now_ns(), cx.tai_at_zero_ns());
+            cx.count(self.counters.frames_skipped, skipped);
+            cx.count(self.counters.clock_steps, u64::from(stepped));
+            if pacer.start_ns() > cx.now_ns() + PREPARE_NS {
+                match cx.sleep_until(pacer.start_ns() - PREPARE_NS).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
                 }
             }
-            self.send_frame(cx, number, Some(start_ns)).await;
-            let period_ns = rate.frame_start_ns(number + 1) - rate.frame_start_ns(number);
-            if cx.now_ns() > start_ns + period_ns {
+            self.send_paced(cx, image, &mut pacer, &mut meter).await;
+            self.timing.add(cx, &meter.end());
+            if cx.now_ns() > pacer.end_ns() {
                 cx.count(self.counters.frames_late, 1);
             }
-            (last, sent) = (number, sent + 1);
-        }
-    }
-
-    async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
-        let mut sent = 0;
-        while sent < self.frames_max && !cx.draining() {
-            self.send_frame(cx, first + sent, None).await;
+            pacer.sent();
             sent += 1;
         }
     }
 
-    /// Sends frame `number`, its groups from `start_ns` on or as fast as they go.
-    async fn send_frame(&mut self, cx: &mut ShardContext, number: u64, start_ns: Option<u64>) {
-        let mut schedule =
-            start_ns.map(|start| FrameSchedule::new(start, self.spacing, self.group_packets));
+    async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
+        let packets = self.format.packets_per_frame();
+        let mut sent = 0;
+        while sent < self.frames_max && !cx.draining() {
+            let mut packet = 0;
+            while packet < packets {
+                let wanted = self.group_packets_max.min(packets - packet);
+                packet += self.build_some(cx, first + sent, packet, wanted).await;
+                self.hand_over(cx).await;
+            }
+            cx.count(self.counters.frames_sent, 1);
+            sent += 1;
+        }
+    }
+
+    /// Sends frame `number`, each group when `pacer` says so.
+    async fn send_paced(
+        &mut self,
+        cx: &mut ShardContext,
+        number: u64,
+        pacer: &mut Pacer,
+        meter: &mut Meter,
+    ) {
         let packets = self.format.packets_per_frame();
         let mut packet = 0;
         while packet < packets {
-            let wanted = self.group_packets.min(packets - packet);
-            let built = self.build_group(cx, number, packet, wanted);
-            if built == 0 {
-                cx.count(self.counters.pool_empty, 1);
-                pause_until(cx, cx.now_ns() + POOL_WAIT_NS).await;
-                continue;
+            let wanted = pacer.allotment().group_packets.min(packets - packet);
+            let built = self.build_some(cx, number, packet, wanted).await;
+            pause_until(cx, pacer.due_ns(packet, built)).await;
+            if pacer.leaves(packet, built, cx.now_ns()) == Timing::Late {
+                cx.count(self.counters.groups_late, 1);
             }
-            if let Some(schedule) = &mut schedule {
-                pause_until(cx, schedule.due_ns(packet)).await;
-                if schedule.leaves(packet, cx.now_ns()) == Timing::Late {
-                    cx.count(self.counters.groups_late, 1);
-                }
+            let handed_over_ns = self.hand_over(cx).await;
+            if packet == 0 {
+                meter.begin(number, handed_over_ns, pacer.tai_at_zero_ns());
             }
-            let _all_sent = cx.send_all(self.port, &mut self.group).await;
-            // Paced, because the group is due; unpaced, while its octets are still in the cache that
-            // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
-            cx.flush(self.port);
-            cx.count(self.counters.packets_sent, u64::from(built));
+            meter.group(handed_over_ns, built);
             packet += built;
         }
         cx.count(self.counters.frames_sent, 1);
+    }
+
+    /// Sends the group, by one wake-up; returns when that was.
+    async fn hand_over(&mut self, cx: &mut ShardContext) -> u64 {
+        let packets = self.group.len() as u64;
+        let _all_sent = cx.send_all(self.port, &mut self.group).await;
+        let handed_over_ns = cx.moment_ns();
+        // Paced, because the group is due; unpaced, while its octets are still in the cache that
+        // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
+        cx.flush(self.port);
+        cx.count(self.counters.packets_sent, packets);
+        handed_over_ns
+    }
+
+    /// Builds up to `wanted` packets, at least one.
+    async fn build_some(
+        &mut self,
+        cx: &mut ShardContext,
+        number: u64,
+        first: u32,
+        wanted: u32,
+    ) -> u32 {
+        loop {
+            match self.build_group(cx, number, first, wanted) {
+                0 => {
+                    cx.count(self.counters.pool_empty, 1);
+                    pause_until(cx, cx.now_ns() + POOL_WAIT_NS).await;
+                }
+                built => return built,
+            }
+        }
     }
 
     /// Builds up to `wanted` packets into blank frames; returns how many there were frames for.
@@ -341,16 +403,6 @@ async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
         while cx.now_ns() < due_ns {
             futures_lite::future::yield_now().await;
         }
-    }
-}
-
-/// A moment of TAI on the clock that sleeps are measured by. Asked for each frame: TAI may be
-/// set, and the frames have to follow it.
-fn on_shard_clock(cx: &ShardContext, tai_ns: u64) -> u64 {
-    let (now_ns, now_tai_ns) = (cx.now_ns(), cx.tai_ns());
-    match tai_ns.checked_sub(now_tai_ns) {
-        Some(ahead) => now_ns.saturating_add(ahead),
-        None => now_ns.saturating_sub(now_tai_ns - tai_ns),
     }
 }
 

@@ -1,0 +1,102 @@
+//! What operators see of a stream's timing: the same names for senders and receivers.
+
+use tidegate_runtime::context::ShardContext;
+use tidegate_runtime::metrics::{Counter, Level, Word};
+use tidegate_runtime::service::Build;
+
+use super::class::{Class, Extremes, Limit};
+use super::meter::Image;
+use super::record::{Record, Standing, Worst};
+
+/// The record of a stream, and where it is shown.
+#[derive(Debug)]
+pub struct Export {
+    record: Record,
+    minute: Shown,
+    since_start: Shown,
+    limit: [Level; 2],
+    /// By [`Standing::number`], less one: an image is never unmeasured.
+    images: [Counter; 4],
+}
+
+#[derive(Debug)]
+struct Shown {
+    class: Word,
+    burst_max: Level,
+    buffer_min: Level,
+    buffer_max: Level,
+}
+
+impl Export {
+    /// Registers everything. `asked` is the class that the stream should keep, `format` and
+    /// `rate` say what the stream is, in words.
+    pub fn register(build: &mut Build<'_>, asked: Class, format: &str, rate: &str) -> Self {
+        // Words that do not change.
+        build.word("format", "What the stream consists of", &[format]);
+        build.word("rate", "Frames per second of the stream", &[rate]);
+        build.word(
+            "class_asked",
+            "Class of ST 2110-21 that the stream should keep",
+            &[asked.word()],
+        );
+        let mut class = |name, help| build.word(name, help, &Standing::WORDS);
+        let (minute, since_start) = (
+            class("class_held", "Class that every frame of the last minute kept"),
+            class("class_held_since_start", "Class that every frame since the start kept"),
+        );
+        let mut level = |name, help| build.level(name, help);
+        let minute = Shown {
+            class: minute,
+            burst_max: level("c_inst_max", "Highest C_INST of the last minute"),
+            buffer_min: level("vrx_min", "Lowest VRX of the last minute"),
+            buffer_max: level("vrx_max", "Highest VRX of the last minute"),
+        };
+        let since_start = Shown {
+            class: since_start,
+            burst_max: level("c_inst_max_since_start", "Highest C_INST since the start"),
+            buffer_min: level("vrx_min_since_start", "Lowest VRX since the start"),
+            buffer_max: level("vrx_max_since_start", "Highest VRX since the start"),
+        };
+        let limit = [
+            level("c_max", "Highest C_INST that the class allows"),
+            level("vrx_full", "Highest VRX that the class allows"),
+        ];
+        let mut counter = |name, help| build.counter(name, help);
+        let images = [
+            counter("frames_narrow", "Frames or fields that kept class narrow"),
+            counter("frames_narrow_linear", "Frames or fields that kept class narrow linear"),
+            counter("frames_wide", "Frames or fields that kept class wide and no better"),
+            counter("frames_of_no_class", "Frames or fields that kept no class of ST 2110-21"),
+        ];
+        Self { record: Record::default(), minute, since_start, limit, images }
+    }
+
+    /// Shows what the class asked for allows.
+    pub fn limit(&self, cx: &mut ShardContext, limit: Limit) {
+        cx.set_level(self.limit[0], i64::from(limit.burst_packets));
+        cx.set_level(self.limit[1], i64::from(limit.buffer_packets));
+    }
+
+    /// Adds an image that has just ended.
+    pub fn add(&mut self, cx: &mut ShardContext, image: &Image) {
+        self.record.add(image, cx.now_ns());
+        cx.count(self.images[Standing::from(image.held).number() - 1], 1);
+        self.minute.show(cx, &self.record.last_minute());
+        self.since_start.show(cx, &self.record.since_start());
+    }
+
+    /// What was kept.
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+impl Shown {
+    fn show(&self, cx: &mut ShardContext, worst: &Worst) {
+        let Extremes { burst_max, buffer_min, buffer_max } = worst.extremes;
+        cx.say(self.class, worst.standing.number());
+        cx.set_level(self.burst_max, burst_max);
+        cx.set_level(self.buffer_min, buffer_min);
+        cx.set_level(self.buffer_max, buffer_max);
+    }
+}
