@@ -13,6 +13,8 @@
 //! down asks again.
 
 use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 
 use nix::time::{ClockId, clock_gettime};
@@ -99,6 +101,26 @@ impl Clock {
 /// [`Clock`] of their own (watchdog, control).
 pub fn monotonic_ns() -> u64 {
     read_ns(ClockId::CLOCK_MONOTONIC)
+}
+
+/// By how many nanoseconds a card's clock (`/dev/ptp0`, open) is ahead of the kernel's `CLOCK_TAI`,
+/// which is to say: of TAI where [`TaiOffset::Known`]. Right to half of what the reading takes,
+/// some microseconds.
+///
+/// # Errors
+///
+/// Where the file is no clock, or its card does not answer.
+pub fn hardware_ahead_ns(device: BorrowedFd<'_>) -> io::Result<i64> {
+    // `FD_TO_CLOCKID` of `linux/posix-timers.h`: a dynamic clock is the complement of its
+    // descriptor above three bits that say so.
+    let clock = ClockId::from_raw(!device.as_raw_fd() << 3 | 3);
+    let before_ns = read_ns(ClockId::CLOCK_TAI);
+    let shown = clock_gettime(clock)?;
+    let after_ns = read_ns(ClockId::CLOCK_TAI);
+    let shown_ns =
+        i128::from(shown.tv_sec()) * i128::from(NANOSECONDS) + i128::from(shown.tv_nsec());
+    let ahead_ns = shown_ns - i128::from(before_ns.midpoint(after_ns));
+    i64::try_from(ahead_ns).map_err(io::Error::other)
 }
 
 /// The two clocks differ by whole seconds; what is over is the time between the
@@ -203,6 +225,13 @@ mod tests {
         assert_eq!(whole_offset(1_200), TaiOffset::Unset, "1.2 us between the readings");
         assert_eq!(whole_offset(37 * NANOSECONDS), TaiOffset::Known(37));
         assert_eq!(whole_offset(37 * NANOSECONDS + 1_200), TaiOffset::Known(37));
+    }
+
+    #[test]
+    fn a_file_that_is_no_clock_is_an_error() {
+        use std::os::fd::AsFd as _;
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(hardware_ahead_ns(file.as_fd()).is_err());
     }
 
     #[test]

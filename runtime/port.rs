@@ -17,6 +17,7 @@ use std::error::Error;
 use std::rc::Rc;
 
 use tidegate_dataplane::frame::Frame;
+use tidegate_dataplane::offload::TxOffloads;
 use tidegate_dataplane::umem::Pages;
 use tidegate_dataplane::xsk::{Bind, CopyMode, Queue};
 
@@ -67,6 +68,8 @@ pub struct PortFacts {
     pub chunk_capacity_octets: usize,
     /// Where the steering program runs, in words (`native`, `generic`); empty where there is none.
     pub xdp: Box<str>,
+    /// What is done for packets that are sent.
+    pub tx: TxOffloads,
 }
 
 impl PortFacts {
@@ -80,9 +83,12 @@ impl PortFacts {
             Pages::Huge => "huge",
             Pages::Auto | Pages::Ordinary => "ordinary",
         };
+        let launch_time = if bind.tx.launch_time { "driver" } else { "none" };
         let mut words = BTreeMap::from([
             ("copy".to_owned(), copy.to_owned()),
             ("pages".to_owned(), pages.to_owned()),
+            ("tx_checksum".to_owned(), bind.tx.checksum.to_string()),
+            ("launch_time".to_owned(), launch_time.to_owned()),
         ]);
         if !self.xdp.is_empty() {
             words.insert("xdp".to_owned(), self.xdp.to_string());
@@ -177,7 +183,9 @@ impl Port {
     }
 
     /// Gives the packet back to the kernel and the frame to the pool.
-    pub(crate) fn reinject(&self, frame: Frame, account: &Account, now_ns: u64) {
+    pub(crate) fn reinject(&self, mut frame: Frame, account: &Account, now_ns: u64) {
+        // A checksum that was left to the driver is finished here: this is not its way.
+        frame.ask_nobody();
         if self.reinject.borrow_mut().inject(frame.bytes(), now_ns) {
             self.reinject_dirty.set(true);
             account.metrics.counters.settled_reinject.increment();

@@ -1,7 +1,7 @@
 //! A running tidegate: attached, open, serving, and drained at the end.
 //!
 //! ```text
-//!   Program::start ─► steering attached ─► shards ready ─► control socket
+//!   Program::start ─► control socket ─► steering attached ─► ports open ─► links there ─► services
 //!   stop           ─► gate closed (all packets stay with the kernel) ─► drained ─► Outcome
 //! ```
 //!
@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{error, fmt};
+use std::{error, fmt, io};
 
 use tidegate_config::{Config, ConfigError};
 use tidegate_dataplane::steer::{self, Steering};
@@ -24,6 +24,7 @@ use tidegate_runtime::runtime::{Report, Runtime, StartError, Stopper};
 use tracing::warn;
 
 use crate::compose::{Composed, compose};
+use crate::links::{Following, Links};
 use crate::registry::Registry;
 
 /// Why tidegate could not start.
@@ -36,6 +37,8 @@ pub enum RunError {
     Steer(steer::Error),
     /// The shards did not start.
     Start(StartError),
+    /// The kernel does not tell of links, or gives no thread that listens.
+    Links(io::Error),
     /// The control socket is taken or cannot be made.
     Control(ControlError),
     /// `runtime.control_socket` is no path for a socket.
@@ -51,6 +54,7 @@ impl fmt::Display for RunError {
             Self::Config(error) => error.fmt(f),
             Self::Steer(error) => error.fmt(f),
             Self::Start(error) => error.fmt(f),
+            Self::Links(error) => write!(f, "following the links failed: {error}"),
             Self::Control(error) => error.fmt(f),
             Self::ControlPath { path } => write!(
                 f,
@@ -69,7 +73,7 @@ impl error::Error for RunError {
             Self::Steer(error) => error.source(),
             Self::Start(error) => error.source(),
             Self::Control(error) => error.source(),
-            Self::ControlPath { .. } => None,
+            Self::Links(_) | Self::ControlPath { .. } => None,
         }
     }
 }
@@ -92,6 +96,7 @@ pub struct Program {
     metrics: Arc<Metrics>,
     steerings: Vec<Arc<Steering>>,
     control: Server,
+    following: Following,
 }
 
 /// What a tidegate did, when it has left.
@@ -114,6 +119,8 @@ impl Program {
         let metrics = Metrics::new(&config.runtime.instance, monotonic_ns());
         // Before anything is touched: two of one name must not collide.
         let control = serve_control(config, Arc::clone(&metrics))?;
+        let mut links =
+            Links::open(config, monotonic_ns()).map_err(|it| RunError::Links(it.into()))?;
         let Composed { steerings, shards, policy } = compose(config, registry)?;
         for steering in &steerings {
             let (interface, read) = (steering.interface().to_owned(), Arc::clone(steering));
@@ -123,8 +130,10 @@ impl Program {
         plan.tai_correction_seconds = tai_correction();
         let gates = steerings.clone();
         plan.admit = Box::new(move |admission| admit(&gates, admission));
-        let runtime = Runtime::start(plan)?;
-        Ok(Self { runtime, metrics, steerings, control })
+        let begin = |patience| links.settle(patience, monotonic_ns());
+        let runtime = Runtime::start_when(plan, begin)?;
+        let following = links.follow(monotonic_ns).map_err(RunError::Links)?;
+        Ok(Self { runtime, metrics, steerings, control, following })
     }
 
     /// What asks it to leave, from any thread.
@@ -149,8 +158,10 @@ impl Program {
 
     /// Waits until it is asked to leave, or a shard ends; then drains.
     pub fn wait(self) -> Outcome {
-        let Self { runtime, metrics, steerings, control } = self;
+        let Self { runtime, metrics, steerings, control, following } = self;
         let report = runtime.wait();
+        // What the end does to the links is no news.
+        drop(following);
         let snapshot = metrics.snapshot(monotonic_ns());
         drop((steerings, control));
         Outcome { report, snapshot }

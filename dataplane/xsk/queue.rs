@@ -9,7 +9,9 @@ use smallvec::SmallVec;
 use super::KernelStatistics;
 use super::open::CopyMode;
 use super::ring::{Consumer, Descriptor, Producer};
+use super::tx_metadata::XDP_TX_METADATA;
 use crate::frame::{Frame, NO_SELECTOR};
+use crate::offload::TxOffloads;
 use crate::steer::Metadata;
 use crate::umem::{Lease, Owner, Pages, Umem};
 
@@ -66,6 +68,8 @@ pub struct Bind {
     pub pages: Pages,
     /// Packets that one wake-up sends in copy mode, where the kernel lets it be set.
     pub tx_budget: Option<u32>,
+    /// What is done for packets that are sent.
+    pub tx: TxOffloads,
 }
 
 /// What one queue did since it was opened.
@@ -151,6 +155,7 @@ impl Queue {
     ) -> Self {
         let fill_frames = fill_frames.min(rings.fill.size());
         let stats = QueueStats::default();
+        umem.set_tx_offloads(bind.tx);
         let mut queue = Self { backend, rings, umem, bind, fill_frames, tx_pending: false, stats };
         queue.refill();
         queue
@@ -164,6 +169,13 @@ impl Queue {
     /// What the bind obtained.
     pub const fn obtained(&self) -> Bind {
         self.bind
+    }
+
+    /// Says what is obtained for packets that are sent; their frames know it from then on. Less than
+    /// the bind obtained may be said at any time, more only by who plays the kernel.
+    pub fn set_tx_offloads(&mut self, tx: TxOffloads) {
+        self.bind.tx = tx;
+        self.umem.set_tx_offloads(tx);
     }
 
     /// Takes up to `max` received frames. Descriptors that cannot be true are counted, not taken.
@@ -219,7 +231,8 @@ impl Queue {
             assert!(frame.lease().is_of(umem), "a frame of another UMEM");
             assert!(!frame.is_empty(), "an empty frame");
             let len = u32::try_from(frame.len()).expect("a chunk is at most 4096 octets");
-            let descriptor = Descriptor { addr: frame.address(), len, options: 0 };
+            let options = if frame.asks() { XDP_TX_METADATA } else { 0 };
+            let descriptor = Descriptor { addr: frame.address(), len, options };
             octets += u64::from(len);
             frame.into_lease().give_to_tx();
             descriptor

@@ -14,8 +14,11 @@ use super::KernelStatistics;
 use super::open::CopyMode;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Consumer, Descriptor, HeapRing, Producer, heap_pair};
+use super::tx_metadata::{self, TxMetadata, XDP_TX_METADATA};
+use crate::offload::TxOffloads;
 use crate::steer::Metadata;
 use crate::umem::{self, Pages, Umem};
+use crate::wire::transport::finish_begun;
 
 /// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: where the kernel puts a packet in its chunk.
 const HEADROOM: u64 = 256;
@@ -115,7 +118,12 @@ pub fn pair(
         sent: VecDeque::new(),
         shared: Rc::clone(&shared),
     };
-    let bind = Bind { copy: CopyMode::Copy, pages: Pages::Ordinary, tx_budget: None };
+    let bind = Bind {
+        copy: CopyMode::Copy,
+        pages: Pages::Ordinary,
+        tx_budget: None,
+        tx: TxOffloads::default(),
+    };
     Ok((Queue::new(Box::new(Calls(shared)), rings, umem, bind, fill_frames), kernel))
 }
 
@@ -185,13 +193,37 @@ impl Kernel {
 
     /// Takes the next packet from the TX ring and sends it: here are its octets. It is completed
     /// by [`Self::complete`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::launch`].
     pub fn transmit(&mut self) -> Option<Vec<u8>> {
+        self.launch().map(|(packet, _)| packet)
+    }
+
+    /// As [`Self::transmit`], with the launch time that was asked for. A checksum that was left to
+    /// the driver is finished as cards do it.
+    ///
+    /// # Panics
+    ///
+    /// When the descriptor or what stands in front of the packet is such as a driver would refuse.
+    pub fn launch(&mut self) -> Option<(Vec<u8>, Option<u64>)> {
         let mut next = None;
         self.tx.pop_burst(1, |descriptor| next = Some(descriptor));
-        let Descriptor { addr, len, .. } = next?;
-        let packet = self.umem.read_as_kernel(addr, len as usize);
+        let Descriptor { addr, len, options } = next?;
+        let mut packet = self.umem.read_as_kernel(addr, len as usize);
         self.sent.push_back(addr);
-        Some(packet)
+        assert_eq!(options & !XDP_TX_METADATA, 0, "options that are not asked for at bind");
+        if options == 0 {
+            return Some((packet, None));
+        }
+        let front = self.umem.read_as_kernel(addr - tx_metadata::LEN as u64, tx_metadata::LEN);
+        let front = front.first_chunk().expect("as long as was asked for");
+        let asked = TxMetadata::parse(front).expect("flags that the kernel knows");
+        if let Some((start, field)) = asked.checksum {
+            assert!(finish_begun(&mut packet, start, field), "a checksum past the packet");
+        }
+        Some((packet, asked.launch_ns))
     }
 
     /// Returns up to `max` sent chunks through the completion ring; returns how many.

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-pub use facts::{Answer, Capability, Facts, HugePages, Irq, LinkFacts, XdpFacts};
+pub use facts::{Answer, Capability, Facts, FeatureFacts, HugePages, Irq, LinkFacts, XdpFacts};
 pub use judge::{Finding, Severity, judge};
 
 use super::args::Doctor;

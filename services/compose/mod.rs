@@ -7,9 +7,12 @@
 //! ```
 //!
 //! The other rooms know nothing of one another's options; the translations are in [`translate`].
-//! A packet of a selector is redirected from the moment that its shard has put the socket into
-//! the steering program's map, with the fill ring full.
+//! A packet of a selector is redirected from the moment that all services are built, with the fill
+//! rings full and the sockets in the steering program's map; until then the gate is closed and the
+//! kernel has everything, also while a start waits for a link.
 
+mod fit;
+mod launch;
 mod port;
 mod translate;
 
@@ -109,7 +112,10 @@ fn attach(
         xdp: translate::xdp_mode(interface.xdp),
         selectors: selectors.collect(),
     };
-    Ok(Arc::new(Steering::attach(&options)?))
+    let steering = Steering::attach(&options)?;
+    // Opened by the runtime when services are there to take what comes.
+    steering.pass_all(true)?;
+    Ok(Arc::new(steering))
 }
 
 fn interface_index(config: &Config, name: &str) -> usize {

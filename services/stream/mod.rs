@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   source ─► picture ─► packetizer ─► Frame (in place) ─► group ─► send, one wake-up
-//!                            ▲                               ▲
-//!                         format                            pace: k*T, TRS, CMAX
+//!                            ▲                    ▲          ▲
+//!                         format               departure    timing: k*T, TRS, CMAX, the class held
 //!
 //!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► complete frame ─► sink (a thread)
 //! ```
@@ -16,6 +16,7 @@
 //! (ST 2022-7), SDP.
 
 pub mod assembler;
+pub mod departure;
 pub mod format;
 pub mod neighbour;
 pub mod packetizer;

@@ -8,12 +8,13 @@
 //! ```
 //!
 //! Every packet of a stream has the same length, so everything else is the same in all of them,
-//! IPv4's checksum included. UDP's checksum is 0, "none", as is usual for ST 2110 over IPv4: the
-//! Ethernet check sequence guards the link, and a sum over the pixels would read each twice.
+//! IPv4's checksum included. UDP's checksum is written as 0, "none", as is usual for ST 2110 over
+//! IPv4: the Ethernet check sequence guards the link, and a sum over the pixels would read each
+//! twice. Where the driver sums or the operator wants it, [`super::departure`] puts it there.
 
 use std::net::SocketAddrV4;
 
-use tidegate_dataplane::wire::{ethernet, ipv4, protocol, rfc4175, rtp, udp};
+use tidegate_dataplane::wire::{TransportChecksum, ethernet, ipv4, protocol, rfc4175, rtp, udp};
 
 use super::format::Format;
 use super::picture::Picture;
@@ -84,6 +85,13 @@ impl Packetizer {
     /// Octets of every packet.
     pub const fn packet_octets(&self) -> usize {
         HEADER_OCTETS + self.data_octets as usize
+    }
+
+    /// Where the UDP checksum of every packet is.
+    pub fn checksum(&self) -> TransportChecksum {
+        let mut packet = vec![0; self.packet_octets()];
+        packet[..HEADER_OCTETS].copy_from_slice(&self.template);
+        TransportChecksum::of(&packet).expect("the template is UDP over IPv4")
     }
 
     /// Writes packet `packet` of the frame with `timestamp` into `into`.

@@ -17,6 +17,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{SocketAddr, SocketAddrV4};
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -26,12 +27,14 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 
+use super::departure::{Checksum, Departure, LaunchTime};
 use super::format::{Depth, Format, Sampling};
 use super::neighbour::{self, Mac};
 use super::packetizer::{Addresses, Packetizer};
 use super::receiver::payload_type;
 use super::source::Source;
 use super::timing::class::GROUP_PACKETS_MAX;
+use super::timing::export::{About, Basis};
 use super::timing::meter::Reference;
 use super::timing::pace::{Next, Timing};
 use super::timing::schedule::{Images, Scan, Schedule};
@@ -90,6 +93,12 @@ pub struct Options {
     /// Stop after so many frames.
     #[serde(default)]
     pub frames: Option<u64>,
+    /// Whether packets have a UDP checksum.
+    #[serde(default)]
+    pub checksum: Checksum,
+    /// Whether the card sends each packet at its own time.
+    #[serde(default)]
+    pub launch_time: LaunchTime,
 }
 
 const PATTERN: &str = "pattern";
@@ -182,6 +191,7 @@ pub struct StreamSend {
     source: Source,
     schedule: Schedule,
     class: Class,
+    departure: Departure,
     group_packets_max: u32,
     unpaced: bool,
     frames_max: u64,
@@ -200,6 +210,7 @@ struct Counters {
     frames_skipped: Counter,
     groups_late: Counter,
     clock_steps: Counter,
+    packets_timed: Counter,
     pool_empty: Counter,
 }
 
@@ -213,6 +224,7 @@ impl Counters {
             frames_skipped: counter("frames_skipped", "Frames not sent, after a stall"),
             groups_late: counter("groups_late", "Groups that left when the next one was due"),
             clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
+            packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
         }
     }
@@ -235,6 +247,14 @@ impl Service for StreamSend {
             PATTERN => Source::pattern(format),
             path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
         };
+        let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
+        let departure = Departure::new(options.checksum, launch_time, facts.tx, &packetizer);
+        tracing::info!(
+            service = build.name(),
+            checksum = departure.checksum_word(facts.tx),
+            launch_times = departure.launches(),
+            "packets leave"
+        );
         let images = Images {
             frames: format.rate(),
             scan: Scan::Progressive,
@@ -244,13 +264,21 @@ impl Service for StreamSend {
         let class = options.class;
         let schedule =
             Schedule::new(images, class.read(), options.troffset_us).map_err(BuildError::new)?;
-        let rate = format.rate().to_string();
         Ok(Self {
             port,
             schedule,
             class,
+            timing: Export::register(
+                build,
+                About {
+                    asked: class,
+                    basis: if departure.launches() { Basis::LaunchTime } else { Basis::HandOver },
+                    format: &format.to_string(),
+                    rate: &format.rate().to_string(),
+                },
+            ),
+            departure,
             group_packets_max: GROUP_PACKETS_MAX.min(build.held_frames_max()),
-            timing: Export::register(build, class, &format.to_string(), &rate),
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
@@ -263,8 +291,8 @@ impl Service for StreamSend {
     }
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
-        let mut pacer =
-            Pacer::new(self.schedule, self.class, cx.now_ns() + PREPARE_NS, cx.tai_at_zero_ns());
+        let earliest_ns = cx.now_ns() + PREPARE_NS + self.departure.lead_ns();
+        let mut pacer = Pacer::new(self.schedule, self.class, earliest_ns, cx.tai_at_zero_ns());
         pacer.limit_groups(self.group_packets_max);
         // Two senders that start at the same frame number their packets alike.
         let first = pacer.image();
@@ -285,13 +313,15 @@ impl StreamSend {
     async fn run_paced(&mut self, cx: &mut ShardContext, mut pacer: Pacer) {
         let mut meter = Meter::new(self.schedule, Reference::Epoch);
         self.timing.limit(cx, meter.limits().of_class(self.class));
+        let ahead_ns = PREPARE_NS + self.departure.lead_ns();
         let mut sent = 0;
         while sent < self.frames_max && !cx.draining() {
-            let Next { image, skipped, stepped } = pacer.next(cx.now_ns(), cx.tai_at_zero_ns());
+            let now_ns = cx.now_ns() + self.departure.lead_ns();
+            let Next { image, skipped, stepped } = pacer.next(now_ns, cx.tai_at_zero_ns());
             cx.count(self.counters.frames_skipped, skipped);
             cx.count(self.counters.clock_steps, u64::from(stepped));
-            if pacer.start_ns() > cx.now_ns() + PREPARE_NS {
-                match cx.sleep_until(pacer.start_ns() - PREPARE_NS).await {
+            if pacer.start_ns() > cx.now_ns() + ahead_ns {
+                match cx.sleep_until(pacer.start_ns() - ahead_ns).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
@@ -314,7 +344,7 @@ impl StreamSend {
             let mut packet = 0;
             while packet < packets {
                 let wanted = self.group_packets_max.min(packets - packet);
-                packet += self.build_some(cx, first + sent, packet, wanted).await;
+                packet += self.build_some(cx, first + sent, packet..packet + wanted, None).await;
                 self.hand_over(cx).await;
             }
             cx.count(self.counters.frames_sent, 1);
@@ -322,7 +352,7 @@ impl StreamSend {
         }
     }
 
-    /// Sends frame `number`, each group when `pacer` says so.
+    /// Sends frame `number`, each group when `pacer` says so, less what it is handed over ahead.
     async fn send_paced(
         &mut self,
         cx: &mut ShardContext,
@@ -330,20 +360,26 @@ impl StreamSend {
         pacer: &mut Pacer,
         meter: &mut Meter,
     ) {
+        let lead_ns = self.departure.lead_ns();
         let packets = self.format.packets_per_frame();
         let mut packet = 0;
         while packet < packets {
             let wanted = pacer.allotment().group_packets.min(packets - packet);
-            let built = self.build_some(cx, number, packet, wanted).await;
-            pause_until(cx, pacer.due_ns(packet, built)).await;
-            if pacer.leaves(packet, built, cx.now_ns()) == Timing::Late {
+            let range = packet..packet + wanted;
+            let built = self.build_some(cx, number, range, Some(pacer)).await;
+            let due_ns = pacer.due_ns(packet, built);
+            pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
+            if pacer.leaves(packet, built, cx.now_ns() + lead_ns) == Timing::Late {
                 cx.count(self.counters.groups_late, 1);
             }
             let handed_over_ns = self.hand_over(cx).await;
+            // A card with launch times sends the group when it is due, or at once where that is
+            // past. Nobody tells whether it did.
+            let left_ns = if lead_ns > 0 { handed_over_ns.max(due_ns) } else { handed_over_ns };
             if packet == 0 {
-                meter.begin(number, handed_over_ns, pacer.tai_at_zero_ns());
+                meter.begin(number, left_ns, pacer.tai_at_zero_ns());
             }
-            meter.group(handed_over_ns, built);
+            meter.group(left_ns, built);
             packet += built;
         }
         cx.count(self.counters.frames_sent, 1);
@@ -361,16 +397,16 @@ impl StreamSend {
         handed_over_ns
     }
 
-    /// Builds up to `wanted` packets, at least one.
+    /// Builds these packets, or those of them that there are frames for, at least one.
     async fn build_some(
         &mut self,
         cx: &mut ShardContext,
         number: u64,
-        first: u32,
-        wanted: u32,
+        packets: Range<u32>,
+        pacer: Option<&Pacer>,
     ) -> u32 {
         loop {
-            match self.build_group(cx, number, first, wanted) {
+            match self.build_group(cx, number, packets.clone(), pacer) {
                 0 => {
                     cx.count(self.counters.pool_empty, 1);
                     pause_until(cx, cx.now_ns() + POOL_WAIT_NS).await;
@@ -380,20 +416,33 @@ impl StreamSend {
         }
     }
 
-    /// Builds up to `wanted` packets into blank frames; returns how many there were frames for.
-    fn build_group(&mut self, cx: &mut ShardContext, number: u64, first: u32, wanted: u32) -> u32 {
+    /// Builds these packets of a frame into blank frames, as many as there are; returns how many.
+    fn build_group(
+        &mut self,
+        cx: &mut ShardContext,
+        number: u64,
+        packets: Range<u32>,
+        pacer: Option<&Pacer>,
+    ) -> u32 {
         debug_assert!(self.group.is_empty(), "the last group was sent");
         let timestamp = self.format.rate().timestamp(number);
         let picture = self.source.picture(number);
-        for packet in first..first + wanted {
-            let Some(mut frame) = cx.take(self.port) else { return packet - first };
+        // Only a card with launch times asks for one.
+        let pacer = pacer.filter(|_| self.departure.launches());
+        let slip_ns = pacer.map_or(0, |pacer| pacer.slip_ns(&packets));
+        let mut timed = 0;
+        for packet in packets {
+            let Some(mut frame) = cx.take(self.port) else { break };
             frame.set_len(self.packetizer.packet_octets());
             let octets = frame.bytes_mut();
             self.packetizer.write(octets, packet, self.sequence, timestamp, &picture);
+            let tai_ns = pacer.map(|pacer| pacer.ideal_tai_ns(packet) + slip_ns);
+            timed += u64::from(self.departure.ask(&mut frame, tai_ns));
             self.sequence = self.sequence.wrapping_add(1);
             self.group.push(frame);
         }
-        wanted
+        cx.count(self.counters.packets_timed, timed);
+        u32::try_from(self.group.len()).expect("at most a group")
     }
 }
 

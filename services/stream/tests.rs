@@ -1,15 +1,19 @@
 //! Sender and receiver on `sim`: the real services, without a machine.
 
+use tidegate_dataplane::offload::{ChecksumBy, TxOffloads};
+use tidegate_dataplane::wire::TransportChecksum;
 use tidegate_runtime::plan::{Policy, ServicePlan};
 use tidegate_runtime::report::ServiceReport;
 use tidegate_runtime::service::Service;
 use tidegate_runtime::sim::{Faults, Sim, SimPort, TURN_NS};
 
+use super::departure::{Checksum, LAUNCH_LEAD_NS, LaunchTime};
 use super::format::{Depth, Format};
 use super::packetizer::HEADER_OCTETS;
 use super::receiver::{self, StreamReceive};
 use super::sender::{self, StreamSend};
 use super::sink;
+use super::timing::schedule::{Images, Read, Scan, Schedule};
 
 /// 128 packets a frame, 2 ms a frame.
 fn format() -> Format {
@@ -37,6 +41,8 @@ fn sender() -> sender::Options {
         ssrc: Some(7),
         unpaced: false,
         frames: None,
+        checksum: Default::default(),
+        launch_time: Default::default(),
     }
 }
 
@@ -224,7 +230,7 @@ fn a_sender_says_what_class_it_holds_and_for_how_long() {
         let report = sim.report(0).services.remove(0);
         assert_eq!((report.word("class_held"), report.word("class_asked")), ("unmeasured", word));
         assert_eq!(report.word("format"), "640x64 at 500, 4:2:2 10 bit");
-        assert_eq!(report.word("rate"), "500");
+        assert_eq!((report.word("rate"), report.word("measured_by")), ("500", "hand-over"));
         run_frames(&mut sim, 5);
         let report = sim.report(0).services.remove(0);
         assert_eq!(report.word("class_held"), word);
@@ -447,6 +453,8 @@ fn options_are_read_from_the_config() {
         ssrc = 5
         frames = 10
         unpaced = true
+        checksum = "full"
+        launch_time = "none"
     "#;
     checked("stream-send", &format!("{SENDER}{all}")).unwrap();
     let receiver = "port = 20000\nwidth = 1280\nheight = 720\nrate = \"50\"\ndepth = 8\n";
@@ -464,6 +472,8 @@ fn mistakes_in_options_are_named() {
         ("198.18.0.2:20000", "198.18.0.2", "socket address"),
         ("depth = 10", "depth = 10\nclass = \"broad\"", "broad"),
         ("depth = 10", "depth = 10\nsampling = \"RGB\"", "RGB"),
+        ("depth = 10", "depth = 10\nchecksum = \"some\"", "some"),
+        ("depth = 10", "depth = 10\nlaunch_time = \"on\"", "on"),
         ("depth = 10", "depth = 10\ndestination_mac = \"02\"", "link address \"02\": allowed"),
     ];
     for (right, wrong, said) in table {
@@ -477,4 +487,103 @@ fn the_manual_shows_options_that_are_understood() {
     let config = tidegate_config::Config::parse("example.toml", tidegate_config::EXAMPLE).unwrap();
     let camera = config.services.iter().find(|service| service.kind == StreamSend::KIND).unwrap();
     crate::registry::Registry::stock().factory(camera).unwrap();
+}
+
+/// A sender on a port whose driver does this, and what left: packets with their launch times.
+fn sent_by(
+    options: sender::Options,
+    tx: TxOffloads,
+    frames: u64,
+) -> (Vec<(Vec<u8>, Option<u64>)>, ServiceReport) {
+    let mut port = SimPort::default();
+    port.facts.tx = tx;
+    let mut sim = Sim::new(1);
+    let options = sender::Options { frames: Some(frames), ..options };
+    sim.shard(&[port], vec![sends(options)], Policy::default()).unwrap();
+    run_frames(&mut sim, frames);
+    let packets = sim.launched(0, 0);
+    (packets, sim.drain().remove(0).services.remove(0))
+}
+
+const CARD: TxOffloads = TxOffloads { checksum: ChecksumBy::Driver, launch_time: true };
+
+#[test]
+fn a_checksum_is_there_where_it_costs_nothing_or_is_wanted_and_is_right() {
+    let by = |checksum| TxOffloads { checksum, launch_time: false };
+    for (wish, tx, there) in [
+        (Checksum::Auto, by(ChecksumBy::Software), false),
+        (Checksum::Auto, by(ChecksumBy::Kernel), false),
+        (Checksum::Auto, by(ChecksumBy::Driver), true),
+        (Checksum::None, by(ChecksumBy::Driver), false),
+        (Checksum::Full, by(ChecksumBy::Software), true),
+        (Checksum::Full, by(ChecksumBy::Kernel), true),
+        (Checksum::Full, by(ChecksumBy::Driver), true),
+    ] {
+        let (packets, _) = sent_by(sender::Options { checksum: wish, ..sender() }, tx, 1);
+        assert_eq!(packets.len() as u64, PACKETS);
+        for (packet, launch_ns) in packets {
+            assert_eq!(launch_ns, None);
+            let mut right = packet.clone();
+            TransportChecksum::of(&packet).unwrap().finish(&mut right);
+            match there {
+                true => assert!(packet == right, "{wish:?} {tx:?}"),
+                false => assert_eq!(packet[40..42], [0; 2], "{wish:?} {tx:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn where_the_card_has_launch_times_each_packet_leaves_at_its_own() {
+    let (packets, report) = sent_by(sender(), CARD, 3);
+    assert_eq!(report.counter("packets_timed"), 3 * PACKETS);
+    assert_eq!(report.counter("groups_late"), 0);
+    let images =
+        Images { frames: format().rate(), scan: Scan::Progressive, height: 64, packets: 128 };
+    let schedule = Schedule::new(images, Read::Gapped, None).unwrap();
+    let (_, first) = packets[0];
+    let number = format().rate().next_frame(first.unwrap()) - 1;
+    for (at, (_, launch_ns)) in (0_u64..).zip(&packets) {
+        let (frame, packet) = (number + at / PACKETS, u32::try_from(at % PACKETS).unwrap());
+        // Two packets before it is read, and never a nanosecond earlier.
+        let due = schedule.read_at(frame, packet);
+        let due_ns = due.ns + u64::from(due.part > 0) - 30_000;
+        assert_eq!(*launch_ns, Some(due_ns), "packet {packet} of frame {frame}");
+    }
+    assert_eq!(report.word("measured_by"), "launch time");
+    assert_eq!(report.counter("frames_wide"), 3, "as handed over in groups of 16");
+}
+
+#[test]
+fn a_packet_with_a_launch_time_is_handed_over_before_it() {
+    let mut port = SimPort::default();
+    port.facts.tx = CARD;
+    let mut sim = Sim::new(1);
+    let options = sender::Options { frames: Some(2), ..sender() };
+    sim.shard(&[port], vec![sends(options)], Policy::default()).unwrap();
+    let tai_at_zero_ns = 1_710_000_000_000_000_000;
+    let mut leads = Vec::new();
+    for _ in 0..4 * PERIOD_NS / TURN_NS {
+        let now_ns = tai_at_zero_ns + sim.now_ns();
+        sim.turn();
+        let launched = sim.launched(0, 0);
+        assert!(launched.len() <= 16, "no more at once than without");
+        leads.extend(launched.first().map(|(_, launch_ns)| launch_ns.unwrap() - now_ns));
+    }
+    assert_eq!(leads.len(), 16, "eight groups a frame");
+    let due = LAUNCH_LEAD_NS - 2 * TURN_NS..=LAUNCH_LEAD_NS;
+    assert!(leads.iter().all(|lead_ns| due.contains(lead_ns)), "{leads:?}");
+}
+
+#[test]
+fn no_launch_times_where_none_are_wanted_or_none_are_to_be_had() {
+    let none = sender::Options { launch_time: LaunchTime::None, ..sender() };
+    let unpaced = sender::Options { unpaced: true, ..sender() };
+    for (options, tx) in
+        [(none, CARD), (unpaced, CARD), (sender(), TxOffloads { launch_time: false, ..CARD })]
+    {
+        let (packets, report) = sent_by(options, tx, 1);
+        assert!(packets.iter().all(|(_, launch_ns)| launch_ns.is_none()));
+        assert_eq!(report.counter("packets_timed"), 0);
+    }
 }

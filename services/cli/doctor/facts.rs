@@ -77,6 +77,28 @@ pub struct LinkFacts {
     pub irqs: Vec<Irq>,
     /// Whether the default route leaves by it.
     pub default_route: bool,
+    /// What its driver has for XDP; `None` where the kernel does not say, before 6.3.
+    pub features: Option<FeatureFacts>,
+}
+
+/// What a driver has for XDP and `AF_XDP`, as the kernel says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FeatureFacts {
+    /// `native`, `redirect`, `redirect-target`, `hardware`, `multi-buffer`, `zero-copy`.
+    pub xdp: Vec<&'static str>,
+    /// Parts that a packet sent in zero-copy may have; 0 without zero-copy.
+    pub zero_copy_segments_max: u32,
+    /// What a program may ask about a received packet: `hash`, `timestamp`, `vlan`.
+    pub rx_metadata: Vec<&'static str>,
+    /// What a sender in zero-copy may ask for: `checksum`, `timestamp`, `launch-time`.
+    pub tx_metadata: Vec<&'static str>,
+}
+
+impl FeatureFacts {
+    /// Whether the driver has what this word stands for in [`Self::xdp`].
+    pub fn has(&self, word: &str) -> bool {
+        self.xdp.contains(&word)
+    }
 }
 
 /// An XDP program found on an interface.

@@ -220,6 +220,7 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
         link.queues_max.max(link.queues),
         link.mtu
     ));
+    features(link, say);
     if link.default_route {
         say.add(
             Severity::Warning,
@@ -248,6 +249,35 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
     mtu(link, say);
     offloads(link, say);
     queues(facts, link, say);
+}
+
+/// What the driver has, by the kernel's words for it.
+fn features(link: &LinkFacts, say: &mut About<'_>) {
+    let Some(found) = &link.features else {
+        let what = "this kernel does not say what drivers have for XDP (6.3 and newer do)";
+        return say.add(Severity::Advice, what, None);
+    };
+    let list = |words: &[&str]| match words {
+        [] => "none".to_owned(),
+        words => words.join(", "),
+    };
+    if found.has("native") {
+        let parts = match found.zero_copy_segments_max {
+            0 | 1 => String::new(),
+            max => format!(" (packets of up to {max} parts)"),
+        };
+        let without = if found.has("zero-copy") { "" } else { "; AF_XDP copies each packet" };
+        say.good(format!("XDP: {}{parts}{without}", list(&found.xdp)));
+    } else {
+        say.add(
+            Severity::Advice,
+            "its driver runs no XDP: programs run in the stack (generic), AF_XDP copies each packet",
+            None,
+        );
+    }
+    // Only zero-copy asks the driver; see `dataplane/offload.rs`.
+    let (received, sent) = (list(&found.rx_metadata), list(&found.tx_metadata));
+    say.good(format!("metadata on receipt: {received}; on sending: {sent}"));
 }
 
 fn mtu(link: &LinkFacts, say: &mut About<'_>) {

@@ -9,10 +9,10 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::Pid;
 use tidegate_dataplane::sys::ethtool::{Ethtool, Offload};
-use tidegate_dataplane::sys::netlink::{Link, Netlink, XdpMode};
+use tidegate_dataplane::sys::netlink::{self, Features, Link, Netlink, XdpMode};
 use tidegate_dataplane::sys::xdp;
 
-use super::facts::{Answer, Facts, LinkFacts, XdpFacts};
+use super::facts::{Answer, Facts, FeatureFacts, LinkFacts, XdpFacts};
 use super::text;
 
 /// Collects what is known about this machine and the named interfaces, or all but the loopback.
@@ -124,5 +124,33 @@ fn link_facts(
             .collect(),
         irqs,
         default_route: default_route == Some(link.index),
+        features: netlink::features(link.index).ok().flatten().map(features),
+    }
+}
+
+fn features(found: Features) -> FeatureFacts {
+    let words = |words: &[(bool, &'static str)]| {
+        words.iter().filter(|(has, _)| *has).map(|(_, word)| *word).collect()
+    };
+    FeatureFacts {
+        xdp: words(&[
+            (found.native, "native"),
+            (found.redirect, "redirect"),
+            (found.redirect_target, "redirect-target"),
+            (found.hardware, "hardware"),
+            (found.multi_buffer, "multi-buffer"),
+            (found.zero_copy, "zero-copy"),
+        ]),
+        zero_copy_segments_max: found.zero_copy_segments_max,
+        rx_metadata: words(&[
+            (found.rx_hash, "hash"),
+            (found.rx_timestamp, "timestamp"),
+            (found.rx_vlan, "vlan"),
+        ]),
+        tx_metadata: words(&[
+            (found.tx_checksum, "checksum"),
+            (found.tx_timestamp, "timestamp"),
+            (found.tx_launch_time, "launch-time"),
+        ]),
     }
 }

@@ -28,7 +28,8 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
     text.push_str(&services(snapshot, &totals.2));
     text.push_str(&settled(snapshot, &totals.2));
     text.push_str(&streams::streams(snapshot));
-    let mut notes = streams::notes(snapshot);
+    let mut notes = obtained(snapshot);
+    notes.extend(streams::notes(snapshot));
     notes.extend(kernel(snapshot));
     notes.extend(named(snapshot));
     notes.extend(trouble(snapshot));
@@ -204,6 +205,25 @@ fn short(name: &str) -> String {
 }
 
 type Note = (String, String);
+
+/// What the kernel granted to the ports, those that got the same together.
+fn obtained(snapshot: &Snapshot) -> Vec<Note> {
+    let mut notes: Vec<(&BTreeMap<String, String>, Vec<String>)> = Vec::new();
+    for port in snapshot.shards.iter().flat_map(|shard| &shard.ports) {
+        match notes.iter_mut().find(|(words, _)| *words == &port.obtained) {
+            Some((_, ports)) => ports.push(name_of(port)),
+            None if port.obtained.is_empty() => {}
+            None => notes.push((&port.obtained, vec![name_of(port)])),
+        }
+    }
+    let told = |words: &BTreeMap<String, String>| {
+        let words: Vec<_> = words.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        words.join(", ")
+    };
+    (notes.into_iter())
+        .map(|(words, ports)| (format!("obtained by {}", ports.join(" ")), told(words)))
+        .collect()
+}
 
 /// What the kernel counted: losses of each port by reason, and the steering program's numbers.
 fn kernel(snapshot: &Snapshot) -> Vec<Note> {

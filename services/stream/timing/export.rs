@@ -27,13 +27,50 @@ struct Shown {
     buffer_max: Level,
 }
 
+/// What the times are that a stream is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The clock when a group was handed over to the driver.
+    HandOver,
+    /// The same, but not before the launch time of its first packet, which a card is believed to
+    /// keep. Whether it did, nobody says.
+    LaunchTime,
+    /// The time of the turn that found a burst: every packet of it counts as having arrived then,
+    /// when the last of them had. So C_INST and VRX are upper bounds.
+    Arrival,
+}
+
+impl Basis {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::HandOver => "hand-over",
+            Self::LaunchTime => "launch time",
+            Self::Arrival => "arrival",
+        }
+    }
+}
+
+/// What a stream is, and should be.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The class that it should keep.
+    pub asked: Class,
+    /// What it is measured by.
+    pub basis: Basis,
+    /// What it consists of, in words.
+    pub format: &'a str,
+    /// Frames per second, in words.
+    pub rate: &'a str,
+}
+
 impl Export {
-    /// Registers everything. `asked` is the class that the stream should keep, `format` and
-    /// `rate` say what the stream is, in words.
-    pub fn register(build: &mut Build<'_>, asked: Class, format: &str, rate: &str) -> Self {
+    /// Registers everything.
+    pub fn register(build: &mut Build<'_>, about: About<'_>) -> Self {
+        let About { asked, basis, format, rate } = about;
         // Words that do not change.
         build.word("format", "What the stream consists of", &[format]);
         build.word("rate", "Frames per second of the stream", &[rate]);
+        build.word("measured_by", "Times that class, VRX and C_INST are of", &[basis.word()]);
         build.word(
             "class_asked",
             "Class of ST 2110-21 that the stream should keep",

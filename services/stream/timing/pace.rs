@@ -14,6 +14,8 @@
 //! What is too late is not sent: after a stall, frames go on with one that has not begun. And
 //! frames follow TAI when somebody sets it, forward or back, without a stop and without a burst.
 
+use std::ops::Range;
+
 use super::class::{Allotment, Class, Limits};
 use super::meter::drain_of_network;
 use super::schedule::{Moment, Schedule};
@@ -137,18 +139,33 @@ impl Pacer {
         self.start.ns.saturating_add(self.schedule.period_ns())
     }
 
-    /// When the `count` packets from `packet` on may leave, on the shard's clock.
-    pub fn due_ns(&self, packet: u32, count: u32) -> u64 {
+    /// When packet `packet` leaves if nothing is late, on the shard's clock.
+    fn ideal_ns(&self, packet: u32) -> u64 {
         let (spacing, parts) = self.schedule.spacing_ratio();
         let into = u128::from(spacing) * u128::from(packet) + u128::from(self.start.part);
         // Rounded up: a nanosecond early would be one packet more in the reader's buffer.
         let into_ns = into.div_ceil(u128::from(parts));
-        let into_ns = u64::try_from(into_ns).expect("less than a period");
+        self.start.ns.saturating_add(u64::try_from(into_ns).expect("less than a period"))
+    }
+
+    /// The same in TAI, for a card that sends each packet at its own time.
+    pub fn ideal_tai_ns(&self, packet: u32) -> u64 {
+        self.ideal_ns(packet).saturating_add(self.tai_at_zero_ns)
+    }
+
+    /// By how much a group is behind that, as far as is known.
+    pub fn slip_ns(&self, packets: &Range<u32>) -> u64 {
+        let count = packets.end.saturating_sub(packets.start);
+        self.due_ns(packets.start, count) - self.ideal_ns(packets.start)
+    }
+
+    /// When the `count` packets from `packet` on may leave, on the shard's clock.
+    pub fn due_ns(&self, packet: u32, count: u32) -> u64 {
         let (period, of) = self.drain;
         let room = self.allotment.burst_packets.saturating_sub(count);
         let early_ns = u128::from(room) * u128::from(period) / u128::from(of);
         let early_ns = u64::try_from(early_ns).expect("a few packets");
-        (self.start.ns.saturating_add(into_ns)).max(self.empty_ns.saturating_sub(early_ns))
+        self.ideal_ns(packet).max(self.empty_ns.saturating_sub(early_ns))
     }
 
     /// Judges the `count` packets from `packet` on, which leave at `now_ns`.

@@ -1,6 +1,6 @@
 //! Findings on machines that a test makes up: one healthy, then one fault at a time.
 
-use super::super::facts::{HugePages, Irq, XdpFacts};
+use super::super::facts::{FeatureFacts, HugePages, Irq, XdpFacts};
 use super::*;
 
 /// A machine on which all is well, with one interface.
@@ -29,6 +29,12 @@ fn healthy() -> Facts {
             offloads: Vec::new(),
             irqs: vec![irq(50, &[0]), irq(51, &[1])],
             default_route: false,
+            features: Some(FeatureFacts {
+                xdp: vec!["native", "redirect", "zero-copy"],
+                zero_copy_segments_max: 8,
+                rx_metadata: vec!["hash", "timestamp"],
+                tx_metadata: vec!["checksum"],
+            }),
         }],
         missing_links: Vec::new(),
     }
@@ -62,7 +68,7 @@ fn link(severity: Severity, what: &str, command: &str, change: impl FnOnce(&mut 
 #[test]
 fn a_healthy_machine_is_only_good() {
     assert_eq!(after(|_| ()), []);
-    assert_eq!(judge(&healthy()).len(), 7);
+    assert_eq!(judge(&healthy()).len(), 9);
 }
 
 #[test]
@@ -317,4 +323,46 @@ fn interrupts_that_share_a_cpu_while_another_has_none() {
         |it| it.irqs = vec![irq(50, &[0]), irq(51, &[0])],
     );
     assert_eq!(after(|it| it.links[0].irqs = vec![irq(50, &[0, 1]), irq(51, &[0, 1])]), []);
+}
+
+/// What is good about the interface, after `change`.
+fn told(change: impl FnOnce(&mut LinkFacts)) -> Vec<String> {
+    let mut facts = healthy();
+    change(&mut facts.links[0]);
+    let good = |it: &Finding| it.about == "eth1" && it.severity == Severity::Good;
+    judge(&facts).into_iter().filter(good).map(|it| it.what).collect()
+}
+
+#[test]
+fn what_the_driver_has_is_told_by_the_kernels_words() {
+    assert_eq!(
+        told(|_| ())[1..],
+        [
+            "XDP: native, redirect, zero-copy (packets of up to 8 parts)",
+            "metadata on receipt: hash, timestamp; on sending: checksum",
+        ]
+    );
+    let copies = told(|link| {
+        let xdp = vec!["native", "redirect"];
+        link.features = Some(FeatureFacts { xdp, ..FeatureFacts::default() });
+    });
+    assert_eq!(
+        copies[1..],
+        [
+            "XDP: native, redirect; AF_XDP copies each packet",
+            "metadata on receipt: none; on sending: none",
+        ]
+    );
+    link(
+        Severity::Advice,
+        "its driver runs no XDP: programs run in the stack (generic), AF_XDP copies each packet",
+        "",
+        |link| link.features = Some(FeatureFacts::default()),
+    );
+    link(
+        Severity::Advice,
+        "this kernel does not say what drivers have for XDP (6.3 and newer do)",
+        "",
+        |link| link.features = None,
+    );
 }

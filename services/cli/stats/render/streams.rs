@@ -53,9 +53,10 @@ pub(super) fn streams(snapshot: &Snapshot) -> String {
 pub(super) fn notes(snapshot: &Snapshot) -> Vec<Note> {
     let note = |service: &ServiceSnapshot| {
         let format = service.words.get("format").into_iter().cloned();
+        let basis = service.words.get("measured_by").map(|basis| format!("measured by {basis}"));
         let others = service.levels.iter().filter(|(name, _)| !SHOWN.contains(&name.as_str()));
         let others = others.map(|(name, value)| format!("{name} {value}"));
-        let words: Vec<String> = format.chain(others).collect();
+        let words: Vec<String> = format.chain(basis).chain(others).collect();
         (!words.is_empty()).then(|| (format!("stream {}", service.name), words.join(", ")))
     };
     all_services(snapshot)

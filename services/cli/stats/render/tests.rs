@@ -37,7 +37,9 @@ fn shard(id: u32, k: u64) -> ShardSnapshot {
                 held_frames: 5,
                 ..PortStats::default()
             },
-            ..PortSnapshot::default()
+            obtained: [("copy", "zero-copy"), ("tx_checksum", "driver")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
         }],
         services: vec![ServiceSnapshot {
             name: "shield".to_owned(),
@@ -112,6 +114,7 @@ shield       0         0     10.0k         0   990k          0
 shield       1         0     20.0k         0  1.98M          0
 all                    0     30.0k         0  2.97M          0
 
+obtained by eth1:0 eth1:1: copy zero-copy, tx_checksum driver
 kernel at eth1:1: rx_ring_full 12
 steering of eth1: redirected 3.00M, passed 55
 dropped by shield: rule_3 1.98M, malformed 24
@@ -129,6 +132,7 @@ fn streams_are_shown_by_name_with_class_and_extremes() {
         "camera",
         &[
             ("format", "1920x1080 at 50, 4:2:2 10 bit"),
+            ("measured_by", "hand-over"),
             ("class_asked", "narrow"),
             ("class_held", "narrow"),
             ("class_held_since_start", "none"),
@@ -148,10 +152,20 @@ stream  asked   held    ever  VRX of  C_INST of
 camera  narrow  narrow  none  4..7/8        2/5
 screen  linear  -       -          -          -
 
-stream camera: 1920x1080 at 50, 4:2:2 10 bit
+obtained by eth1:0: copy zero-copy, tx_checksum driver
+stream camera: 1920x1080 at 50, 4:2:2 10 bit, measured by hand-over
 stream screen: latency_ns_max -12
 ";
     assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn ports_that_obtained_other_things_are_told_apart() {
+    let mut mixed = snapshot();
+    mixed.shards[1].ports[0].obtained.insert("copy".to_owned(), "copy".to_owned());
+    let text = render(&mixed, "since the start");
+    assert!(text.contains("\nobtained by eth1:0: copy zero-copy, tx_checksum driver\n"), "{text}");
+    assert!(text.contains("\nobtained by eth1:1: copy copy, tx_checksum driver\n"), "{text}");
 }
 
 #[test]
