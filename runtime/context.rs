@@ -228,7 +228,8 @@ impl ShardContext {
     }
 
     /// Sends all of `group`, waiting for room where the ring is full. `Received` once all are on
-    /// the ring. Not cut short by a drain: what was built is sent, as long as the drain lasts.
+    /// the ring. Not cut short by a drain: what was built is sent, as long as the drain lasts;
+    /// but `Drained`, with the rest in `group`, where the link turns out to take nothing.
     ///
     /// # Panics
     ///
@@ -241,6 +242,9 @@ impl ShardContext {
             }
             if group.is_empty() {
                 return Poll::Ready(Delivery::Received);
+            }
+            if self.shared.ports[port].tx_is_stuck() {
+                return self.drained();
             }
             self.service().waiting.set(Waiting::Room { port });
             Poll::Pending

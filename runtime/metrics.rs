@@ -167,6 +167,8 @@ counters! {
         sleeps: Counter,
         #[doc = "Times a port, a message or a deadline ended the sleep"]
         wakeups: Counter,
+        #[doc = "Sleeps that lasted as long as they may, because nothing happened"]
+        slept_out: Counter,
         #[doc = "Turns past the stall budget, as the watchdog saw them"]
         stalls: Counter,
         #[doc = "Timers fired"]
@@ -191,6 +193,8 @@ counters! {
         tx_octets: Counter,
         #[doc = "Frames that the kernel gave back after transmission"]
         completed_frames: Counter,
+        #[doc = "Frames in the TX ring or with the device when the shard left: not sent, or nobody knows"]
+        unsent_frames: Counter,
         #[doc = "Received frames settled: sent out again"]
         settled_transmit: Counter,
         #[doc = "Received frames settled: given to the kernel stack"]

@@ -156,7 +156,7 @@ fn the_far_kernel_takes_what_is_right_and_nothing_else(
             let mut queue = open(&wire.near, wish);
             assert_eq!(queue.obtained().tx.checksum, obtained);
             for length in [0, 1, 2, 7, 64, 1000, 1001, 1400] {
-                let data: Vec<u8> = (0..length).map(|at| (at * 7) as u8).collect();
+                let data: Vec<u8> = (0..=u8::MAX).cycle().step_by(7).take(length).collect();
                 let whole = packet(wire, ipv6, protocol::UDP, &data);
                 let mut frame = frame_of(&mut queue, &whole);
                 frame.finish_checksum().unwrap();

@@ -142,7 +142,22 @@ pub struct Queue {
     fill_frames: u32,
     /// Frames were put on the TX ring since the kernel last took all of them.
     tx_pending: bool,
+    tx_call: TxCall,
     stats: QueueStats,
+}
+
+/// Whether a call would tell the kernel something about the TX ring that it does not know.
+///
+/// In copy mode the call itself sends, so each one does. In zero-copy it only has the driver look
+/// at the ring, soon and on its own account, and asking again before it has looked is for nothing:
+/// a shard turns tens of times until then. Later it is not: a driver takes a batch, or what its own
+/// ring has room for, and some wait for another call before they take the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TxCall {
+    /// There is something new: frames from us, or room in the driver's hands.
+    Due,
+    /// The kernel was told, when so many frames were waiting.
+    Made { waiting: u32 },
 }
 
 impl Queue {
@@ -156,7 +171,9 @@ impl Queue {
         let fill_frames = fill_frames.min(rings.fill.size());
         let stats = QueueStats::default();
         umem.set_tx_offloads(bind.tx);
-        let mut queue = Self { backend, rings, umem, bind, fill_frames, tx_pending: false, stats };
+        let (tx_pending, tx_call) = (false, TxCall::Due);
+        let mut queue =
+            Self { backend, rings, umem, bind, fill_frames, tx_pending, tx_call, stats };
         queue.refill();
         queue
     }
@@ -242,7 +259,10 @@ impl Queue {
         drop(descriptors);
         stats.tx_frames += u64::from(sent);
         stats.tx_octets += octets;
-        self.tx_pending |= sent > 0;
+        if sent > 0 {
+            self.tx_pending = true;
+            self.tx_call = TxCall::Due;
+        }
         sent
     }
 
@@ -273,7 +293,12 @@ impl Queue {
                 stats.bad_descriptors += 1;
             }
         });
-        u32::try_from(self.stats.completed_frames - before).expect("at most a ring")
+        let reaped = u32::try_from(self.stats.completed_frames - before).expect("at most a ring");
+        if reaped > 0 {
+            // A driver whose completion ring was full takes no more until it is told.
+            self.tx_call = TxCall::Due;
+        }
+        reaped
     }
 
     /// Gives the kernel chunks to receive into, as many as `fill_frames` says and the pool has.
@@ -291,7 +316,10 @@ impl Queue {
         self.rings.fill.push_burst(&mut addresses);
     }
 
-    /// Makes one system call if frames wait and the kernel wants to be told.
+    /// Makes one system call if frames wait and the kernel wants to be told what it does not know.
+    ///
+    /// Its flag is read in every turn while frames wait: a driver raises it after it has looked at
+    /// the ring, and what was put there in between is found by the next look.
     #[inline]
     pub fn kick(&mut self) {
         if self.tx_pending {
@@ -305,13 +333,29 @@ impl Queue {
     }
 
     fn wake_tx(&mut self) {
-        if self.rings.tx.needs_wakeup() {
+        if self.tx_call_is_due() && self.rings.tx.needs_wakeup() {
             self.stats.tx_wakes += 1;
             let answer = self.backend.wake_tx();
+            self.tx_call = TxCall::Made { waiting: self.rings.tx.waiting() };
             self.count(answer);
         }
         // In copy mode one call sends a budget's worth: what is left is for the next kick.
         self.tx_pending = self.rings.tx.waiting() > 0;
+    }
+
+    fn tx_call_is_due(&self) -> bool {
+        match self.tx_call {
+            TxCall::Due => true,
+            TxCall::Made { .. } if self.bind.copy != CopyMode::ZeroCopy => true,
+            // It has looked since, and has left some.
+            TxCall::Made { waiting } => self.rings.tx.waiting() != waiting,
+        }
+    }
+
+    /// Has the next [`Self::kick`] tell the kernel again of frames that it was told of and has not
+    /// taken: for a link that was down, and for whatever a driver forgets.
+    pub fn tell_again(&mut self) {
+        self.tx_call = TxCall::Due;
     }
 
     fn count(&mut self, answer: io::Result<()>) {
@@ -326,7 +370,7 @@ impl Queue {
         *counter += 1;
     }
 
-    /// Whether frames wait on the TX ring for a kick.
+    /// Whether frames wait on the TX ring, as of the last kick.
     pub const fn tx_pending(&self) -> bool {
         self.tx_pending
     }

@@ -13,7 +13,7 @@ use super::{
     ServiceCounters, ServiceStats, ShardCounters, ShardStats, Word,
 };
 
-type Read = Box<dyn Fn() -> BTreeMap<String, u64> + Send>;
+type Read = Box<dyn Fn() -> SteeringSnapshot + Send>;
 
 /// Time between publications of a busy shard. Lower, and readers, who need a
 /// few microseconds undisturbed, begin to starve; higher, and what `stats`
@@ -28,7 +28,7 @@ pub struct Registry {
     instance: Box<str>,
     started_ns: u64,
     shards: Mutex<Vec<Arc<PublishedShard>>>,
-    steering: Mutex<Vec<(Box<str>, Read)>>,
+    steering: Mutex<Vec<Read>>,
 }
 
 impl fmt::Debug for Registry {
@@ -75,26 +75,16 @@ impl Registry {
         ShardMetrics { counters, ports: Vec::new(), services: Vec::new(), published }
     }
 
-    /// Adds the counters of an interface's XDP program. `read` is called for each
+    /// Adds what steers an interface's packets. `read` is called for each
     /// snapshot, on the thread that asks for it.
-    pub fn add_steering(
-        &self,
-        interface: &str,
-        read: impl Fn() -> BTreeMap<String, u64> + Send + 'static,
-    ) {
-        lock(&self.steering).push((interface.into(), Box::new(read)));
+    pub fn add_steering(&self, read: impl Fn() -> SteeringSnapshot + Send + 'static) {
+        lock(&self.steering).push(Box::new(read));
     }
 
     /// Every counter as last published; `now_ns` is the time of asking.
     pub fn snapshot(&self, now_ns: u64) -> Snapshot {
         let shards: Vec<_> = lock(&self.shards).iter().map(|shard| shard.read()).collect();
-        let steering = lock(&self.steering)
-            .iter()
-            .map(|(interface, read)| SteeringSnapshot {
-                interface: interface.to_string(),
-                counters: read(),
-            })
-            .collect();
+        let steering = lock(&self.steering).iter().map(|read| read()).collect();
         Snapshot {
             instance: self.instance.to_string(),
             pid: std::process::id(),
@@ -506,7 +496,11 @@ mod tests {
     #[test]
     fn steering_counters_are_read_when_asked_for() {
         let registry = Registry::new("first", 0);
-        registry.add_steering("eth7", || BTreeMap::from([("passed".into(), 4)]));
+        registry.add_steering(|| SteeringSnapshot {
+            interface: "eth7".into(),
+            counters: BTreeMap::from([("passed".into(), 4)]),
+            hardware: None,
+        });
         let steering = registry.snapshot(1).steering;
         assert_eq!(&*steering[0].interface, "eth7");
         assert_eq!(steering[0].counters, BTreeMap::from([("passed".into(), 4)]));

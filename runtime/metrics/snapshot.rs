@@ -84,6 +84,39 @@ pub struct SteeringSnapshot {
     pub interface: String,
     /// Values by name.
     pub counters: BTreeMap<String, u64>,
+    /// What the network card was told; nothing with `steering = "xdp"`.
+    #[serde(default)]
+    pub hardware: Option<HardwareSnapshot>,
+}
+
+/// What a network card was told about its queues, and shows now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardwareSnapshot {
+    /// What the config asks for: `rss` or `ntuple`.
+    pub asked: String,
+    /// Taken queues that the RSS table does not name.
+    pub isolated_queues: Vec<u32>,
+    /// The RSS table: `ours`, `as found`, `changed by somebody else` or `none`.
+    pub table: String,
+    /// Flow rules that were added.
+    pub rules: Vec<RuleSnapshot>,
+    /// What could not be had, in words.
+    pub remarks: Vec<String>,
+}
+
+/// One flow rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSnapshot {
+    /// Where it is in the card's table.
+    pub location: u32,
+    /// The selector of the interface that it is of, counting from 0.
+    pub selector: usize,
+    /// The queue that it sends to.
+    pub queue: u32,
+    /// The packets, in the words of `ethtool -N`.
+    pub flow: String,
+    /// Whether there still is a rule at that location.
+    pub in_place: bool,
 }
 
 /// The ownership law over all ports.

@@ -9,6 +9,7 @@
 //! and asks netlink and ethtool. The commands it shows are for the operator to type.
 
 mod facts;
+mod hardware;
 mod judge;
 mod probe;
 mod text;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 pub use facts::{Answer, Capability, Facts, FeatureFacts, HugePages, Irq, LinkFacts, XdpFacts};
+pub use hardware::{HardwareFacts, RecordFacts, RuleFacts};
 pub use judge::{Finding, Severity, judge};
 
 use super::args::Doctor;

@@ -2,6 +2,7 @@
 
 use tidegate_config as config;
 use tidegate_dataplane::offload::ChecksumWish;
+use tidegate_dataplane::steer::hardware;
 use tidegate_dataplane::{steer, umem, xsk};
 use tidegate_runtime::plan;
 
@@ -36,6 +37,14 @@ pub(super) const fn xdp_mode(mode: config::XdpMode) -> steer::XdpMode {
         config::XdpMode::Auto => steer::XdpMode::Auto,
         config::XdpMode::Native => steer::XdpMode::Native,
         config::XdpMode::Generic => steer::XdpMode::Generic,
+    }
+}
+
+pub(super) const fn steering(steering: config::Steering) -> hardware::Mode {
+    match steering {
+        config::Steering::Xdp => hardware::Mode::Xdp,
+        config::Steering::Rss => hardware::Mode::Rss,
+        config::Steering::Ntuple => hardware::Mode::Ntuple,
     }
 }
 

@@ -23,9 +23,10 @@ use std::path::Path;
 use serde::Deserialize;
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::Counter;
+use tidegate_runtime::metrics::{Counter, DropReason};
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
+use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
 use super::format::{Depth, Format, Sampling};
@@ -198,6 +199,7 @@ pub struct StreamSend {
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    not_taken: DropReason,
     counters: Counters,
     timing: Export,
 }
@@ -283,6 +285,7 @@ impl Service for StreamSend {
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
+            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             format,
             packetizer,
@@ -327,7 +330,9 @@ impl StreamSend {
                     Delivery::TimedOut | Delivery::Received => continue,
                 }
             }
-            self.send_paced(cx, image, &mut pacer, &mut meter).await;
+            if !self.send_paced(cx, image, &mut pacer, &mut meter).await {
+                return;
+            }
             self.timing.add(cx, &meter.end());
             if cx.now_ns() > pacer.end_ns() {
                 cx.count(self.counters.frames_late, 1);
@@ -345,7 +350,9 @@ impl StreamSend {
             while packet < packets {
                 let wanted = self.group_packets_max.min(packets - packet);
                 packet += self.build_some(cx, first + sent, packet..packet + wanted, None).await;
-                self.hand_over(cx).await;
+                if self.hand_over(cx).await.is_none() {
+                    return;
+                }
             }
             cx.count(self.counters.frames_sent, 1);
             sent += 1;
@@ -353,13 +360,14 @@ impl StreamSend {
     }
 
     /// Sends frame `number`, each group when `pacer` says so, less what it is handed over ahead.
+    /// Not the whole frame only at the end, on a link that takes nothing.
     async fn send_paced(
         &mut self,
         cx: &mut ShardContext,
         number: u64,
         pacer: &mut Pacer,
         meter: &mut Meter,
-    ) {
+    ) -> bool {
         let lead_ns = self.departure.lead_ns();
         let packets = self.format.packets_per_frame();
         let mut packet = 0;
@@ -372,7 +380,7 @@ impl StreamSend {
             if pacer.leaves(packet, built, cx.now_ns() + lead_ns) == Timing::Late {
                 cx.count(self.counters.groups_late, 1);
             }
-            let handed_over_ns = self.hand_over(cx).await;
+            let Some(handed_over_ns) = self.hand_over(cx).await else { return false };
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
             let left_ns = if lead_ns > 0 { handed_over_ns.max(due_ns) } else { handed_over_ns };
@@ -383,18 +391,27 @@ impl StreamSend {
             packet += built;
         }
         cx.count(self.counters.frames_sent, 1);
+        true
     }
 
-    /// Sends the group, by one wake-up; returns when that was.
-    async fn hand_over(&mut self, cx: &mut ShardContext) -> u64 {
+    /// Sends the group, by one wake-up; returns when that was. `None` at the end, on a link that
+    /// takes nothing.
+    async fn hand_over(&mut self, cx: &mut ShardContext) -> Option<u64> {
         let packets = self.group.len() as u64;
-        let _all_sent = cx.send_all(self.port, &mut self.group).await;
+        if cx.send_all(self.port, &mut self.group).await == Delivery::Drained {
+            // What was built for it is settled here.
+            cx.count(self.counters.packets_sent, packets - self.group.len() as u64);
+            for frame in self.group.drain(..) {
+                cx.settle(frame, Verdict::Drop(self.not_taken));
+            }
+            return None;
+        }
         let handed_over_ns = cx.moment_ns();
         // Paced, because the group is due; unpaced, while its octets are still in the cache that
         // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
         cx.flush(self.port);
         cx.count(self.counters.packets_sent, packets);
-        handed_over_ns
+        Some(handed_over_ns)
     }
 
     /// Builds these packets, or those of them that there are frames for, at least one.

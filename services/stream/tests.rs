@@ -489,12 +489,15 @@ fn the_manual_shows_options_that_are_understood() {
     crate::registry::Registry::stock().factory(camera).unwrap();
 }
 
-/// A sender on a port whose driver does this, and what left: packets with their launch times.
+/// A packet that left, and its launch time.
+type Departed = (Vec<u8>, Option<u64>);
+
+/// What left a port whose driver does this, and what the sender on it counted.
 fn sent_by(
     options: sender::Options,
     tx: TxOffloads,
     frames: u64,
-) -> (Vec<(Vec<u8>, Option<u64>)>, ServiceReport) {
+) -> (Vec<Departed>, ServiceReport) {
     let mut port = SimPort::default();
     port.facts.tx = tx;
     let mut sim = Sim::new(1);

@@ -1,6 +1,8 @@
 //! The first process of the guest: makes it fit to live in, plays one scenario, switches it off.
 
+pub(crate) mod cards;
 mod modules;
+pub(crate) mod program;
 
 use std::fs::{self, File, OpenOptions};
 use std::panic::{self, AssertUnwindSafe};

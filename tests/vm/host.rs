@@ -97,6 +97,9 @@ impl Stage {
         });
         let why = match (end, last) {
             (Ok(()), Some(Line::Played { facts })) => {
+                if env::var_os("VM_STEPS").is_some() {
+                    tell(&format!("\n{}", steps.join("\n")));
+                }
                 (scenario.judge)(nics, &facts);
                 return Ok(());
             }

@@ -178,7 +178,7 @@ fn command(order: &Order<'_>, image: &File, console: &File) -> Command {
     }
     command.arg("-kernel").arg(packages.kernel());
     command.args(["-initrd", &path(image)]);
-    let boot = format!("console=ttyS0 quiet panic=-1 mitigations=off {SCENARIO}{scenario}");
+    let boot = format!("console=ttyS0 loglevel=6 panic=-1 mitigations=off {SCENARIO}{scenario}");
     command.args(["-append", &boot]);
     command.args(["-serial", &format!("file:{}", path(console))]);
     command.args(["-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]);

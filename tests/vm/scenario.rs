@@ -4,6 +4,8 @@
 //! runs on the host and holds them against what must be true.
 
 mod doctor;
+pub(crate) mod facts;
+mod together;
 
 use std::time::Duration;
 
@@ -49,9 +51,11 @@ const fn scenario<P: Play>(name: &'static str, nics: Nics, seconds: u64) -> Scen
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 2] = [
+pub(crate) const ALL: [Scenario; 4] = [
     scenario::<doctor::Doctor>("virtio_net::doctor_sees_the_driver", Nics::Virtio, 60),
     scenario::<doctor::Doctor>("igb::doctor_sees_the_driver", Nics::Igb, 60),
+    scenario::<together::Together>("virtio_net::both_services_at_once", Nics::Virtio, 120),
+    scenario::<together::Together>("igb::both_services_at_once", Nics::Igb, 120),
 ];
 
 /// The one of that name.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::hardware::HardwareFacts;
+
 /// The machine, as this process sees it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
@@ -77,6 +79,8 @@ pub struct LinkFacts {
     pub irqs: Vec<Irq>,
     /// Whether the default route leaves by it.
     pub default_route: bool,
+    /// What it can be told about its queues, and was told.
+    pub hardware: HardwareFacts,
     /// What its driver has for XDP; `None` where the kernel does not say, before 6.3.
     pub features: Option<FeatureFacts>,
 }

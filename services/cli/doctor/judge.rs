@@ -1,9 +1,12 @@
 //! From facts to findings. Pure: the same machine, the same advice.
 
+mod driver;
+
 use serde::Serialize;
 use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
 use super::facts::{Answer, Capability, Facts, LinkFacts, XdpFacts};
+use super::hardware;
 
 /// One thing that `doctor` has to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,10 +49,6 @@ impl Severity {
 
 /// Memory that a default config locks for each queue: 8192 frames of 2048 octets.
 const QUEUE_OCTETS: u64 = 8192 * 2048;
-
-/// Octets of a chunk before the packet (`XDP_PACKET_HEADROOM`), of an Ethernet header, of two
-/// VLAN tags.
-const NOT_MTU: u32 = 256 + 14 + 8;
 
 /// All that is to be said about a machine, in the order in which it is asked.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
@@ -211,11 +210,11 @@ fn memory(facts: &Facts, say: &mut About<'_>) {
 
 fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
     let name = &link.name;
-    let driver = link.driver.as_deref().unwrap_or("no driver name");
+    let driver_name = link.driver.as_deref().unwrap_or("no driver name");
     // Where no interface was named, these are all of the machine, and most are for others.
     let hindrance = if link.asked { Severity::Problem } else { Severity::Advice };
     say.good(format!(
-        "{driver}, {} of {} queues, MTU {}",
+        "{driver_name}, {} of {} queues, MTU {}",
         link.queues,
         link.queues_max.max(link.queues),
         link.mtu
@@ -246,9 +245,11 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
             Some(format!("bpftool prog show id {program}; ip link set dev {name} xdp off")),
         );
     }
-    mtu(link, say);
+    driver::facts(link, say);
+    driver::mtu(link, say);
     offloads(link, say);
     queues(facts, link, say);
+    hardware::judge(name, &link.hardware, say);
 }
 
 /// What the driver has, by the kernel's words for it.
@@ -278,20 +279,6 @@ fn features(link: &LinkFacts, say: &mut About<'_>) {
     // Only zero-copy asks the driver; see `dataplane/offload.rs`.
     let (received, sent) = (list(&found.rx_metadata), list(&found.tx_metadata));
     say.good(format!("metadata on receipt: {received}; on sending: {sent}"));
-}
-
-fn mtu(link: &LinkFacts, say: &mut About<'_>) {
-    if link.mtu > 4096 - NOT_MTU {
-        say.add(
-            Severity::Warning,
-            format!("packets of {} octets do not fit into a chunk and are lost", link.mtu),
-            Some(format!("ip link set dev {} mtu {}", link.name, 4096 - NOT_MTU)),
-        );
-    } else if link.mtu > 2048 - NOT_MTU {
-        let what =
-            "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096";
-        say.add(Severity::Warning, what, None);
-    }
 }
 
 fn offloads(link: &LinkFacts, say: &mut About<'_>) {
@@ -380,18 +367,23 @@ impl Findings {
 }
 
 /// Collects findings about one thing.
-struct About<'a> {
+pub(super) struct About<'a> {
     findings: &'a mut Vec<Finding>,
     about: &'a str,
 }
 
 impl About<'_> {
-    fn add(&mut self, severity: Severity, what: impl Into<String>, command: Option<String>) {
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        what: impl Into<String>,
+        command: Option<String>,
+    ) {
         let about = self.about.to_owned();
         self.findings.push(Finding { about, severity, what: what.into(), command });
     }
 
-    fn good(&mut self, what: impl Into<String>) {
+    pub(super) fn good(&mut self, what: impl Into<String>) {
         self.add(Severity::Good, what, None);
     }
 

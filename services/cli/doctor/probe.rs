@@ -13,7 +13,7 @@ use tidegate_dataplane::sys::netlink::{self, Features, Link, Netlink, XdpMode};
 use tidegate_dataplane::sys::xdp;
 
 use super::facts::{Answer, Facts, FeatureFacts, LinkFacts, XdpFacts};
-use super::text;
+use super::{hardware, text};
 
 /// Collects what is known about this machine and the named interfaces, or all but the loopback.
 ///
@@ -124,6 +124,7 @@ fn link_facts(
             .collect(),
         irqs,
         default_route: default_route == Some(link.index),
+        hardware: hardware::facts(ethtool, name),
         features: netlink::features(link.index).ok().flatten().map(features),
     }
 }

@@ -45,8 +45,11 @@ pub(super) fn streams(snapshot: &Snapshot) -> String {
         let words = ["class_asked", HELD, "class_held_since_start"].map(word);
         table.row([short(&service.name)].into_iter().chain(words).chain([vrx, c]));
     }
-    // Nothing of two streams adds up.
-    table.rows(4)
+    // Nothing of two streams adds up. A table without rows is only its head.
+    match all_services(snapshot).any(|(_, service)| is_stream(service)) {
+        true => table.set(4),
+        false => String::new(),
+    }
 }
 
 /// What is left to say of each: the format, and the levels that have no column.

@@ -82,6 +82,7 @@ fn snapshot() -> Snapshot {
         steering: vec![SteeringSnapshot {
             interface: "eth1".to_owned(),
             counters: map(&[("passed", 55), ("redirected", 3_000_000)]),
+            hardware: None,
         }],
         conservation: Conservation { unaccounted: 0 },
     }
@@ -157,6 +158,57 @@ stream camera: 1920x1080 at 50, 4:2:2 10 bit, measured by hand-over
 stream screen: latency_ns_max -12
 ";
     assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn shows_what_the_card_was_told() {
+    let rule = |location, in_place| RuleSnapshot {
+        location,
+        queue: location % 2,
+        in_place,
+        ..RuleSnapshot::default()
+    };
+    let shown = |hardware: HardwareSnapshot| {
+        let mut with = snapshot();
+        with.steering[0].hardware = Some(hardware);
+        let text = render(&with, "since the start");
+        assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+        let (_, from) = text.split_once("steering of eth1").unwrap();
+        let (_, from) = from.split_once('\n').unwrap();
+        from.split_once("dropped by").unwrap().0.to_owned()
+    };
+    let rss = HardwareSnapshot {
+        asked: "rss".to_owned(),
+        isolated_queues: vec![1],
+        table: "ours".to_owned(),
+        ..HardwareSnapshot::default()
+    };
+    assert_eq!(shown(rss.clone()), "hardware of eth1: rss, queue 1 isolated, RSS table ours\n");
+    let changed = HardwareSnapshot {
+        asked: "ntuple".to_owned(),
+        isolated_queues: vec![0, 1],
+        rules: vec![rule(1021, true), rule(1022, false)],
+        ..rss.clone()
+    };
+    assert_eq!(
+        shown(changed),
+        "hardware of eth1: ntuple, queues 0, 1 isolated, RSS table ours\n\
+         2 flow rules of eth1, by location: 1021 -> queue 1, 1022 -> queue 0 (GONE)\n"
+    );
+    let many = HardwareSnapshot {
+        isolated_queues: Vec::new(),
+        table: "none".to_owned(),
+        rules: (0..40).map(|location| rule(location, true)).collect(),
+        remarks: vec!["other packets come to queue 0 as well".to_owned()],
+        ..rss
+    };
+    let many = shown(many);
+    assert!(
+        many.starts_with("hardware of eth1: rss, no queue isolated, RSS table none\n"),
+        "{many}"
+    );
+    assert!(many.contains("11 -> queue 1, and 28 more\n"), "{many}");
+    assert!(many.ends_with("REMARK on eth1: other packets come to queue 0 as well\n"), "{many}");
 }
 
 #[test]
