@@ -57,6 +57,9 @@ fn receiver() -> receiver::Options {
         payload_type: 96,
         sink: sink::Kind::Verify,
         path: None,
+        class: Default::default(),
+        troffset_us: None,
+        reference: Default::default(),
     }
 }
 
@@ -240,6 +243,51 @@ fn a_sender_says_what_class_it_holds_and_for_how_long() {
         assert!(level("c_inst_max") <= level("c_max"), "{class}");
         assert!(0 <= level("vrx_min") && level("vrx_max") <= level("vrx_full"), "{class}");
     }
+}
+
+#[test]
+fn a_receiver_says_what_class_it_sees_and_when_packets_come() {
+    use super::timing::Class;
+    let mut sim = Sim::new(1);
+    let port = [SimPort::default()];
+    let sender = sender::Options { class: Class::Narrow, frames: Some(8), ..sender() };
+    sim.shard(&port, vec![sends(sender)], Policy::default()).unwrap();
+    let receiver = receiver::Options { class: Class::Narrow, ..receiver() };
+    sim.shard(&port, vec![receives(receiver)], Policy::default()).unwrap();
+    let faults = Faults { delay_ns: 20_000, ..Faults::default() };
+    sim.link((0, 0), (1, 0), faults, |_| 0);
+    run_frames(&mut sim, 8);
+    let (sent, received) = ended(&mut sim);
+    assert_eq!(received.word("measured_by"), "arrival");
+    assert_eq!((received.word("class_asked"), received.word("class_held")), ("narrow", "narrow"));
+    // Two images to learn how many packets they have, and the last has no end.
+    assert_eq!(received.counter("frames_narrow"), 5);
+    assert_eq!(received.counter("frames_unjudged"), 2);
+    let level = |report: &ServiceReport, name| report.level(name).unwrap();
+    assert_eq!(level(&received, "c_inst_max"), level(&sent, "c_inst_max"));
+    assert_eq!((level(&received, "c_max"), level(&received, "vrx_full")), (4, 8));
+    // 20 us on the way are one or two TRS of 15 us.
+    let lower = level(&sent, "vrx_min") - level(&received, "vrx_min");
+    assert!((1..=2).contains(&lower), "{lower}");
+    // Sent 44,667 ns after k*T, as above.
+    for name in ["first_packet_ns_min", "first_packet_ns_max", "latency_ns_min"] {
+        let first = level(&received, name);
+        assert!((64_000..72_000).contains(&first), "{name} {first}");
+    }
+    let last = level(&received, "latency_ns_max");
+    assert!((1_920_000..2_000_000).contains(&last), "{last}");
+}
+
+#[test]
+fn a_receiver_does_not_judge_what_it_did_not_get_whole() {
+    let faults = Faults { loss_per_mille: 20, ..Faults::default() };
+    let mut sim = joined(4, sender::Options { frames: Some(12), ..sender() }, faults);
+    run_frames(&mut sim, 12);
+    let (_, received) = ended(&mut sim);
+    assert!(received.counter("packets_lost") > 10);
+    let judged = received.counter("frames_wide") + received.counter("frames_of_no_class");
+    assert_eq!(judged + received.counter("frames_unjudged"), 11);
+    assert!(received.counter("frames_unjudged") >= 7, "{received:?}");
 }
 
 #[test]
@@ -458,7 +506,8 @@ fn options_are_read_from_the_config() {
     "#;
     checked("stream-send", &format!("{SENDER}{all}")).unwrap();
     let receiver = "port = 20000\nwidth = 1280\nheight = 720\nrate = \"50\"\ndepth = 8\n";
-    for more in ["", "sink = \"verify\"", "sink = \"file\"\npath = \"out.y4m\"\n"] {
+    let timing = "class = \"narrow\"\ntroffset_us = 700\nreference = \"first-packet\"";
+    for more in ["", timing, "sink = \"verify\"", "sink = \"file\"\npath = \"out.y4m\"\n"] {
         checked("stream-receive", &format!("{receiver}{more}")).unwrap();
     }
 }

@@ -4,6 +4,7 @@ use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::{Counter, Level, Word};
 use tidegate_runtime::service::Build;
 
+use super::arrivals::{Arrived, Span, Times};
 use super::class::{Class, Extremes, Limit};
 use super::meter::Image;
 use super::record::{Record, Standing, Worst};
@@ -35,8 +36,9 @@ pub enum Basis {
     /// The same, but not before the launch time of its first packet, which a card is believed to
     /// keep. Whether it did, nobody says.
     LaunchTime,
-    /// The time of the turn that found a burst: every packet of it counts as having arrived then,
-    /// when the last of them had. So C_INST and VRX are upper bounds.
+    /// The time of the turn that found a burst: all of its packets count as having come then. So
+    /// each seems to come when it did or a little later, and together with others: C_INST is
+    /// higher than it was, VRX lower, its lowest below what it was and its highest too.
     Arrival,
 }
 
@@ -116,7 +118,7 @@ impl Export {
 
     /// Adds an image that has just ended.
     pub fn add(&mut self, cx: &mut ShardContext, image: &Image) {
-        self.record.add(image, cx.now_ns());
+        self.record.add(image.into(), cx.now_ns());
         cx.count(self.images[Standing::from(image.held).number() - 1], 1);
         self.minute.show(cx, &self.record.last_minute());
         self.since_start.show(cx, &self.record.since_start());
@@ -125,6 +127,61 @@ impl Export {
     /// What was kept.
     pub const fn record(&self) -> &Record {
         &self.record
+    }
+}
+
+/// The same of a stream that arrives, and when it did.
+#[derive(Debug)]
+pub struct ArrivalExport {
+    kept: Export,
+    record: Record<Times>,
+    first_packet: [Level; 2],
+    latency: [Level; 2],
+    unjudged: Counter,
+}
+
+impl ArrivalExport {
+    /// Registers everything.
+    pub fn register(build: &mut Build<'_>, asked: Class, format: &str, rate: &str) -> Self {
+        let kept = Export::register(build, About { asked, basis: Basis::Arrival, format, rate });
+        let mut level = |name, help| build.level(name, help);
+        Self {
+            kept,
+            record: Record::default(),
+            first_packet: [
+                level("first_packet_ns_min", "Shortest time from k*T to a frame's first packet"),
+                level("first_packet_ns_max", "Longest time from k*T to a frame's first packet"),
+            ],
+            latency: [
+                level("latency_ns_min", "Shortest time from RTP timestamp to arrival"),
+                level("latency_ns_max", "Longest time from RTP timestamp to arrival"),
+            ],
+            unjudged: build.counter(
+                "frames_unjudged",
+                "Frames or fields of no class because packets were missing or numbers unknown",
+            ),
+        }
+    }
+
+    /// Shows what the class asked for allows.
+    pub fn limit(&self, cx: &mut ShardContext, limit: Limit) {
+        self.kept.limit(cx, limit);
+    }
+
+    /// Adds an image that has just ended.
+    pub fn add(&mut self, cx: &mut ShardContext, arrived: &Arrived) {
+        match &arrived.image {
+            Some(image) => self.kept.add(cx, image),
+            None => cx.count(self.unjudged, 1),
+        }
+        self.record.add(arrived.times, cx.now_ns());
+        let Times { first_packet, latency } = self.record.last_minute();
+        for (levels, Span { min_ns, max_ns }) in
+            [(self.first_packet, first_packet), (self.latency, latency)]
+        {
+            cx.set_level(levels[0], min_ns);
+            cx.set_level(levels[1], max_ns);
+        }
     }
 }
 

@@ -19,11 +19,14 @@
 //! What is over after each tick is carried on exactly, so an hour of a 1001 rate ends where it
 //! should. Times that run backwards count as standing still.
 
+use serde::Deserialize;
+
 use super::class::{Class, Extremes, Limits};
 use super::schedule::{Moment, Schedule, greatest_divisor};
 
 /// What TVD is measured from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Reference {
     /// The epoch: TVD = k*T + TROFFSET. Needs clocks that agree. LIST's `ideal`.
     #[default]

@@ -11,10 +11,12 @@
 //! - [`class`]: what the classes of senders allow, and how a sender uses it
 //! - [`pace`]: when each group of a frame is due, and what to do after a delay
 //! - [`meter`]: what a stream really did, by the EBU's formulas
+//! - [`arrivals`]: the same of a stream that arrives
 //! - [`record`]: the worst of that over a minute and since the start; [`export`]: shown
 //!
 //! Nothing here knows pixels: what is sent is N packets per image, at a rate.
 
+pub mod arrivals;
 pub mod class;
 pub mod export;
 pub mod meter;
@@ -23,6 +25,7 @@ pub mod rate;
 pub mod record;
 pub mod schedule;
 
+pub use arrivals::Arrivals;
 pub use class::Class;
 pub use export::Export;
 pub use meter::Meter;
