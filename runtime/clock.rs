@@ -60,9 +60,10 @@ impl Clock {
         Self { source: Source::Manual(manual.clone()), tai_correction_ns: 0 }
     }
 
-    /// The same clock with `seconds` added to its TAI, for a machine whose
-    /// [`Clock::tai_offset`] is [`TaiOffset::Unset`]. Whoever does this says so
-    /// in the log: it is an assumption about the machine's UTC.
+    /// The same clock with `seconds` added to its TAI while a machine's
+    /// [`Clock::tai_offset`] is [`TaiOffset::Unset`]; once some daemon sets it,
+    /// it alone counts, and nothing jumps. Whoever does this says so in the log:
+    /// it is an assumption about the machine's UTC.
     pub fn with_tai_correction(self, seconds: u32) -> Self {
         Self { tai_correction_ns: u64::from(seconds) * NANOSECONDS, ..self }
     }
@@ -77,11 +78,14 @@ impl Clock {
 
     /// Nanoseconds of TAI since 1970, correction included.
     pub fn tai_ns(&self) -> u64 {
-        let tai_ns = match &self.source {
-            Source::Machine => read_ns(ClockId::CLOCK_TAI),
-            Source::Manual(manual) => manual.tai_ns(),
-        };
-        tai_ns + self.tai_correction_ns
+        match &self.source {
+            Source::Machine if self.tai_correction_ns == 0 => read_ns(ClockId::CLOCK_TAI),
+            Source::Machine => {
+                let utc_ns = read_ns(ClockId::CLOCK_REALTIME);
+                corrected(read_ns(ClockId::CLOCK_TAI), utc_ns, self.tai_correction_ns)
+            }
+            Source::Manual(manual) => manual.tai_ns() + self.tai_correction_ns,
+        }
     }
 
     /// Whether this clock's TAI can be believed. A manual clock's always can.
@@ -130,6 +134,14 @@ fn whole_offset(difference_ns: u64) -> TaiOffset {
     match u32::try_from(seconds) {
         Ok(0) | Err(_) => TaiOffset::Unset,
         Ok(seconds) => TaiOffset::Known(seconds),
+    }
+}
+
+/// TAI of a kernel that may not know it, read just after UTC.
+fn corrected(tai_ns: u64, utc_ns: u64, correction_ns: u64) -> u64 {
+    match whole_offset(tai_ns.saturating_sub(utc_ns)) {
+        TaiOffset::Known(_) => tai_ns,
+        TaiOffset::Unset => tai_ns + correction_ns,
     }
 }
 
@@ -240,6 +252,17 @@ mod tests {
         let clock = Clock::manual(&manual).with_tai_correction(TAI_MINUS_UTC_SECONDS);
         assert_eq!(clock.now_ns(), 1_000);
         assert_eq!(clock.tai_ns(), 37 * NANOSECONDS + 5_000);
+    }
+
+    #[test]
+    fn a_correction_ends_when_the_kernel_is_told() {
+        let (utc_ns, correction_ns) = (1_700_000_000_000_000_000, 37 * NANOSECONDS);
+        let right_ns = utc_ns + correction_ns;
+        assert_eq!(corrected(utc_ns + 40, utc_ns, correction_ns), right_ns + 40);
+        assert_eq!(corrected(right_ns + 40, utc_ns, correction_ns), right_ns + 40);
+        // Whatever it was told.
+        let told_ns = utc_ns + 36 * NANOSECONDS;
+        assert_eq!(corrected(told_ns, utc_ns, correction_ns), told_ns);
     }
 
     #[test]
