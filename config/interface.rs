@@ -3,11 +3,11 @@
 use toml::de::DeValue;
 
 use crate::reader::{Read, Reader, Section, Wrong};
-use crate::value::{Numbers, text, words};
+use crate::value::{Numbers, integer, text, words};
 
 /// Keys of the table.
 pub(crate) const KEYS: &[&str] =
-    &["name", "queues", "xdp", "copy", "umem", "ring_entries", "fill_frames"];
+    &["name", "queues", "steering", "xdp", "copy", "umem", "ring_entries", "fill_frames"];
 
 /// Keys of `umem`.
 pub(crate) const UMEM_KEYS: &[&str] = &["frames", "chunk_octets", "pages"];
@@ -19,6 +19,8 @@ pub struct Interface {
     pub name: String,
     /// Queues that may be taken; never empty, each once.
     pub queues: Vec<u32>,
+    /// Who decides which packets come to the taken queues.
+    pub steering: Steering,
     /// Where the XDP program runs.
     pub xdp: XdpMode,
     /// Whether the network card reaches UMEM itself.
@@ -36,10 +38,22 @@ pub struct Interface {
 pub struct Umem {
     /// Chunks, each for one frame.
     pub frames: u32,
-    /// Octets of a chunk, 2048 or 4096.
-    pub chunk_octets: u32,
+    /// Octets of a chunk, 2048 or 4096; `None` for what driver and MTU of the interface need.
+    pub chunk_octets: Option<u32>,
     /// Kind of memory pages.
     pub pages: Pages,
+}
+
+words! {
+    /// Who decides which packets come to the taken queues.
+    pub enum Steering {
+        /// The network card as it is set; nothing is changed on it.
+        Xdp = "xdp",
+        /// Its RSS table is made to name none of them.
+        Rss = "rss",
+        /// It gets a flow rule for each selector, and the same as `Rss` where it can.
+        Ntuple = "ntuple",
+    }
 }
 
 words! {
@@ -95,6 +109,22 @@ impl Read for LinkName {
     }
 }
 
+/// A size of chunk, or that the driver decides.
+struct Chunk(Option<u32>);
+
+impl Read for Chunk {
+    const ALLOWED: &'static str = "\"auto\", 2048 or 4096";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        match (text(value), integer(value)) {
+            (Some("auto"), _) => Ok(Self(None)),
+            (_, Some(2048)) => Ok(Self(Some(2048))),
+            (_, Some(4096)) => Ok(Self(Some(4096))),
+            _ => Err(Wrong::kind()),
+        }
+    }
+}
+
 /// Frames by default: rings of [`RING_ENTRIES`] twice over, and as much again to hold.
 const FRAMES: u32 = 8192;
 
@@ -123,6 +153,7 @@ pub(crate) fn read(reader: &mut Reader, section: &Section<'_>) -> Option<Interfa
     Some(Interface {
         name: name?,
         queues,
+        steering: section.read(reader, "steering").unwrap_or(Steering::Xdp),
         xdp: section.read(reader, "xdp").unwrap_or(XdpMode::Auto),
         copy: section.read(reader, "copy").unwrap_or(CopyMode::Auto),
         umem,
@@ -134,14 +165,11 @@ pub(crate) fn read(reader: &mut Reader, section: &Section<'_>) -> Option<Interfa
 fn umem(reader: &mut Reader, section: &Section<'_>, fill_frames: u32, ring_entries: u32) -> Umem {
     // Fewer, and a full TX ring leaves the kernel nothing to receive into.
     let least = fill_frames.saturating_add(ring_entries);
-    let default = Umem { frames: FRAMES.max(least), chunk_octets: 2048, pages: Pages::Auto };
+    let default = Umem { frames: FRAMES.max(least), chunk_octets: None, pages: Pages::Auto };
     let Some(field) = section.field("umem") else { return default };
-    let allowed = "a table such as { frames = 8192, chunk_octets = 2048, pages = \"auto\" }";
+    let allowed = "a table such as { frames = 8192, chunk_octets = 4096, pages = \"auto\" }";
     let Some(umem) = field.section(reader, UMEM_KEYS, allowed) else { return default };
-    let chunk_octets = umem.number(reader, "chunk_octets", 0..=u32::MAX, default.chunk_octets);
-    if ![2048, 4096].contains(&chunk_octets) {
-        reader.mistake(&umem.place_of("chunk_octets"), chunk_octets, "2048 or 4096");
-    }
+    let chunk_octets = umem.read(reader, "chunk_octets").and_then(|Chunk(octets)| octets);
     let frames = umem.number(reader, "frames", 1..=MAX_FRAMES, default.frames);
     if frames < least {
         let found = format!("{frames} frames, too few for the rings");

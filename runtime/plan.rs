@@ -56,6 +56,15 @@ pub enum Admission {
     Closed,
 }
 
+/// Whether services may begin, once all ports are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// There is nothing left to wait for.
+    Now,
+    /// Not yet; ask again.
+    Later,
+}
+
 /// Everything that a [`Runtime`](crate::runtime::Runtime) is to run.
 pub struct Plan {
     /// The shards; their order numbers them.
@@ -78,8 +87,15 @@ impl Plan {
     /// A plan for these shards that counts in `registry` and admits packets by itself.
     pub fn new(shards: Vec<ShardPlan>, policy: Policy, registry: Arc<Registry>) -> Self {
         let (stopper, events) = Stopper::pair();
-        let admit = Box::new(|_| ());
-        Self { shards, policy, registry, tai_correction_seconds: 0, admit, stopper, events }
+        Self {
+            shards,
+            policy,
+            registry,
+            tai_correction_seconds: 0,
+            admit: Box::new(|_| ()),
+            stopper,
+            events,
+        }
     }
 
     /// What asks the runtime to leave, before there is one: a signal may come while it starts.

@@ -1,7 +1,7 @@
 //! All shards together: started as one, left as one.
 //!
 //! ```text
-//!   start ─► a thread per shard: executor, ports, services ─► all ready ─► admit(Open)
+//!   start ─► a thread per shard: executor, ports ─► all open ─► begin ─► services ─► admit(Open)
 //!   ask to stop ─► admit(Closed) ─► every shard drains ─► threads joined ─► Report
 //! ```
 //!
@@ -24,20 +24,25 @@ use crate::cpus::{self, NotAllowed, Seat};
 use crate::executor::{self, Drive, drive};
 use crate::mailbox::Mailbox;
 use crate::metrics::registry::Registry;
-use crate::plan::{Admission, IDLE_WHERE_SHARED, Idle, Plan, Policy, ShardPlan};
+use crate::plan::{Admission, Beginning, IDLE_WHERE_SHARED, Idle, Plan, Policy, ShardPlan};
 use crate::report::ShardReport;
 use crate::shard::{self, Equipment, Shard, ShardId};
 use crate::shards::{Message, Shards};
 use crate::sleep::{SleepError, Sleeper};
 use crate::task::message;
 use crate::wake::Unpark;
-use crate::watchdog::{self, Watchdog};
+use crate::watchdog::{self, Watchdog, Watched};
 
 /// Messages that may wait for a shard.
 ///
 /// Control messages are few and short-lived. Lower refuses honest bursts of questions, higher only
 /// hides a shard that does not answer.
 const MAILBOX_MESSAGES: u32 = 64;
+
+/// How long the start waits for what is to come before it looks whether it is to stop.
+///
+/// Lower asks more often for nothing; higher and a stop during the start takes as much longer.
+const BEGINNING_LOOK: Duration = Duration::from_millis(100);
 
 /// Why the runtime did not start.
 #[derive(Debug)]
@@ -153,6 +158,9 @@ impl Report {
 /// What threads tell the one that waits for them.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// A shard's ports are open.
+    Opened,
+    /// A shard's services are built.
     Ready,
     /// A shard's thread ended, in whatever way.
     Ended,
@@ -186,6 +194,8 @@ pub struct Runtime {
     stopper: Stopper,
     shards: Shards<Shard>,
     admit: Admit,
+    /// One for each shard that waits with its ports open. Gone, and it goes on.
+    hold: Vec<Sender<()>>,
     asked_to_stop: bool,
     /// Dropped last: it watches the others leave.
     _watchdog: Watchdog,
@@ -217,6 +227,22 @@ impl Runtime {
     ///
     /// The first reason why one shard could not start; the others have left again.
     pub fn start(plan: Plan) -> Result<Self, StartError> {
+        Self::start_when(plan, |_| Beginning::Now)
+    }
+
+    /// The same, but builds no service before `begin` says so.
+    ///
+    /// It is asked, again and again, when all ports of all shards are open, so that what opening a
+    /// port does to its link is over before anyone sends. It waits at most about as long as it is
+    /// told: a stop is noticed in between.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_when(
+        plan: Plan,
+        begin: impl FnMut(Duration) -> Beginning,
+    ) -> Result<Self, StartError> {
         let Plan {
             shards: plans,
             policy,
@@ -246,6 +272,7 @@ impl Runtime {
             stopper,
             shards,
             admit: Admit(admit),
+            hold: Vec::new(),
             asked_to_stop: false,
             _watchdog: watchdog,
         };
@@ -256,6 +283,8 @@ impl Runtime {
             let unpark = Unpark::new().map_err(|errno| os("making an eventfd")(errno.into()))?;
             let (leave, unpark) = (Arc::default(), Arc::new(unpark));
             runtime.leave.push((Arc::clone(&leave), Arc::clone(&unpark)));
+            let (hold, held) = channel();
+            runtime.hold.push(hold);
             let birth = Birth {
                 id,
                 seat,
@@ -268,6 +297,7 @@ impl Runtime {
                 tai_correction_seconds,
                 watchdog: runtime._watchdog.handle(),
                 events: runtime.stopper.0.clone(),
+                held,
             };
             let thread = thread::Builder::new()
                 .name(format!("shard-{number}"))
@@ -281,7 +311,10 @@ impl Runtime {
                 }
             }
         }
-        runtime.await_all_ready()?;
+        runtime.await_all(|event| matches!(event, Event::Opened))?;
+        runtime.await_beginning(begin)?;
+        runtime.hold.clear();
+        runtime.await_all(|event| matches!(event, Event::Ready))?;
         (runtime.admit.0)(Admission::Open);
         Ok(runtime)
     }
@@ -302,7 +335,7 @@ impl Runtime {
         while !self.asked_to_stop {
             match self.events.recv().expect("we hold a sender ourselves") {
                 Event::Stop | Event::Ended => self.asked_to_stop = true,
-                Event::Ready => {}
+                Event::Opened | Event::Ready => {}
             }
         }
         info!("draining");
@@ -318,16 +351,39 @@ impl Runtime {
         report
     }
 
-    fn await_all_ready(&mut self) -> Result<(), StartError> {
-        let mut ready_count = 0;
-        while ready_count < self.threads.len() {
-            match self.events.recv().expect("we hold a sender ourselves") {
-                Event::Ready => ready_count += 1,
-                Event::Stop => self.asked_to_stop = true,
-                Event::Ended => return Err(self.first_error()),
+    /// Waits until every shard has said so.
+    fn await_all(&mut self, said: fn(&Event) -> bool) -> Result<(), StartError> {
+        let mut count = 0;
+        while count < self.threads.len() {
+            let event = self.events.recv().expect("we hold a sender ourselves");
+            count += usize::from(said(&event));
+            self.note(&event)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until services may begin, or a stop makes that pointless.
+    fn await_beginning(
+        &mut self,
+        mut begin: impl FnMut(Duration) -> Beginning,
+    ) -> Result<(), StartError> {
+        while !self.asked_to_stop && begin(BEGINNING_LOOK) == Beginning::Later {
+            while let Ok(event) = self.events.try_recv() {
+                self.note(&event)?;
             }
         }
         Ok(())
+    }
+
+    fn note(&mut self, event: &Event) -> Result<(), StartError> {
+        match event {
+            Event::Opened | Event::Ready => Ok(()),
+            Event::Stop => {
+                self.asked_to_stop = true;
+                Ok(())
+            }
+            Event::Ended => Err(self.first_error()),
+        }
     }
 
     /// Why the first shard that did not start did not.
@@ -343,6 +399,7 @@ impl Runtime {
 
     /// Has every shard drain, and waits for their threads.
     fn leave_all(&mut self) -> Vec<(ShardId, thread::Result<Result<ShardReport, StartError>>)> {
+        self.hold.clear();
         for (leave, unpark) in &self.leave {
             leave.store(true, Ordering::Relaxed);
             unpark.wake();
@@ -364,6 +421,7 @@ struct Birth {
     tai_correction_seconds: u32,
     watchdog: watchdog::Handle,
     events: Sender<Event>,
+    held: Receiver<()>,
 }
 
 /// Says at the end of a thread, however it ends, that it has.
@@ -382,10 +440,11 @@ impl Birth {
         let shard = self.id;
         let executor = executor::make(self.seat.cpu)
             .map_err(|source| StartError::Executor { shard, source })?;
-        executor.run(self.live_on_executor())
+        let watched = self.watchdog.watch(u32::from(shard.0));
+        executor::run(&executor, watched.heartbeat(), self.live_on_executor(watched))
     }
 
-    async fn live_on_executor(self) -> Result<ShardReport, StartError> {
+    async fn live_on_executor(self, watched: Watched) -> Result<ShardReport, StartError> {
         let Self { id, seat, plan, policy, mailbox, unpark, leave, .. } = self;
         let clock = Clock::machine().with_tai_correction(self.tai_correction_seconds);
         let mut opened = Vec::new();
@@ -393,7 +452,10 @@ impl Birth {
             let refused = |source| StartError::Port { shard: id, port: port.name, source };
             opened.push((port.opener)().map_err(refused)?);
         }
-        let watched = self.watchdog.watch(u32::from(id.0));
+        // Nobody waits any more only where the start has failed elsewhere; then `leave` is set.
+        let _ = self.events.send(Event::Opened);
+        // Comes back when the sender is gone. The thread has nothing else to do.
+        let _ = self.held.recv();
         let cpu = u32::try_from(seat.cpu).ok();
         let equipment = Equipment {
             clock: clock.clone(),
@@ -409,9 +471,7 @@ impl Birth {
             Idle::Spin if seat.shared => IDLE_WHERE_SHARED,
             idle => idle,
         };
-        glommio::spawn_local(watched.heartbeat()).detach();
         info!(shard = %id, cpu = seat.cpu, "ready");
-        // Nobody waits any more only where the start has failed elsewhere; then `leave` is set.
         let _ = self.events.send(Event::Ready);
         drive(&mut shard, Drive { clock, mailbox, sleeper, idle, leave }).await;
         let report = shard.report();

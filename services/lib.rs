@@ -9,6 +9,7 @@ mod demo;
 pub mod echo;
 mod entry;
 pub mod lab;
+mod links;
 pub mod registry;
 pub mod run;
 pub mod scrub;

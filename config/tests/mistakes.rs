@@ -185,7 +185,7 @@ fn mistakes_in_an_interface() {
         "umem = 8192",
         "umem",
         "the integer 8192",
-        "a table such as { frames = 8192, chunk_octets = 2048, pages = \"auto\" }",
+        "a table such as { frames = 8192, chunk_octets = 4096, pages = \"auto\" }",
     );
     let least = "at least 4096: fill_frames (2048) and a full TX ring (2048)";
     interface(
@@ -194,7 +194,10 @@ fn mistakes_in_an_interface() {
         "4000 frames, too few for the rings",
         least,
     );
-    interface("umem = { chunk_octets = 3000 }", "umem.chunk_octets", "3000", "2048 or 4096");
+    let chunk = "\"auto\", 2048 or 4096";
+    interface("umem = { chunk_octets = 3000 }", "umem.chunk_octets", "the integer 3000", chunk);
+    let found = "the string \"automatic\"";
+    interface("umem = { chunk_octets = \"automatic\" }", "umem.chunk_octets", found, chunk);
     let pages = "one of \"auto\" \"ordinary\" \"huge\"";
     interface("umem = { pages = \"hug\" }", "umem.pages", "\"hug\"; did you mean \"huge\"?", pages);
     let slip = "the unknown key \"chunk_octet\"; did you mean \"chunk_octets\"?";

@@ -351,6 +351,35 @@ fn a_plan_without_shards_or_for_a_cpu_elsewhere_is_refused() {
 }
 
 #[test]
+fn no_service_is_built_before_the_plan_lets_them_begin() {
+    let plan = plan(vec![echo_and_player(1_000_000), echo_and_player(1_000_000)], quick());
+    let registry = Arc::clone(&plan.registry);
+    let mut asked = 0;
+    let begin = |_| {
+        assert!(registry.snapshot(0).shards.is_empty(), "a shard counts before it may begin");
+        asked += 1;
+        if asked < 3 { Beginning::Later } else { Beginning::Now }
+    };
+    let runtime = Runtime::start_when(plan, begin).unwrap();
+    runtime.stopper().stop();
+    let report = runtime.wait();
+    assert_eq!(asked, 3);
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.shards.len(), 2);
+}
+
+#[test]
+fn being_asked_to_stop_ends_the_wait_for_the_beginning() {
+    let plan = plan(vec![echo_and_player(1_000_000)], quick());
+    let stopper = plan.stopper();
+    let begin = |_| {
+        stopper.stop();
+        Beginning::Later
+    };
+    assert!(Runtime::start_when(plan, begin).unwrap().wait().is_clean());
+}
+
+#[test]
 fn being_asked_to_stop_before_the_start_is_not_forgotten() {
     let plan = plan(vec![echo_and_player(1_000_000)], quick());
     plan.stopper().stop();

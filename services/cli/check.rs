@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tidegate_config::{
-    Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Restart, Selector,
-    Service,
+    Aim, Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Restart,
+    Selector, Service, Steering,
 };
 
 use super::wrap::wrap;
@@ -127,16 +127,25 @@ fn interface_plan(text: &mut String, config: &Config, interface: &Interface) {
         .map(|port| port.queue)
         .collect();
     let _ = writeln!(text, "\ninterface {name}: XDP {}, copy {}", interface.xdp, interface.copy);
-    let mib = (u64::from(umem.frames) * u64::from(umem.chunk_octets)) >> 20;
+    let mib = |chunk_octets: u32| (u64::from(umem.frames) * u64::from(chunk_octets)) >> 20;
+    let (size, mib) = match umem.chunk_octets {
+        Some(octets) => (format!("{octets} octets each"), mib(octets).to_string()),
+        None => {
+            let mib = format!("{} or {}", mib(2048), mib(4096));
+            ("2048 or 4096 octets each, as the driver needs".to_owned(), mib)
+        }
+    };
     let _ = writeln!(
         text,
-        "  {}: {} frames of {} octets each ({mib} MiB, pages {}),\n  \
-         rings of {ring_entries}, {fill_frames} frames for the kernel",
+        "  {}: {} frames of {size}\n  \
+         ({mib} MiB, pages {}), rings of {ring_entries}, {fill_frames} frames for the kernel",
         queues(&taken),
         umem.frames,
-        umem.chunk_octets,
         umem.pages,
     );
+    for line in steering(config, interface).iter().flat_map(|line| wrap(line, 80 - 2)) {
+        let _ = writeln!(text, "  {line}");
+    }
     let mut number = 0;
     for (index, selector) in config.selectors(name) {
         number += 1;
@@ -147,6 +156,43 @@ fn interface_plan(text: &mut String, config: &Config, interface: &Interface) {
     }
     let rest = if number == 0 { "all packets stay" } else { "what matches none stays" };
     let _ = writeln!(text, "  {rest} with the kernel");
+}
+
+/// What the network card is told about its queues, and what follows from it.
+fn steering(config: &Config, interface: &Interface) -> Vec<String> {
+    let (name, taken) = (&interface.name, config.taken(&interface.name));
+    let mut said = match interface.steering {
+        Steering::Rss if !taken.is_empty() => {
+            let mut said = format!("steering rss: the RSS table leaves out {}", queues(&taken));
+            if config.selectors(name).next().is_some() {
+                said.push_str("; selectors get only what flow rules of yours send there");
+            }
+            vec![said]
+        }
+        Steering::Ntuple if !taken.is_empty() => {
+            vec![format!(
+                "steering ntuple: the RSS table leaves out {}; flow rules:",
+                queues(&taken)
+            )]
+        }
+        _ => return Vec::new(),
+    };
+    if interface.steering == Steering::Ntuple {
+        let aims: Vec<Aim<'_>> = config.aims(name).collect();
+        for queue in taken {
+            let of: Vec<u32> = (1..)
+                .zip(&aims)
+                .filter(|(_, aim)| aim.queue == queue)
+                .map(|(number, _)| number)
+                .collect();
+            said.push(match of.as_slice() {
+                [] => format!("no selector to queue {queue}"),
+                [one] => format!("selector {one} to queue {queue}"),
+                many => format!("selectors {} to queue {queue}", list(many)),
+            });
+        }
+    }
+    said
 }
 
 /// A selector in words.
@@ -230,16 +276,16 @@ shard 1 (CPU 1)
   eth1 queue 1: shield (scrub)
 
 interface eth1: XDP auto, copy auto
-  queues 0, 1: 8192 frames of 2048 octets each (16 MiB, pages auto),
-  rings of 2048, 2048 frames for the kernel
+  queues 0, 1: 8192 frames of 2048 or 4096 octets each, as the driver needs
+  (16 or 32 MiB, pages auto), rings of 2048, 2048 frames for the kernel
   1. UDP to 198.18.0.0/24 port 1000-2000 from any IPv4 address, and later
      fragments -> shield
   2. ICMPv6 to 2001:db8::/64 -> shield
   what matches none stays with the kernel
 
 interface eth2: XDP auto, copy auto
-  queue 0: 8192 frames of 2048 octets each (16 MiB, pages auto),
-  rings of 2048, 2048 frames for the kernel
+  queue 0: 8192 frames of 2048 or 4096 octets each, as the driver needs
+  (16 or 32 MiB, pages auto), rings of 2048, 2048 frames for the kernel
   1. UDP to 198.18.2.1 port 30000 -> monitor
   2. UDP to 198.18.2.1 port 7 -> ping
   what matches none stays with the kernel
@@ -273,6 +319,38 @@ interface eth2: XDP auto, copy auto
                 assert!(found, "{} of {text:?}: {key} is not in example.toml", kind.name());
             }
         }
+    }
+
+    #[test]
+    fn says_what_the_network_card_is_told() {
+        let with = |steering: &str, services: &str| {
+            let interface =
+                format!("name = \"eth1\"\nqueues = \"0-2\"\nsteering = \"{steering}\"\n");
+            let text = plan(&config(&format!(
+                "[runtime]\nshards = 1\n[[interface]]\n{interface}\
+                 [[service]]\nname = \"a\"\nkind = \"k\"\nqueues = [0, 1]\n{services}"
+            )));
+            let (_, rest) = text.split_once("for the kernel\n").unwrap();
+            rest.lines().take_while(|line| !line.starts_with("  1.")).collect::<Vec<_>>().join("\n")
+        };
+        let one = |address| format!("{{ destination = \"{address}\" }},");
+        let three =
+            format!("selectors = [{}]", ["198.18.0.1", "198.18.0.2", "::1"].map(one).concat());
+        assert_eq!(
+            with("rss", &three),
+            "  steering rss: the RSS table leaves out queues 0, 1; selectors get only what\n  \
+             flow rules of yours send there"
+        );
+        assert_eq!(
+            with("rss", ""),
+            "  steering rss: the RSS table leaves out queues 0, 1\n  all packets stay with the kernel"
+        );
+        assert_eq!(
+            with("ntuple", &three),
+            "  steering ntuple: the RSS table leaves out queues 0, 1; flow rules:\n  \
+             selectors 1, 3 to queue 0\n  selector 2 to queue 1"
+        );
+        assert_eq!(with("xdp", &three), "");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   source ─► picture ─► packetizer ─► Frame (in place) ─► group ─► send, one wake-up
-//!                            ▲                               ▲
-//!                   format, packing                     pace: k*T, TRS, CMAX
+//!                            ▲                    ▲          ▲
+//!                   format, packing           departure    timing: k*T, TRS, CMAX, the class held
 //!
 //!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
@@ -14,6 +14,7 @@
 //! Sent and received: every sampling, depth and scan of [`video::format`], in every packing, over
 //! IPv4. Not yet: IPv6, two paths (ST 2022-7), SDP.
 
+pub mod departure;
 pub mod neighbour;
 pub mod receiver;
 pub mod sender;

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::{Process, Said, tidegate};
 
-const COMMANDS: [&str; 6] = ["run", "check", "stats", "demo", "doctor", "completions"];
+const COMMANDS: [&str; 7] = ["run", "check", "stats", "demo", "doctor", "restore", "completions"];
 
 /// Needs no namespace: nothing is touched.
 fn said(words: &[&str]) -> Said {

@@ -273,14 +273,14 @@ pub(super) fn whitespace(source: &Source) -> Vec<Complaint> {
     complaints
 }
 
-/// A counter, gauge or drop reason is registered with a sentence.
+/// A counter, gauge, drop reason, level or word is registered with a sentence.
 pub(super) fn counters(source: &Source) -> Vec<Complaint> {
     if !source.is_rust() || source.is_test {
         return Vec::new();
     }
     let shipped = source.shipped_code();
     let mut complaints = Vec::new();
-    for call in [".counter(", ".gauge(", ".drop_reason("] {
+    for call in [".counter(", ".gauge(", ".drop_reason(", ".level(", ".word("] {
         for (at, _) in shipped.match_indices(call) {
             // The code has spaces where the text has strings; both have the same octets.
             let arguments = &source.text[at + call.len()..];
