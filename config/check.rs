@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use crate::interface::Interface;
+use crate::interface::{Interface, Steering};
 use crate::placement::Port;
 use crate::reader::{Place, Reader, Section};
-use crate::selector::Selector;
+use crate::selector::{Fragments, Selector};
 use crate::service::{Service, Written};
 
 /// Most selectors of one interface: the steering program scans them in order for each packet.
@@ -109,6 +109,41 @@ pub(crate) fn shadows(reader: &mut Reader, selectors: &[Placed]) {
                 first.path
             );
             reader.warn(at, found, "put the narrower selector first, or leave it out");
+        }
+    }
+}
+
+/// Warns of what flow rules cannot do for a service: give one selector's packets to several queues,
+/// or see the ports of a later fragment.
+pub(crate) fn aims(reader: &mut Reader, interfaces: &[Interface], written: &[Written<'_>]) {
+    for service in written {
+        let of = |interface: &&Interface| {
+            interface.steering == Steering::Ntuple
+                && Some(&interface.name) == service.interface.as_ref()
+        };
+        let Some(Interface { name, .. }) = interfaces.iter().find(of) else { continue };
+        let queues = service.queues.as_ref().map_or(0, Vec::len);
+        let count = service.selectors.len();
+        if (1..queues).contains(&count) {
+            let selectors = if count == 1 { "1 selector" } else { &format!("{count} selectors") };
+            let found = format!(
+                "{selectors} for {queues} queues, while steering = \"ntuple\" of {name} sends all \
+                 packets of a selector to one queue"
+            );
+            let advice = "fewer queues, or as many selectors, such as the halves of a network; \
+                          else some queues get nothing";
+            reader.warn(&service.section.place_of("selectors"), found, advice);
+        }
+        for (at, selector) in &service.selectors {
+            if selector.ports.is_some() && selector.fragments == Fragments::Take {
+                let found = format!(
+                    "ports with fragments = \"take\", while steering = \"ntuple\" of {name} \
+                     cannot see the ports of a later fragment"
+                );
+                let advice = "no ports, so that fragments come as well; else later ones stay with \
+                              the kernel, on its own queues";
+                reader.warn(at, found, advice);
+            }
         }
     }
 }

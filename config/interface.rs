@@ -7,7 +7,7 @@ use crate::value::{Numbers, integer, text, words};
 
 /// Keys of the table.
 pub(crate) const KEYS: &[&str] =
-    &["name", "queues", "xdp", "copy", "umem", "ring_entries", "fill_frames"];
+    &["name", "queues", "steering", "xdp", "copy", "umem", "ring_entries", "fill_frames"];
 
 /// Keys of `umem`.
 pub(crate) const UMEM_KEYS: &[&str] = &["frames", "chunk_octets", "pages"];
@@ -19,6 +19,8 @@ pub struct Interface {
     pub name: String,
     /// Queues that may be taken; never empty, each once.
     pub queues: Vec<u32>,
+    /// Who decides which packets come to the taken queues.
+    pub steering: Steering,
     /// Where the XDP program runs.
     pub xdp: XdpMode,
     /// Whether the network card reaches UMEM itself.
@@ -40,6 +42,18 @@ pub struct Umem {
     pub chunk_octets: Option<u32>,
     /// Kind of memory pages.
     pub pages: Pages,
+}
+
+words! {
+    /// Who decides which packets come to the taken queues.
+    pub enum Steering {
+        /// The network card as it is set; nothing is changed on it.
+        Xdp = "xdp",
+        /// Its RSS table is made to name none of them.
+        Rss = "rss",
+        /// It gets a flow rule for each selector, and the same as `Rss` where it can.
+        Ntuple = "ntuple",
+    }
 }
 
 words! {
@@ -139,6 +153,7 @@ pub(crate) fn read(reader: &mut Reader, section: &Section<'_>) -> Option<Interfa
     Some(Interface {
         name: name?,
         queues,
+        steering: section.read(reader, "steering").unwrap_or(Steering::Xdp),
         xdp: section.read(reader, "xdp").unwrap_or(XdpMode::Auto),
         copy: section.read(reader, "copy").unwrap_or(CopyMode::Auto),
         umem,

@@ -46,11 +46,11 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeTable;
 
-pub use interface::{CopyMode, Interface, Pages, Umem, XdpMode};
+pub use interface::{CopyMode, Interface, Pages, Steering, Umem, XdpMode};
 pub use interval::Interval;
 pub use nearest::nearest;
 pub use options::Options;
-pub use placement::Port;
+pub use placement::{Aim, Port};
 pub use prefix::{PortRange, Prefix};
 pub use refusal::Refusal;
 pub use remark::{ConfigError, Remark, Severity};
@@ -183,6 +183,29 @@ impl Config {
         Ok(self)
     }
 
+    /// For the interface named `name`, the queue on which the packets of each selector are wanted,
+    /// in the order of [`Self::selectors`]. What `steering = "ntuple"` makes flow rules of.
+    ///
+    /// The queues of a service take its selectors in turn. So a service with fewer selectors than
+    /// queues leaves some queues without packets, which is warned of.
+    pub fn aims<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Aim<'a>> {
+        let mut turns = vec![0; self.services.len()];
+        self.selectors(name).filter_map(move |(service, selector)| {
+            let mut own = (self.ports.iter())
+                .filter(|port| port.interface == name && port.services.contains(&service));
+            let count = own.clone().count();
+            let queue = own.nth(turns[service] % count.max(1))?.queue;
+            turns[service] += 1;
+            Some(Aim { service, selector, queue })
+        })
+    }
+
+    /// The queues of the interface named `name` that are taken.
+    pub fn taken(&self, name: &str) -> Vec<u32> {
+        let own = self.ports.iter().filter(|port| port.interface == name);
+        own.map(|port| port.queue).collect()
+    }
+
     /// Checks that each service is of a kind that the program has.
     ///
     /// # Errors
@@ -245,6 +268,7 @@ fn read(
     placement::open_interfaces(reader, &plain, all_known, &mut written);
     check::held_frames(reader, &plain, &mut written);
     check::shadows(reader, &check::selectors(&written));
+    check::aims(reader, &plain, &written);
     let (ports, services) = placement::place(reader, machine, &mut runtime, &plain, written);
     check::idle_queues(reader, &interfaces, &ports);
     (runtime, plain, services, ports)

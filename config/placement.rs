@@ -15,6 +15,7 @@
 use crate::interface::Interface;
 use crate::reader::Reader;
 use crate::runtime::{Machine, Runtime};
+use crate::selector::Selector;
 use crate::service::{Service, Written};
 
 /// One queue of one interface, with the shard that owns it.
@@ -28,6 +29,17 @@ pub struct Port {
     pub shard: u32,
     /// Services that work on it, as indices into [`crate::Config::services`].
     pub services: Vec<usize>,
+}
+
+/// A selector with the queue on which its packets are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Aim<'a> {
+    /// Its service, as an index into [`crate::Config::services`].
+    pub service: usize,
+    /// The packets.
+    pub selector: &'a Selector,
+    /// The queue.
+    pub queue: u32,
 }
 
 /// A port on the way: the shard once known, and the service that said so.

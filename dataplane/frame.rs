@@ -8,6 +8,7 @@
 //! dropped finds its way back to the pool and is counted as reclaimed, and one that is used twice
 //! cannot be written.
 
+use crate::offload::TxOffloads;
 use crate::umem::{Lease, TAG_BITS};
 
 /// Octets left free in front of a packet that is built here: a cache line, so that payloads are
@@ -20,7 +21,8 @@ pub const NO_SELECTOR: u16 = u16::MAX;
 /// One packet in one chunk, held by the shard.
 ///
 /// Where the packet lies and which selector it matched are kept in the lease's own word (see
-/// [`Lease`] for why): from bit 0 the offset, then the length, then the selector.
+/// [`Lease`] for why): from bit 0 the offset, then the length, then the selector, then whether
+/// something is asked in front of it (see [`crate::offload`]).
 #[derive(Debug)]
 pub struct Frame {
     lease: Lease,
@@ -31,8 +33,10 @@ const OFFSET_BITS: u32 = 12;
 /// Lengths go up to 4096.
 const LEN_BITS: u32 = 13;
 const SELECTOR_BITS: u32 = 16;
+/// Set where TX metadata stand in front of the packet.
+const ASKS: u64 = 1 << (OFFSET_BITS + LEN_BITS + SELECTOR_BITS);
 
-const _: () = assert!(OFFSET_BITS + LEN_BITS + SELECTOR_BITS <= TAG_BITS, "they fit the word");
+const _: () = assert!(ASKS.trailing_zeros() < TAG_BITS, "they fit the word");
 const _: () = assert!(size_of::<Frame>() == 16, "moved often: two registers");
 
 impl Frame {
@@ -97,7 +101,8 @@ impl Frame {
         self.lease.octets() as usize - self.offset()
     }
 
-    /// Sets the length of the packet. New octets hold what the chunk held before.
+    /// Sets the length of the packet. New octets hold what the chunk held before. What was left to
+    /// the driver (see [`crate::offload`]) is not: it was asked for another packet.
     ///
     /// # Panics
     ///
@@ -106,7 +111,8 @@ impl Frame {
     pub fn set_len(&mut self, octets: usize) {
         assert!(octets <= self.capacity(), "{octets} octets of {}", self.capacity());
         let len_mask = ((1 << LEN_BITS) - 1) << OFFSET_BITS;
-        let tag = self.lease.tag() & !len_mask | (octets as u64) << OFFSET_BITS;
+        // The kernel would not take a packet that ends before its checksum, nor any behind it.
+        let tag = self.lease.tag() & !(len_mask | ASKS) | (octets as u64) << OFFSET_BITS;
         self.lease.set_tag(tag);
     }
 
@@ -114,6 +120,31 @@ impl Frame {
     #[inline]
     pub const fn selector(&self) -> u16 {
         self.field(OFFSET_BITS + LEN_BITS, SELECTOR_BITS)
+    }
+
+    /// Whether TX metadata stand in front of the packet.
+    #[inline]
+    pub(crate) const fn asks(&self) -> bool {
+        self.lease.tag() & ASKS != 0
+    }
+
+    #[inline]
+    pub(crate) const fn set_asks(&mut self, asks: bool) {
+        let tag = self.lease.tag() & !ASKS;
+        self.lease.set_tag(if asks { tag | ASKS } else { tag });
+    }
+
+    /// The `N` octets right in front of the packet, where the chunk has so many.
+    #[inline]
+    pub(crate) fn front_mut<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        let start = self.offset().checked_sub(N)?;
+        self.lease.bytes_mut(start, N).first_chunk_mut()
+    }
+
+    /// What the queue of this frame obtained for sending.
+    #[inline]
+    pub fn tx_offloads(&self) -> TxOffloads {
+        self.lease.tx_offloads()
     }
 
     /// Number of the port (see [`crate::xsk::Queue::set_port`]) that the frame belongs to.

@@ -17,6 +17,7 @@
 pub mod driver;
 pub mod frame;
 pub mod inject;
+pub mod offload;
 pub mod pcap;
 pub mod steer;
 pub mod sys;

@@ -20,6 +20,7 @@ use std::error;
 use std::io;
 use std::rc::Rc;
 
+use crate::offload::TxOffloads;
 use crate::sys::mapping::Mapping;
 
 /// Kind of pages under a UMEM.
@@ -143,6 +144,8 @@ struct Arena {
     released: Cell<u64>,
     /// Number of the port that it belongs to.
     port: Cell<u16>,
+    /// What its queue obtained for sending.
+    tx_offloads: Cell<TxOffloads>,
 }
 
 impl Umem {
@@ -179,6 +182,7 @@ impl Umem {
             reclaimed: Cell::new(0),
             released: Cell::new(0),
             port: Cell::new(0),
+            tx_offloads: Cell::default(),
         })))
     }
 
@@ -212,6 +216,11 @@ impl Umem {
     /// Numbers the UMEM among those of a shard: the number of its port.
     pub(crate) fn set_port(&self, port: u16) {
         self.0.port.set(port);
+    }
+
+    /// Tells its frames what their queue obtained for sending.
+    pub(crate) fn set_tx_offloads(&self, offloads: TxOffloads) {
+        self.0.tx_offloads.set(offloads);
     }
 
     /// Leases that were dropped unsettled since the start. Their chunks are back in the pool.
@@ -423,6 +432,12 @@ impl Lease {
     #[inline]
     pub fn port(&self) -> u16 {
         self.arena.port.get()
+    }
+
+    /// What the queue of the UMEM obtained for sending.
+    #[inline]
+    pub(crate) fn tx_offloads(&self) -> TxOffloads {
+        self.arena.tx_offloads.get()
     }
 
     /// `len` octets from `offset` of the chunk.

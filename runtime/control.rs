@@ -185,7 +185,11 @@ fn os(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ControlError
 }
 
 /// Makes the directory, or checks that it is ours alone.
-fn private_directory(path: &Path) -> Result<(), ControlError> {
+///
+/// # Errors
+///
+/// [`ControlError::Exposed`] where it is not, [`ControlError::Os`] where it cannot be had.
+pub fn private_directory(path: &Path) -> Result<(), ControlError> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),

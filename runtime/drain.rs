@@ -4,12 +4,17 @@
 //!   begin_drain ─► sleepers are told ─► RX rings empty and quiet ─► receivers are told
 //!                                                                        │
 //!   finished ◄─ TX and completion settled ◄─ services returned ◄─────────┘
+//!                or the link takes nothing
 //! ```
 //!
 //! Whoever begins a drain has closed admission before: steering passes to the kernel what it
 //! redirected until then. Frames that were on their way are still delivered, and what services
-//! send is still sent. All this has a bound: at the deadline services are dropped where they
-//! stand, and the report says so.
+//! send is still sent, but for a link that takes nothing: what is on its TX ring is given up and
+//! counted ([`unsent_frames`](crate::metrics::PortStats::unsent_frames)), as closing the socket
+//! gives it back. All this has a bound: at the deadline services are dropped where they stand, and
+//! the report says so.
+
+use tracing::warn;
 
 use crate::shard::{Shard, State};
 use crate::task::Ended;
@@ -20,6 +25,13 @@ use crate::task::Ended;
 /// softirq at most. Lower and a frame may come after receivers left (it is counted as abandoned);
 /// higher and each drain takes as much longer.
 const QUIET_NS: u64 = 2_000_000;
+
+/// A TX ring of which nothing came back for so long is taken for that of a link that is down.
+///
+/// A completion comes within microseconds, from an emulated card within milliseconds, and behind a
+/// receiver that asks for a pause some tens of milliseconds later. Lower gives up frames that such
+/// a link would have sent; higher and whoever stops tidegate while a link is down waits as long.
+const TX_QUIET_NS: u64 = 200_000_000;
 
 /// A drain under way.
 #[derive(Clone, Copy, Debug)]
@@ -75,9 +87,39 @@ impl Shard {
             self.drop_services(now_ns);
         }
         let gone = self.residents.iter().all(|resident| matches!(resident.state, State::Gone(_)));
-        let sent = self.shared.ports.iter().all(|port| port.queue.borrow().tx_outstanding() == 0);
+        let sent = self.tx_is_over(now_ns);
         let closed = self.shared.rx_closed.get();
-        late || (gone && sent && closed)
+        let finished = late || (gone && sent && closed);
+        if finished {
+            self.give_up_unsent();
+        }
+        finished
+    }
+
+    /// Whether nothing more will be sent on any port. Who waits for room on one that turns out to
+    /// take nothing is told.
+    fn tx_is_over(&self, now_ns: u64) -> bool {
+        let mut over = true;
+        for port in &self.shared.ports {
+            let was_stuck = port.tx_is_stuck();
+            over &= port.tx_is_over(now_ns, TX_QUIET_NS);
+            if port.tx_is_stuck() && !was_stuck {
+                self.poll_all();
+            }
+        }
+        over
+    }
+
+    /// What the kernel has for sending now comes back by the end of the socket alone.
+    fn give_up_unsent(&self) {
+        for (port, facts) in self.shared.ports.iter().zip(&self.shared.facts) {
+            let unsent = port.queue.borrow().tx_outstanding();
+            port.counters.unsent_frames.set(unsent.into());
+            if unsent > 0 {
+                let (shard, interface) = (self.shared.id, &*facts.interface);
+                warn!(%shard, interface, unsent, "frames were given up: the link does not send them");
+            }
+        }
     }
 
     /// Time is up: whoever is still there goes as it stands.

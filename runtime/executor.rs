@@ -6,15 +6,19 @@
 //!
 //! Two things about glommio that shape it. Its timers and its ring are looked at only when its
 //! preemption timer says so, which is why deadlines of services are the shard's own. And it can
-//! park although a task is ready; the watchdog's beat ends such a sleep within a millisecond.
+//! park although a task is ready; the watchdog's beat ends such a sleep within a millisecond, once
+//! the executor has run anything. [`run`] takes care of the time before.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{error, fmt, fs};
 
-use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind};
+use futures_lite::{FutureExt as _, future};
+use glommio::{
+    GlommioError, Latency, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind, Shares,
+};
 use tracing::error;
 
 use crate::clock::Clock;
@@ -23,6 +27,8 @@ use crate::plan::Idle;
 use crate::shard::Shard;
 use crate::shards::Message;
 use crate::sleep::{AWAKE_NS, Place, Sleeper};
+use crate::turn::SleepEnded;
+use crate::watchdog::Heartbeat;
 
 /// Octets that the process must be allowed to lock (RLIMIT_MEMLOCK), or there is no executor.
 ///
@@ -40,6 +46,14 @@ const RING_DEPTH: usize = 32;
 /// At 100 us it parks with ready tasks within a second (see the watchdog); at 100 ms control
 /// tasks wait for that long.
 const PREEMPT: Duration = Duration::from_millis(1);
+
+/// The same until the executor has run its first task, which gives the watchdog its waker.
+///
+/// The timer is set before that task is looked at, and an executor that loses its processor for so
+/// long in between parks for ever: with [`PREEMPT`] one start in ten did on a software CPU of a
+/// busy machine. Also holds while no task of the shard is ready, so higher would let control tasks
+/// wait that long for one that is woken in just that moment.
+const PREEMPT_AT_FIRST: Duration = Duration::from_secs(1);
 
 /// Messages handled between two turns: a bound, so that a flood of questions does not stop
 /// packets.
@@ -108,7 +122,7 @@ pub(crate) fn make(cpu: usize) -> Result<LocalExecutor, Error> {
             .name("shard")
             .io_memory(IO_MEMORY_OCTETS)
             .ring_depth(RING_DEPTH)
-            .preempt_timer(PREEMPT)
+            .preempt_timer(PREEMPT_AT_FIRST)
             .make()
     };
     // Some of its refusals are panics.
@@ -117,6 +131,39 @@ pub(crate) fn make(cpu: usize) -> Result<LocalExecutor, Error> {
         Ok(Err(refusal)) => Err(explain(refusal)),
         Err(_) => Err(Error::Other { answer: "it panicked; its message is above".into() }),
     }
+}
+
+/// Runs a shard's life. Whatever it waits for, the watchdog can wake it: the `heartbeat` has run
+/// before it begins.
+///
+/// # Panics
+///
+/// When `life` does.
+pub(crate) fn run<T: 'static>(
+    executor: &LocalExecutor,
+    heartbeat: Heartbeat,
+    life: impl Future<Output = T> + 'static,
+) -> T {
+    run_preempted(executor, heartbeat, PREEMPT, life)
+}
+
+fn run_preempted<T: 'static>(
+    executor: &LocalExecutor,
+    heartbeat: Heartbeat,
+    preempt: Duration,
+    life: impl Future<Output = T> + 'static,
+) -> T {
+    let outcome = executor.run(async move {
+        glommio::spawn_local(heartbeat).detach();
+        future::yield_now().await;
+        // The one way to another preemption timer: that of the queues with something to run.
+        let latency = Latency::Matters(preempt);
+        let queue = glommio::executor().create_task_queue(Shares::default(), latency, "shard");
+        // A task that panics is lost with its message; the thread is to end with it.
+        let life = AssertUnwindSafe(life).catch_unwind();
+        glommio::spawn_local_into(life, queue).expect("the queue was just made").await
+    });
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn explain(refusal: GlommioError<()>) -> Error {
@@ -197,7 +244,9 @@ pub(crate) async fn drive(shard: &mut Shard, mut drive: Drive) {
                 let (leave, place) = (&drive.leave, place(shard));
                 let nothing_to_do = || shard.may_sleep() && !leave.load(Ordering::Relaxed);
                 drive.sleeper.sleep(place, &mut drive.mailbox, deadline_ns, nothing_to_do).await;
-                shard.wakes_up(drive.clock.now_ns());
+                let now_ns = drive.clock.now_ns();
+                let out = deadline_ns == latest_ns && now_ns + AWAKE_NS >= latest_ns;
+                shard.wakes_up(now_ns, if out { SleepEnded::Out } else { SleepEnded::Woken });
                 idle_since_ns = None;
                 continue;
             }
@@ -232,6 +281,7 @@ fn handle_messages(shard: &mut Shard, mailbox: &mut Mailbox<Message<Shard>>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watchdog::{self, Watchdog};
 
     #[test]
     fn says_what_forbids_io_uring_and_what_to_type() {
@@ -248,6 +298,44 @@ mod tests {
              one, forbids it: allow io_uring_setup, io_uring_enter and io_uring_register in the \
              profile (to try: `--security-opt seccomp=unconfined`)"
         );
+    }
+
+    /// The worst of machines: every timer has fired by the time that it is looked at. Without
+    /// [`run`] the first task is never run, and the test hangs.
+    #[test]
+    fn a_life_begins_and_goes_on_although_its_time_is_always_up() {
+        let watchdog = Watchdog::start(watchdog::Options::default()).unwrap();
+        for _ in 0..20 {
+            let executor = match make(0) {
+                Ok(executor) => executor,
+                // A container without io_uring, as other tests tell.
+                Err(Error::Forbidden { .. }) => return,
+                Err(error) => panic!("{error}"),
+            };
+            let watched = watchdog.handle().watch(0);
+            let heartbeat = watched.heartbeat();
+            let turns = run_preempted(&executor, heartbeat, Duration::from_nanos(1), async {
+                let mut turns = 0;
+                while turns < 50 {
+                    glommio::yield_if_needed().await;
+                    future::yield_now().await;
+                    turns += 1;
+                }
+                turns
+            });
+            assert_eq!(turns, 50);
+        }
+    }
+
+    #[test]
+    fn a_life_that_panics_ends_its_thread_with_what_it_said() {
+        let Ok(executor) = make(0) else { return };
+        let watchdog = Watchdog::start(watchdog::Options::default()).unwrap();
+        let heartbeat = watchdog.handle().watch(0).heartbeat();
+        let life = async { panic!("a bug of ours") };
+        let run = AssertUnwindSafe(|| run(&executor, heartbeat, life));
+        let panic = catch_unwind(run).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"a bug of ours"));
     }
 
     #[test]

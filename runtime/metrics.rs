@@ -25,7 +25,7 @@ mod published;
 pub mod registry;
 pub mod snapshot;
 
-pub use named::{Counter, DropReason, Gauge, NAMED_MAX, NameError};
+pub use named::{Counter, DropReason, Gauge, Level, NAMED_MAX, NameError, Word};
 
 /// How values of one name combine over shards and over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +167,8 @@ counters! {
         sleeps: Counter,
         #[doc = "Times a port, a message or a deadline ended the sleep"]
         wakeups: Counter,
+        #[doc = "Sleeps that lasted as long as they may, because nothing happened"]
+        slept_out: Counter,
         #[doc = "Turns past the stall budget, as the watchdog saw them"]
         stalls: Counter,
         #[doc = "Timers fired"]
@@ -191,6 +193,8 @@ counters! {
         tx_octets: Counter,
         #[doc = "Frames that the kernel gave back after transmission"]
         completed_frames: Counter,
+        #[doc = "Frames in the TX ring or with the device when the shard left: not sent, or nobody knows"]
+        unsent_frames: Counter,
         #[doc = "Received frames settled: sent out again"]
         settled_transmit: Counter,
         #[doc = "Received frames settled: given to the kernel stack"]

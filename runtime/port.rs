@@ -17,12 +17,21 @@ use std::error::Error;
 use std::rc::Rc;
 
 use tidegate_dataplane::frame::Frame;
+use tidegate_dataplane::offload::TxOffloads;
 use tidegate_dataplane::umem::Pages;
 use tidegate_dataplane::xsk::{Bind, CopyMode, Queue};
 
 use crate::burst::Frames;
 use crate::metrics::PortCounters;
 use crate::shared::Account;
+
+/// How soon a TX ring is looked at again that the kernel leaves full, or does not empty.
+///
+/// No file descriptor tells of room on a TX ring. Where the kernel takes frames at all each turn
+/// brings progress and the shard stays awake; this is for a link that is down or overrun, and for
+/// a driver that was told of frames and has not taken them. Lower burns the core for nothing,
+/// higher resumes later when the link comes back.
+pub(crate) const TX_RETRY_NS: u64 = 1_000_000;
 
 /// The way of a validated packet back into the kernel stack, onto its own interface.
 ///
@@ -67,6 +76,8 @@ pub struct PortFacts {
     pub chunk_capacity_octets: usize,
     /// Where the steering program runs, in words (`native`, `generic`); empty where there is none.
     pub xdp: Box<str>,
+    /// What is done for packets that are sent.
+    pub tx: TxOffloads,
 }
 
 impl PortFacts {
@@ -80,9 +91,12 @@ impl PortFacts {
             Pages::Huge => "huge",
             Pages::Auto | Pages::Ordinary => "ordinary",
         };
+        let launch_time = if bind.tx.launch_time { "driver" } else { "none" };
         let mut words = BTreeMap::from([
             ("copy".to_owned(), copy.to_owned()),
             ("pages".to_owned(), pages.to_owned()),
+            ("tx_checksum".to_owned(), bind.tx.checksum.to_string()),
+            ("launch_time".to_owned(), launch_time.to_owned()),
         ]);
         if !self.xdp.is_empty() {
             words.insert("xdp".to_owned(), self.xdp.to_string());
@@ -107,6 +121,11 @@ pub(crate) struct Port {
     reinject_dirty: Cell<bool>,
     /// Frames to transmit of the service that is being polled.
     stage: RefCell<Frames>,
+    /// When the kernel is told again of frames that it leaves on the TX ring.
+    tx_retry_at_ns: Cell<u64>,
+    /// In a drain: frames that had come back after transmission, and since when no more came.
+    tx_last: Cell<Option<(u64, u64)>>,
+    tx_stuck: Cell<bool>,
     pub(crate) counters: Rc<PortCounters>,
 }
 
@@ -123,6 +142,9 @@ impl Port {
             reinject: RefCell::new(reinject),
             reinject_dirty: Cell::new(false),
             stage: RefCell::default(),
+            tx_retry_at_ns: Cell::default(),
+            tx_last: Cell::default(),
+            tx_stuck: Cell::default(),
             counters,
         }
     }
@@ -177,7 +199,9 @@ impl Port {
     }
 
     /// Gives the packet back to the kernel and the frame to the pool.
-    pub(crate) fn reinject(&self, frame: Frame, account: &Account, now_ns: u64) {
+    pub(crate) fn reinject(&self, mut frame: Frame, account: &Account, now_ns: u64) {
+        // A checksum that was left to the driver is finished here: this is not its way.
+        frame.ask_nobody();
         if self.reinject.borrow_mut().inject(frame.bytes(), now_ns) {
             self.reinject_dirty.set(true);
             account.metrics.counters.settled_reinject.increment();
@@ -222,12 +246,38 @@ impl Port {
     pub(crate) fn end_turn(&self, now_ns: u64) {
         let mut queue = self.queue.borrow_mut();
         queue.refill();
+        if queue.tx_pending() && now_ns >= self.tx_retry_at_ns.get() {
+            self.tx_retry_at_ns.set(now_ns + TX_RETRY_NS);
+            queue.tell_again();
+        }
         queue.kick();
         drop(queue);
         if self.reinject_dirty.replace(false) {
             let refused = self.reinject.borrow_mut().flush(now_ns);
             self.counters.reinject_refused_packets.add(u64::from(refused));
         }
+    }
+
+    /// In a drain: whether all was sent that will be. It is where nothing is left, and where
+    /// nothing came back for `quiet_ns`.
+    pub(crate) fn tx_is_over(&self, now_ns: u64, quiet_ns: u64) -> bool {
+        let queue = self.queue.borrow();
+        let completed = queue.stats().completed_frames;
+        let since_ns = match self.tx_last.get() {
+            Some((seen, since_ns)) if seen == completed => since_ns,
+            _ => {
+                self.tx_last.set(Some((completed, now_ns)));
+                now_ns
+            }
+        };
+        let left = queue.tx_outstanding() > 0;
+        self.tx_stuck.set(left && now_ns - since_ns >= quiet_ns);
+        !left || self.tx_stuck.get()
+    }
+
+    /// In a drain: whether the link takes nothing.
+    pub(crate) const fn tx_is_stuck(&self) -> bool {
+        self.tx_stuck.get()
     }
 
     /// Frames that were dropped without a verdict and came back by themselves.

@@ -31,7 +31,7 @@ use crate::shards::{Message, Shards};
 use crate::sleep::{SleepError, Sleeper};
 use crate::task::message;
 use crate::wake::Unpark;
-use crate::watchdog::{self, Watchdog};
+use crate::watchdog::{self, Watchdog, Watched};
 
 /// Messages that may wait for a shard.
 ///
@@ -440,10 +440,11 @@ impl Birth {
         let shard = self.id;
         let executor = executor::make(self.seat.cpu)
             .map_err(|source| StartError::Executor { shard, source })?;
-        executor.run(self.live_on_executor())
+        let watched = self.watchdog.watch(u32::from(shard.0));
+        executor::run(&executor, watched.heartbeat(), self.live_on_executor(watched))
     }
 
-    async fn live_on_executor(self) -> Result<ShardReport, StartError> {
+    async fn live_on_executor(self, watched: Watched) -> Result<ShardReport, StartError> {
         let Self { id, seat, plan, policy, mailbox, unpark, leave, .. } = self;
         let clock = Clock::machine().with_tai_correction(self.tai_correction_seconds);
         let mut opened = Vec::new();
@@ -455,7 +456,6 @@ impl Birth {
         let _ = self.events.send(Event::Opened);
         // Comes back when the sender is gone. The thread has nothing else to do.
         let _ = self.held.recv();
-        let watched = self.watchdog.watch(u32::from(id.0));
         let cpu = u32::try_from(seat.cpu).ok();
         let equipment = Equipment {
             clock: clock.clone(),
@@ -471,7 +471,6 @@ impl Birth {
             Idle::Spin if seat.shared => IDLE_WHERE_SHARED,
             idle => idle,
         };
-        glommio::spawn_local(watched.heartbeat()).detach();
         info!(shard = %id, cpu = seat.cpu, "ready");
         let _ = self.events.send(Event::Ready);
         drive(&mut shard, Drive { clock, mailbox, sleeper, idle, leave }).await;

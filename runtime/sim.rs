@@ -18,6 +18,7 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_dataplane::offload::TxOffloads;
 use tidegate_dataplane::umem::{self, Pages};
 use tidegate_dataplane::xsk::testing::{self, Kernel};
 
@@ -59,7 +60,7 @@ pub struct SimPort {
     pub ring_entries: u32,
     /// Chunks that the fill ring should hold.
     pub fill_frames: u32,
-    /// Its name, address and MTU.
+    /// Its name, address and MTU, and what its driver does for packets that are sent.
     pub facts: PortFacts,
 }
 
@@ -73,6 +74,7 @@ impl Default for SimPort {
             queue: 0,
             chunk_capacity_octets: 0,
             xdp: Box::default(),
+            tx: TxOffloads::default(),
         };
         Self { umem_frames: 256, chunk_octets: 2048, ring_entries: 64, fill_frames: 64, facts }
     }
@@ -101,8 +103,8 @@ struct Node {
 #[derive(Debug)]
 struct End {
     kernel: Kernel,
-    /// Sent packets that no link took away.
-    sent: Vec<Vec<u8>>,
+    /// Sent packets that no link took away, with the time at which they were to leave.
+    sent: Vec<(Vec<u8>, Option<u64>)>,
     reinjected: Rc<RefCell<Vec<Vec<u8>>>>,
     /// The kernel takes nothing from the TX ring and completes nothing.
     stalled: bool,
@@ -157,8 +159,9 @@ impl Sim {
                 frames: port.umem_frames,
                 pages: Pages::Ordinary,
             };
-            let (queue, kernel) = testing::pair(&umem, port.ring_entries, port.fill_frames)
+            let (mut queue, kernel) = testing::pair(&umem, port.ring_entries, port.fill_frames)
                 .expect("sizes that a UMEM can have");
+            queue.set_tx_offloads(port.facts.tx);
             let facts =
                 PortFacts { chunk_capacity_octets: queue.blank_capacity(), ..port.facts.clone() };
             let reinjected = Rc::default();
@@ -240,8 +243,18 @@ impl Sim {
         self.clock.advance(ns);
     }
 
+    /// Somebody sets the machine's clock on, or back. Shards notice when they next look.
+    pub fn step_tai(&mut self, ns: i64) {
+        self.clock.step_tai(ns);
+    }
+
     /// What left a port that no link is tied to, since the last call.
     pub fn sent(&mut self, shard: usize, port: usize) -> Vec<Vec<u8>> {
+        self.launched(shard, port).into_iter().map(|(packet, _)| packet).collect()
+    }
+
+    /// As [`Self::sent`], with the time at which the card was told to send each.
+    pub fn launched(&mut self, shard: usize, port: usize) -> Vec<(Vec<u8>, Option<u64>)> {
         mem::take(&mut self.shards[shard].ends[port].sent)
     }
 
@@ -335,11 +348,11 @@ impl Sim {
                 if end.stalled || stalled {
                     continue;
                 }
-                while let Some(packet) = end.kernel.transmit() {
+                while let Some((packet, launch_ns)) = end.kernel.launch() {
                     self.trace.record(now_ns, Event::Leaves, from, &packet);
                     match &mut link {
                         Some(link) => link.send(now_ns, packet, &mut self.random),
-                        None => end.sent.push(packet),
+                        None => end.sent.push((packet, launch_ns)),
                     }
                 }
                 end.kernel.complete(usize::MAX);

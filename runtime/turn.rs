@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use crate::burst::BURST_FRAMES_MAX;
 use crate::demux::Demux;
 use crate::plan::RESTART_DELAY_NS;
-use crate::port::Port;
+use crate::port::{Port, TX_RETRY_NS};
 use crate::shard::{LastTurn, Resident, Shard, State};
 use crate::shared::{ServiceCell, Waiting};
 use crate::task::Ended;
@@ -34,13 +34,6 @@ const TAI_READING_NS_MAX: u64 = 1_000;
 /// higher shows losses later than anyone watches.
 const KERNEL_STATISTICS_NS: u64 = 100_000_000;
 
-/// How soon a TX ring is looked at again that the kernel leaves full, or does not empty.
-///
-/// No file descriptor tells of room on a TX ring. Where the kernel takes frames at all each turn
-/// brings progress and the shard stays awake; this is for a link that is down or overrun. Lower
-/// burns the core for nothing, higher resumes later when the link comes back.
-const TX_RETRY_NS: u64 = 1_000_000;
-
 /// What a turn brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -48,6 +41,15 @@ pub struct Turn {
     pub progress: bool,
     /// The shard has drained; there is no next turn.
     pub finished: bool,
+}
+
+/// How a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SleepEnded {
+    /// By what it waited for.
+    Woken,
+    /// Nothing happened, for as long as a shard sleeps at most.
+    Out,
 }
 
 /// What the rings had.
@@ -112,18 +114,21 @@ impl Shard {
     /// Tells the shard that its thread is about to sleep: what was counted is published, and the
     /// watchdog does not take the sleep for a stall.
     pub fn falls_asleep(&mut self, now_ns: u64) {
-        self.publish_all(now_ns);
         self.metrics.counters().sleeps.increment();
+        self.publish_all(now_ns);
         self.progress.fall_asleep();
     }
 
-    /// Tells the shard that its thread slept until `now_ns`.
-    pub fn wakes_up(&mut self, now_ns: u64) {
+    /// Tells the shard that its thread slept until `now_ns`, and how that ended.
+    pub fn wakes_up(&mut self, now_ns: u64, ended: SleepEnded) {
         let counters = self.metrics.counters();
         let slept_ns = now_ns.saturating_sub(self.last_turn.began_ns);
         counters.asleep_ns.add(slept_ns);
         counters.total_ns.add(slept_ns);
         counters.wakeups.increment();
+        if ended == SleepEnded::Out {
+            counters.slept_out.increment();
+        }
         self.last_turn = LastTurn { began_ns: now_ns, progress: false };
     }
 

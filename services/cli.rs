@@ -8,6 +8,8 @@ pub mod check;
 pub mod completions;
 pub mod doctor;
 pub mod log;
+pub mod measure;
+pub mod restore;
 pub mod run;
 pub mod sdp;
 pub mod stats;

@@ -9,7 +9,7 @@ use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use crate::cli::args::{Args, Command, Stats};
 use crate::cli::told::told;
-use crate::cli::{check, completions, doctor, run, sdp, stats};
+use crate::cli::{check, completions, doctor, measure, restore, run, sdp, stats};
 use crate::demo;
 use crate::registry::Registry;
 
@@ -44,7 +44,9 @@ fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args, &mut out),
         Command::Sdp(args) => sdp::run(&args, registry, &mut out, &mut errors),
         Command::Completions(args) => completions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
+        Command::Restore(args) => restore::run(&args, &mut out, &mut errors),
         Command::Run(args) => run::run(&args, registry, &mut errors),
+        Command::Measure(args) => measure::run(&args, &mut out, &mut errors),
         Command::Stats(args) => show_stats(&args, &mut out),
         Command::Demo(args) => {
             let is_terminal = out.is_terminal();

@@ -1,8 +1,10 @@
 //! A running tidegate: attached, open, serving, and drained at the end.
 //!
 //! ```text
-//!   Program::start ─► control socket ─► steering attached ─► ports open ─► links there ─► services
-//!   stop           ─► gate closed (all packets stay with the kernel) ─► drained ─► Outcome
+//!   Program::start ─► control socket ─► steering attached, cards told ─► ports open ─► links there
+//!                  ─► services
+//!   stop           ─► gate closed (all packets stay with the kernel) ─► drained
+//!                  ─► cards as they were before ─► Outcome
 //! ```
 //!
 //! `tidegate run` is this with signals around it; the demo, the tests and the benchmarks are this
@@ -14,16 +16,17 @@ use std::sync::Arc;
 use std::{error, fmt, io};
 
 use tidegate_config::{Config, ConfigError};
+use tidegate_dataplane::steer::hardware::{self, Hardware, Table};
 use tidegate_dataplane::steer::{self, Steering};
 use tidegate_runtime::clock::{Clock, TAI_MINUS_UTC_SECONDS, TaiOffset, monotonic_ns};
 use tidegate_runtime::control::{self, ControlError, Handlers, Server};
 use tidegate_runtime::metrics::registry::Registry as Metrics;
-use tidegate_runtime::metrics::snapshot::Snapshot;
+use tidegate_runtime::metrics::snapshot::{Snapshot, SteeringSnapshot};
 use tidegate_runtime::plan::{Admission, Plan};
 use tidegate_runtime::runtime::{Report, Runtime, StartError, Stopper};
 use tracing::warn;
 
-use crate::compose::{Composed, compose};
+use crate::compose::{Composed, compose, hardware_snapshot};
 use crate::links::{Following, Links};
 use crate::registry::Registry;
 
@@ -35,6 +38,8 @@ pub enum RunError {
     Config(ConfigError),
     /// An interface refused the steering program.
     Steer(steer::Error),
+    /// A network card refused what it was told about its queues.
+    Hardware(hardware::Error),
     /// The shards did not start.
     Start(StartError),
     /// The kernel does not tell of links, or gives no thread that listens.
@@ -53,6 +58,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Steer(error) => error.fmt(f),
+            Self::Hardware(error) => error.fmt(f),
             Self::Start(error) => error.fmt(f),
             Self::Links(error) => write!(f, "following the links failed: {error}"),
             Self::Control(error) => error.fmt(f),
@@ -71,6 +77,7 @@ impl error::Error for RunError {
         match self {
             Self::Config(error) => error.source(),
             Self::Steer(error) => error.source(),
+            Self::Hardware(error) => error.source(),
             Self::Start(error) => error.source(),
             Self::Control(error) => error.source(),
             Self::Links(_) | Self::ControlPath { .. } => None,
@@ -88,13 +95,14 @@ macro_rules! from {
     };
 }
 
-from!(ConfigError => Config, steer::Error => Steer, StartError => Start, ControlError => Control);
+from!(ConfigError => Config, steer::Error => Steer, hardware::Error => Hardware, StartError => Start, ControlError => Control);
 
 /// A tidegate at work.
 pub struct Program {
     runtime: Runtime,
     metrics: Arc<Metrics>,
     steerings: Vec<Arc<Steering>>,
+    hardware: Vec<Arc<Hardware>>,
     control: Server,
     following: Following,
 }
@@ -106,6 +114,8 @@ pub struct Outcome {
     pub report: Report,
     /// The last of the numbers.
     pub snapshot: Snapshot,
+    /// Whether the network cards are as they were found, but for what others changed meanwhile.
+    pub put_back: bool,
 }
 
 impl Program {
@@ -121,19 +131,36 @@ impl Program {
         let control = serve_control(config, Arc::clone(&metrics))?;
         let mut links =
             Links::open(config, monotonic_ns()).map_err(|it| RunError::Links(it.into()))?;
-        let Composed { steerings, shards, policy } = compose(config, registry)?;
-        for steering in &steerings {
-            let (interface, read) = (steering.interface().to_owned(), Arc::clone(steering));
-            metrics.add_steering(&interface, move || counters(&read));
+        let Composed { steerings, hardware, shards, policy } = compose(config, registry)?;
+        for (steering, hardware) in steerings.iter().zip(&hardware) {
+            let (steering, hardware) = (Arc::clone(steering), hardware.clone());
+            metrics.add_steering(move || steering_snapshot(&steering, hardware.as_deref()));
         }
+        let hardware: Vec<_> = hardware.into_iter().flatten().collect();
         let mut plan = Plan::new(shards, policy, Arc::clone(&metrics));
-        plan.tai_correction_seconds = tai_correction();
+        let (seconds, remark) = tai_correction(Clock::machine().tai_offset());
+        if let Some(remark) = remark {
+            warn!("{remark}");
+        }
+        plan.tai_correction_seconds = seconds;
         let gates = steerings.clone();
         plan.admit = Box::new(move |admission| admit(&gates, admission));
         let begin = |patience| links.settle(patience, monotonic_ns());
-        let runtime = Runtime::start_when(plan, begin)?;
+        let runtime = match Runtime::start_when(plan, begin) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                // The registry, which others have too, has a hand on the cards.
+                put_back(&hardware);
+                return Err(error.into());
+            }
+        };
         let following = links.follow(monotonic_ns).map_err(RunError::Links)?;
-        Ok(Self { runtime, metrics, steerings, control, following })
+        // Some drivers start anew when a queue is bound.
+        for hardware in hardware.iter().filter(|it| it.seen().table == Table::Changed) {
+            let interface = hardware.interface();
+            warn!(interface, "its RSS table is another since the queues were taken");
+        }
+        Ok(Self { runtime, metrics, steerings, hardware, control, following })
     }
 
     /// What asks it to leave, from any thread.
@@ -158,13 +185,15 @@ impl Program {
 
     /// Waits until it is asked to leave, or a shard ends; then drains.
     pub fn wait(self) -> Outcome {
-        let Self { runtime, metrics, steerings, control, following } = self;
+        let Self { runtime, metrics, steerings, hardware, control, following } = self;
         let report = runtime.wait();
         // What the end does to the links is no news.
         drop(following);
         let snapshot = metrics.snapshot(monotonic_ns());
+        // While the program is still on the interface: nobody else can take the card meanwhile.
+        let put_back = put_back(&hardware);
         drop((steerings, control));
-        Outcome { report, snapshot }
+        Outcome { report, snapshot, put_back }
     }
 
     /// Drains now.
@@ -195,17 +224,26 @@ pub(crate) fn control_path(config: &Config) -> Result<PathBuf, RunError> {
     }
 }
 
-/// CLOCK_TAI is right only where something (ptp4l, chrony) told the kernel the leap seconds.
-fn tai_correction() -> u32 {
-    match Clock::machine().tai_offset() {
-        TaiOffset::Known(_) => 0,
-        TaiOffset::Unset => {
-            warn!(
-                "the kernel does not know TAI: its offset is 0. Taking 37 s; set it with ptp4l \
-                 or chrony (leapsectz right/UTC)"
-            );
-            TAI_MINUS_UTC_SECONDS
-        }
+/// Seconds to add to CLOCK_TAI, which is right only where something (ptp4l, chrony) told the
+/// kernel the leap seconds; and what to say about it, once.
+fn tai_correction(offset: TaiOffset) -> (u32, Option<String>) {
+    const RIGHT: u32 = TAI_MINUS_UTC_SECONDS;
+    match offset {
+        TaiOffset::Known(RIGHT) => (0, None),
+        TaiOffset::Known(seconds) => (
+            0,
+            Some(format!(
+                "the kernel was told that TAI is {seconds} s ahead of UTC; it has been {RIGHT} s \
+                 since 2017. Taking {seconds} s; give ptp4l or chrony a new list of leap seconds"
+            )),
+        ),
+        TaiOffset::Unset => (
+            RIGHT,
+            Some(format!(
+                "the kernel does not know TAI: its offset is 0. Taking UTC and {RIGHT} s until it \
+                 does; set it with ptp4l or chrony (leapsectz right/UTC)"
+            )),
+        ),
     }
 }
 
@@ -217,9 +255,62 @@ fn admit(gates: &[Arc<Steering>], admission: Admission) {
     }
 }
 
+/// Puts the cards back as they were; whether all could be.
+fn put_back(hardware: &[Arc<Hardware>]) -> bool {
+    let mut all = true;
+    for hardware in hardware {
+        if let Err(error) = hardware.put_back() {
+            let interface = hardware.interface();
+            tracing::error!(interface, %error, "the card could not be put back as it was");
+            all = false;
+        }
+    }
+    all
+}
+
+fn steering_snapshot(steering: &Steering, hardware: Option<&Hardware>) -> SteeringSnapshot {
+    SteeringSnapshot {
+        interface: steering.interface().to_owned(),
+        counters: counters(steering),
+        hardware: hardware.map(hardware_snapshot),
+    }
+}
+
 fn counters(steering: &Steering) -> BTreeMap<String, u64> {
     let Ok(counters) = steering.counters() else { return BTreeMap::new() };
     let received = ("received".to_owned(), counters.received.packets);
     let outcomes = counters.named().map(|(name, _, tally)| (name.to_owned(), tally.packets));
     outcomes.chain([received]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_does_not_know_tai_or_has_it_wrong_is_said_to() {
+        assert_eq!(tai_correction(TaiOffset::Known(37)), (0, None));
+        let (seconds, remark) = tai_correction(TaiOffset::Unset);
+        assert_eq!(
+            (seconds, remark.as_deref()),
+            (
+                37,
+                Some(
+                    "the kernel does not know TAI: its offset is 0. Taking UTC and 37 s until it \
+                     does; set it with ptp4l or chrony (leapsectz right/UTC)"
+                )
+            )
+        );
+        let (seconds, remark) = tai_correction(TaiOffset::Known(10));
+        assert_eq!(
+            (seconds, remark.as_deref()),
+            (
+                0,
+                Some(
+                    "the kernel was told that TAI is 10 s ahead of UTC; it has been 37 s since \
+                     2017. Taking 10 s; give ptp4l or chrony a new list of leap seconds"
+                )
+            )
+        );
+    }
 }

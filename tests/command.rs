@@ -7,7 +7,9 @@
 mod contained;
 mod forbidden;
 mod instance;
+mod measure;
 mod refused;
+mod steering;
 mod words;
 
 use std::fs;

@@ -70,3 +70,35 @@ fn finds_what_is_wrong_with_a_link_and_that_it_was_mended() {
     end.set_up().unwrap();
     assert_eq!(findings(end), []);
 }
+
+#[test]
+fn tells_what_a_veth_and_the_loopback_have_for_xdp() {
+    require_net!();
+    let wire =
+        Wire::new(&Namespace::new().unwrap(), &Namespace::new().unwrap(), &WireOptions::default())
+            .unwrap();
+    let args = Doctor { interfaces: vec![wire.near.name.to_string(), "lo".to_owned()], json: true };
+    let ask = || {
+        let mut out = Vec::new();
+        doctor::run(&args, &mut out).unwrap();
+        out
+    };
+    let report: serde_json::Value =
+        serde_json::from_slice(&wire.near.namespace.run(ask).unwrap()).unwrap();
+    let links = report["facts"]["links"].as_array().unwrap();
+    let features = |name: &str| {
+        let link = links.iter().find(|it| it["name"] == name).unwrap();
+        let words = |key: &str| -> Vec<String> {
+            serde_json::from_value(link["features"][key].clone()).unwrap()
+        };
+        (words("xdp"), words("rx_metadata"), words("tx_metadata"))
+    };
+    let (xdp, rx, tx) = features(&wire.near.name);
+    for word in ["native", "redirect", "multi-buffer"] {
+        assert!(xdp.iter().any(|it| it == word), "{word} in {xdp:?}");
+    }
+    assert!(!xdp.iter().any(|it| it == "zero-copy"), "{xdp:?}");
+    // veth computes none of them, but passes on what the sending kernel knew.
+    assert_eq!((rx, tx), (vec!["hash".into(), "timestamp".into(), "vlan".into()], vec![]));
+    assert_eq!(features("lo"), (vec![], vec![], vec![]));
+}

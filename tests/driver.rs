@@ -137,7 +137,7 @@ impl Parts {
         let (socket, umem) = (xdp::socket().unwrap(), umem(2048));
         let fd = socket.as_fd();
         let (start, octets) = umem.region();
-        xdp::register_umem(fd, start, octets, umem.chunk_octets()).unwrap();
+        xdp::register_umem(fd, start, octets, umem.chunk_octets(), xdp::TxRoom::None).unwrap();
         let page = |offset: u64| i64::try_from(offset).unwrap();
         let rings = [
             (xdp::XDP_UMEM_FILL_RING, page(xdp::XDP_UMEM_PGOFF_FILL_RING)),

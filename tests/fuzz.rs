@@ -10,6 +10,7 @@
 
 mod damage;
 mod generator;
+mod video;
 
 use std::env;
 use std::io::{self, Write as _};

@@ -12,6 +12,7 @@ mod leave;
 mod links;
 mod reinject;
 mod scarce;
+mod singly;
 mod steering;
 mod together;
 mod video;
@@ -198,7 +199,7 @@ fn steered(snapshot: &Snapshot, name: &str) -> u64 {
 
 /// No packet is nowhere: from the wire to the verdict.
 fn law(outcome: &Outcome) {
-    let Outcome { report, snapshot } = outcome;
+    let Outcome { report, snapshot, .. } = outcome;
     assert!(report.is_clean(), "{report:#?}");
     assert!(report.shards.iter().all(|shard| shard.leaked == 0), "{report:#?}");
     for steering in &snapshot.steering {

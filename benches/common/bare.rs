@@ -44,7 +44,7 @@ impl Bare {
         let socket = xdp::socket().expect("an AF_XDP socket");
         let fd = socket.as_fd();
         let (start, octets) = umem.region();
-        xdp::register_umem(fd, start, octets, CHUNK_OCTETS).expect("a UMEM");
+        xdp::register_umem(fd, start, octets, CHUNK_OCTETS, xdp::TxRoom::None).expect("a UMEM");
         for option in [
             xdp::XDP_UMEM_FILL_RING,
             xdp::XDP_UMEM_COMPLETION_RING,

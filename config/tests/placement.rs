@@ -84,3 +84,55 @@ fn cores_beyond_the_shards_and_more_cores_than_queues_are_refused() {
     assert_eq!(many.found, "2 shards for 1 queues");
     assert_eq!(many.allowed, "at most as many shards as queues, for a queue has one owner");
 }
+
+/// One interface with four queues and flow rules, of which services take some.
+fn ruled(services: &str) -> Config {
+    accept(&format!(
+        "[runtime]\n[[interface]]\nname = \"a\"\nqueues = \"0-3\"\nsteering = \"ntuple\"\n{services}"
+    ))
+}
+
+fn aims(config: &Config) -> Vec<(usize, u32)> {
+    config.aims("a").map(|aim| (aim.service, aim.queue)).collect()
+}
+
+fn warned(config: &Config) -> Vec<(&str, &str)> {
+    config.warnings().iter().map(|it| (it.key.as_str(), it.found.as_str())).collect()
+}
+
+fn selectors(count: u32) -> String {
+    let one = |n| format!("{{ destination = \"198.18.0.{n}\" }}, ");
+    format!("selectors = [{}]", (1..=count).map(one).collect::<String>())
+}
+
+#[test]
+fn the_queues_of_a_service_take_its_selectors_in_turn() {
+    let first = service("x", "a", &format!("queues = [0, 1]\n{}", selectors(3)));
+    let second = service("y", "a", &format!("queues = [3, 2]\n{}", selectors(2)));
+    let sender = service("z", "a", "queues = 0");
+    let second = second.replace("198.18.0.", "198.18.1.");
+    let config = ruled(&(first + &sender + &second));
+    // In the order of the interface's queues, as the ports are.
+    assert_eq!(aims(&config), [(0, 0), (0, 1), (0, 0), (2, 2), (2, 3)]);
+    assert_eq!(warned(&config), []);
+}
+
+#[test]
+fn what_flow_rules_cannot_do_is_warned_of() {
+    let config = ruled(&service("x", "a", &selectors(2)));
+    assert_eq!(aims(&config), [(0, 0), (0, 1)]);
+    let few = "2 selectors for 4 queues, while steering = \"ntuple\" of a sends all packets of a \
+               selector to one queue";
+    assert_eq!(warned(&config), [("service[0].selectors", few)]);
+
+    let take = "queues = 0\nselectors = [{ destination = \"198.18.0.1\", protocol = \"udp\", \
+                ports = 53, fragments = \"take\" }]";
+    let config = ruled(&service("x", "a", take));
+    let late = "ports with fragments = \"take\", while steering = \"ntuple\" of a cannot see the \
+                ports of a later fragment";
+    // Before it, that three queues have no service.
+    assert_eq!(warned(&config)[1..], [("service[0].selectors[0]", late)]);
+    // Where no flow rules are made, there is nothing to say.
+    let text = with("", &service("x", "a", &take.replace("queues = 0\n", "")));
+    assert!(warned(&accept(&text)).iter().all(|(key, _)| key.starts_with("interface")));
+}

@@ -21,6 +21,8 @@
 //! What happens behind the redirection (socket full, no fill entry) the socket's own
 //! statistics tell.
 //!
+//! Which queue a packet comes to is the card's business; [`hardware`] tells it, where it is asked to.
+//!
 //! What it refuses to do: replace somebody else's program, or attach in a way that would
 //! outlive the process.
 //!
@@ -30,6 +32,7 @@
 mod counters;
 mod error;
 mod facts;
+pub mod hardware;
 mod metadata;
 pub(crate) mod privilege;
 mod program;

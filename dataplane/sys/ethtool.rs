@@ -5,11 +5,16 @@
 //! an AF_XDP socket arrives unfinished; the lab switches these off, and `doctor`
 //! looks for them. A receiver that merges packets (LRO) excludes native XDP.
 //!
+//! Which queue a packet comes to is asked and said in [`steering`], as [`rule`]s.
+//!
 //! Source: `linux/ethtool.h`. Every request starts with its command word and is
 //! an array of 32-bit words in the kernel's byte order, so one function makes
 //! all of them.
 
 #![allow(unsafe_code)] // One ioctl takes a pointer to its request.
+
+pub mod rule;
+pub mod steering;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::{error, fmt, io};
@@ -67,11 +72,13 @@ pub enum Offload {
     RxVlan,
     /// The card puts the VLAN tag into a sent packet.
     TxVlan,
+    /// The card obeys rules that send packets of some flows to some queues.
+    Ntuple,
 }
 
 impl Offload {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::TxChecksum,
         Self::RxChecksum,
         Self::ScatterGather,
@@ -81,6 +88,7 @@ impl Offload {
         Self::Lro,
         Self::RxVlan,
         Self::TxVlan,
+        Self::Ntuple,
     ];
 
     /// The word that `ethtool -K` takes for it.
@@ -95,6 +103,7 @@ impl Offload {
             Self::Lro => "lro",
             Self::RxVlan => "rxvlan",
             Self::TxVlan => "txvlan",
+            Self::Ntuple => "ntuple",
         }
     }
 
@@ -109,6 +118,7 @@ impl Offload {
             Self::Lro => Access::Flag(1 << 15),
             Self::RxVlan => Access::Flag(1 << 8),
             Self::TxVlan => Access::Flag(1 << 7),
+            Self::Ntuple => Access::Flag(1 << 27),
         }
     }
 }
@@ -125,11 +135,22 @@ enum Access {
 const GET_DRIVER: u32 = 0x03;
 const GET_FLAGS: u32 = 0x25;
 const SET_FLAGS: u32 = 0x26;
+const GET_RINGS: u32 = 0x10;
+const SET_RINGS: u32 = 0x11;
+const GET_STRINGS: u32 = 0x1b;
+const GET_SET_INFO: u32 = 0x37;
+const GET_FEATURES: u32 = 0x3a;
 const GET_CHANNELS: u32 = 0x3c;
+const SET_CHANNELS: u32 = 0x3d;
 
-/// Words of `struct ethtool_drvinfo`, the largest request made here: the
-/// command, five strings of 32 octets, 12 octets reserved, five counts.
+/// The kernel's name of [`Offload::Ntuple`], `netdev_features_strings`.
+const NTUPLE: &str = "rx-ntuple-filter";
+
+/// Words of `struct ethtool_drvinfo`: the command, five strings of 32 octets,
+/// 12 octets reserved, five counts.
 const DRIVER_WORDS: usize = 1 + (5 * 32 + 12) / 4 + 5;
+/// Words of `struct ethtool_ringparam`: the command, four maxima, four sizes.
+const RINGS_WORDS: usize = 9;
 /// Words of `struct ethtool_channels`: the command, four maxima, four counts.
 const CHANNELS_WORDS: usize = 9;
 /// Words of `struct ethtool_value`: the command and the value.
@@ -179,6 +200,38 @@ impl Ethtool {
         Ok(Channels { rx, tx, combined, rx_max, tx_max, combined_max })
     }
 
+    /// Has the driver use receive rings of `entries` for each queue. Most drivers start the
+    /// interface anew for it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` past the driver's most, `EPERM` without `CAP_NET_ADMIN`, `EOPNOTSUPP` where the
+    /// size is fixed.
+    pub fn set_rx_ring(&self, interface: &str, entries: u32) -> Result<(), Error> {
+        let mut words = [0; RINGS_WORDS];
+        words[0] = GET_RINGS;
+        self.call(interface, "its rings", &mut words)?;
+        words[0] = SET_RINGS;
+        words[5] = entries;
+        self.call(interface, "its rings", &mut words)
+    }
+
+    /// Has the driver use `combined` pairs of queues; queues of one direction stay as they are.
+    /// Most drivers start the interface anew for it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` past the driver's most, `EBUSY` where a queue that would go has an AF_XDP socket,
+    /// `EPERM` without `CAP_NET_ADMIN`, `EOPNOTSUPP` where the number is fixed.
+    pub fn set_combined(&self, interface: &str, combined: u32) -> Result<(), Error> {
+        let mut words = [0; CHANNELS_WORDS];
+        words[0] = GET_CHANNELS;
+        self.call(interface, "its queues", &mut words)?;
+        words[0] = SET_CHANNELS;
+        words[8] = combined;
+        self.call(interface, "its queues", &mut words)
+    }
+
     /// Whether an offload is on.
     ///
     /// # Errors
@@ -214,21 +267,11 @@ impl Ethtool {
         self.call(interface, offload.word(), &mut words)
     }
 
-    /// Makes one request. The constants above give `N` for each command; a
-    /// request of another size would let the kernel write behind the array,
-    /// hence the assertion.
-    fn call<const N: usize>(
-        &self,
-        interface: &str,
-        request: &'static str,
-        words: &mut [u32; N],
-    ) -> Result<(), Error> {
-        let expected = match words[0] {
-            GET_DRIVER => DRIVER_WORDS,
-            GET_CHANNELS => CHANNELS_WORDS,
-            _ => VALUE_WORDS,
-        };
-        assert_eq!(N, expected, "size of the request {:#x}", words[0]);
+    /// Makes one request. A request that is too small would let the kernel write
+    /// behind the array, hence the assertion.
+    fn call(&self, interface: &str, request: &'static str, words: &mut [u32]) -> Result<(), Error> {
+        let least = words_at_least(words);
+        assert!(words.len() >= least, "size of the request {:#x}", words[0]);
         let fail = |source| Error { interface: interface.into(), request, source };
         let mut name = [0; libc::IFNAMSIZ];
         if interface.len() >= name.len() || interface.contains('\0') {
@@ -242,15 +285,42 @@ impl Ethtool {
             ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: words.as_mut_ptr().cast() },
         };
         // SAFETY: `request` is a whole ifreq with a terminated name. Its data
-        // points to `words`, which is borrowed for the call, and which is as
-        // large as the structure that the kernel reads and writes for this
-        // command, as just asserted. The kernel keeps neither pointer.
+        // points to `words`, which is borrowed for the call, and which is at
+        // least as large as the structure that the kernel reads and writes for
+        // this command, as just asserted. The kernel keeps neither pointer.
         let result =
             unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
         match result {
             0 => Ok(()),
             _ => Err(fail(io::Error::last_os_error())),
         }
+    }
+}
+
+/// Words that the kernel reads or writes for a request, whose own words say how
+/// much room it has (`net/ethtool/ioctl.c`).
+fn words_at_least(words: &[u32]) -> usize {
+    let told = |at: usize| words.get(at).map_or(usize::MAX >> 8, |&count| count as usize);
+    match words[0] {
+        GET_DRIVER => DRIVER_WORDS,
+        GET_RINGS | SET_RINGS => RINGS_WORDS,
+        GET_CHANNELS | SET_CHANNELS => CHANNELS_WORDS,
+        // A table of the driver that is larger than what is told here is not written.
+        steering::GET_TABLE | steering::SET_TABLE => 2 + told(1),
+        steering::GET_PERMANENT_ADDRESS => 2 + told(1).div_ceil(4),
+        steering::GET_RINGS
+        | steering::GET_RULE_COUNT
+        | steering::GET_RULE
+        | steering::DELETE_RULE
+        | steering::INSERT_RULE => rule::WORDS,
+        steering::GET_RULES => rule::WORDS.max(rule::LOCATIONS + told(rule::COUNT)),
+        // As many values as bits are set in the mask.
+        GET_SET_INFO => 4 + told(2).count_ones() as usize + told(3).count_ones() as usize,
+        // The kernel writes all names of a set. Those of features, which alone are asked for, are
+        // a constant of it, asked for just before.
+        GET_STRINGS => 3 + 8 * told(2),
+        GET_FEATURES => 2 + 4 * told(1),
+        _ => VALUE_WORDS,
     }
 }
 
@@ -266,6 +336,17 @@ impl Error {
     /// The kernel's error number.
     pub fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
+    }
+
+    /// The kernel's answer alone, for an error that says the rest itself.
+    pub fn into_answer(self) -> io::Error {
+        self.source
+    }
+
+    /// The driver told a count that cannot be.
+    fn absurd(interface: &str, request: &'static str) -> Self {
+        let source = io::Error::new(io::ErrorKind::InvalidData, "the driver tells an absurd count");
+        Self { interface: interface.into(), request, source }
     }
 }
 
@@ -320,6 +401,31 @@ mod tests {
     fn a_request_of_the_wrong_size_is_never_sent() {
         let ethtool = Ethtool::open().unwrap();
         let _ = ethtool.call("lo", "its driver's name", &mut [GET_DRIVER, 0]);
+    }
+
+    #[test]
+    fn a_request_needs_the_room_that_it_tells_the_kernel() {
+        for (words, least) in [
+            (&[GET_DRIVER][..], 49),
+            (&[steering::GET_TABLE, 0], 2),
+            (&[steering::SET_TABLE, 128], 130),
+            (&[steering::GET_PERMANENT_ADDRESS, 32], 10),
+            (&[steering::INSERT_RULE], 48),
+            (&[GET_SET_INFO, 0, 1 << 4, 0], 5),
+            (&[GET_STRINGS, 4, 3], 27),
+            (&[GET_FEATURES, 2], 10),
+            (&[GET_FLAGS], 2),
+        ] {
+            assert_eq!(words_at_least(words), least, "{words:x?}");
+        }
+        let mut rules = [0; rule::WORDS];
+        rules[0] = steering::GET_RULES;
+        for (count, least) in [(0, 48), (1, 48), (2, 49), (100, 147)] {
+            rules[rule::COUNT] = count;
+            assert_eq!(words_at_least(&rules), least);
+        }
+        // What does not even tell its room has none.
+        assert!(words_at_least(&[steering::GET_TABLE]) > 1 << 20);
     }
 
     #[test]

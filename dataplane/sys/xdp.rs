@@ -17,6 +17,9 @@ pub use libc::{
 /// `XDP_MAX_TX_SKB_BUDGET`, since Linux 6.18: packets that one wake-up sends in copy mode.
 pub const XDP_MAX_TX_SKB_BUDGET: i32 = 9;
 
+/// `XDP_UMEM_TX_SW_CSUM`, since Linux 6.8.
+const XDP_UMEM_TX_SW_CSUM: u32 = 1 << 1;
+
 /// `AF_XDP` as the 16 bits that `struct sockaddr_xdp` has for it.
 #[allow(clippy::cast_possible_truncation)] // 44.
 const FAMILY: u16 = libc::AF_XDP as u16;
@@ -68,6 +71,17 @@ pub fn set_option(fd: BorrowedFd<'_>, option: i32, value: u32) -> io::Result<()>
     set(fd, option, &value)
 }
 
+/// What a UMEM keeps free in front of packets that are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxRoom {
+    /// Nothing.
+    None,
+    /// So many octets, for TX metadata.
+    Octets(usize),
+    /// The same, and checksums are summed by the kernel in copy mode, never by the card.
+    KernelSums(usize),
+}
+
 /// Registers `octets` octets at `start` as the UMEM of the socket (`XDP_UMEM_REG`).
 ///
 /// The kernel pins the pages: they outlive an early munmap(2), so memory safety does not hang on
@@ -75,20 +89,27 @@ pub fn set_option(fd: BorrowedFd<'_>, option: i32, value: u32) -> io::Result<()>
 ///
 /// # Errors
 ///
-/// `ENOBUFS` where `RLIMIT_MEMLOCK` is too small, `EINVAL` for chunk sizes that the kernel refuses.
+/// `ENOBUFS` where `RLIMIT_MEMLOCK` is too small, `EINVAL` for chunk sizes that the kernel refuses,
+/// and for room before Linux 6.11.
 pub fn register_umem(
     fd: BorrowedFd<'_>,
     start: u64,
     octets: u64,
     chunk_octets: u32,
+    room: TxRoom,
 ) -> io::Result<()> {
+    let (flags, tx_metadata_len) = match room {
+        TxRoom::None => (0, 0),
+        TxRoom::Octets(len) => (libc::XDP_UMEM_TX_METADATA_LEN, len),
+        TxRoom::KernelSums(len) => (libc::XDP_UMEM_TX_METADATA_LEN | XDP_UMEM_TX_SW_CSUM, len),
+    };
     let registration = libc::xdp_umem_reg {
         addr: start,
         len: octets,
         chunk_size: chunk_octets,
         headroom: 0,
-        flags: 0,
-        tx_metadata_len: 0,
+        flags,
+        tx_metadata_len: u32::try_from(tx_metadata_len).unwrap_or(u32::MAX),
     };
     set(fd, libc::XDP_UMEM_REG, &registration)
 }

@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(frame.source(), HEADER.source);
         assert_eq!(frame.ether_type(), HEADER.ether_type);
         assert_eq!(frame.header_octets(), HEADER_LEN);
-        assert_eq!(frame.payload(), []);
+        assert_eq!(frame.payload(), [0u8; 0]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Ipv6<'a> {
     extensions: &'a [u8],
     protocol: u8,
     fragment: Fragment,
+    has_stops: bool,
     payload: &'a [u8],
 }
 
@@ -57,7 +58,8 @@ impl<'a> Ipv6<'a> {
         let chain = walk(header[6], body)?;
         let (extensions, payload) = body.split_at(chain.octets);
         let fragment = chain.fragment.unwrap_or(Fragment::Whole);
-        Ok(Self { header, extensions, protocol: chain.protocol, fragment, payload })
+        let Chain { protocol, has_stops, .. } = chain;
+        Ok(Self { header, extensions, protocol, fragment, has_stops, payload })
     }
 
     /// Source address.
@@ -109,6 +111,12 @@ impl<'a> Ipv6<'a> {
         HEADER_LEN + self.extensions.len() + self.payload.len()
     }
 
+    /// Whether a routing header has stops to go: then [`Self::destination`] is not the final one.
+    #[inline]
+    pub const fn has_stops(self) -> bool {
+        self.has_stops
+    }
+
     /// What follows the last extension header.
     #[inline]
     pub const fn payload(self) -> &'a [u8] {
@@ -127,10 +135,11 @@ struct Chain {
     protocol: u8,
     octets: usize,
     fragment: Option<Fragment>,
+    has_stops: bool,
 }
 
 fn walk(first: u8, body: &[u8]) -> Result<Chain, Malformed> {
-    let mut chain = Chain { protocol: first, octets: 0, fragment: None };
+    let mut chain = Chain { protocol: first, octets: 0, fragment: None, has_stops: false };
     let mut count = 0;
     while is_extension(chain.protocol) {
         if count == MAX_EXTENSION_HEADERS {
@@ -187,6 +196,8 @@ fn step(chain: &mut Chain, body: &[u8]) -> Result<(), Malformed> {
         protocol::HOP_BY_HOP if chain.octets > 0 => return Err(Malformed::Order { header }),
         protocol::FRAGMENT if chain.fragment.is_some() => return Err(Malformed::Order { header }),
         protocol::FRAGMENT => chain.fragment = Some(fragment(start, have - need)?),
+        // RFC 8200, section 4.4: the fourth octet is the number of segments left.
+        protocol::ROUTING => chain.has_stops |= start[3] != 0,
         _ => {}
     }
     chain.protocol = start[0];

@@ -33,6 +33,7 @@ pub mod packet;
 pub mod rfc4175;
 pub mod rtp;
 pub mod tcp;
+pub mod transport;
 pub mod udp;
 
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use packet::Packet;
 pub use rfc4175::Rfc4175;
 pub use rtp::Rtp;
 pub use tcp::Tcp;
+pub use transport::TransportChecksum;
 pub use udp::Udp;
 
 /// Protocol numbers that the house reads: IPv4's protocol field and IPv6's next header.

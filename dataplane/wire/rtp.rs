@@ -159,7 +159,7 @@ mod tests {
         assert!(rtp.marker());
         assert_eq!((rtp.payload_type(), rtp.sequence()), (96, 0xfffe));
         assert_eq!((rtp.timestamp(), rtp.ssrc()), (0x0102_0304, 0x0506_0708));
-        assert_eq!(rtp.payload(), []);
+        assert_eq!(rtp.payload(), [0u8; 0]);
     }
 
     #[test]

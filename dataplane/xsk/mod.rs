@@ -25,6 +25,7 @@ pub mod open;
 pub mod queue;
 pub mod ring;
 pub mod testing;
+pub mod tx_metadata;
 
 pub use crate::sys::xdp::KernelStatistics;
 pub use open::{CopyMode, Error, Options, open};

@@ -10,9 +10,12 @@ use std::time::Duration;
 use super::KernelStatistics;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Entry, MappedRing};
+use super::tx_metadata;
+use crate::offload::{ChecksumWish, Circumstances, TxOffloads};
 use crate::steer::privilege;
 use crate::sys::ethtool::{Channels, Ethtool};
 use crate::sys::mapping::Mapping;
+use crate::sys::netlink;
 use crate::sys::xdp::{self, RingOffset};
 use crate::umem::Umem;
 
@@ -53,6 +56,8 @@ pub struct Options {
     pub copy: CopyMode,
     /// Whether the kernel may sleep and ask for wake-ups. Off only to measure.
     pub need_wakeup: bool,
+    /// Who shall finish checksums.
+    pub tx_checksum: ChecksumWish,
 }
 
 impl Options {
@@ -65,6 +70,7 @@ impl Options {
             fill_frames: 2048,
             copy: CopyMode::Auto,
             need_wakeup: true,
+            tx_checksum: ChecksumWish::Auto,
         }
     }
 }
@@ -222,14 +228,7 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
         _ => Error::Os { call: "socket(AF_XDP)", source },
     })?;
     let fd = socket.as_fd();
-    let (start, octets) = umem.region();
-    xdp::register_umem(fd, start, octets, umem.chunk_octets()).map_err(|source| {
-        match source.raw_os_error() {
-            Some(libc::ENOBUFS) => Error::MemoryLock { octets },
-            Some(libc::EPERM) => not_permitted(),
-            _ => Error::Os { call: "setsockopt(XDP_UMEM_REG)", source },
-        }
-    })?;
+    let has_room = register(fd, &umem, options.tx_checksum)?;
     for (option, call) in [
         (xdp::XDP_UMEM_FILL_RING, "setsockopt(XDP_UMEM_FILL_RING)"),
         (xdp::XDP_UMEM_COMPLETION_RING, "setsockopt(XDP_UMEM_COMPLETION_RING)"),
@@ -248,12 +247,48 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
         true => CopyMode::ZeroCopy,
         false => CopyMode::Copy,
     };
-    let bind = Bind { copy, pages: umem.pages(), tx_budget };
+    let tx = tx_offloads(options, index, copy, has_room);
+    let bind = Bind { copy, pages: umem.pages(), tx_budget, tx };
     tracing::info!(
         interface = &**interface, queue, copy = %copy, pages = ?umem.pages(), tx_budget,
+        tx_checksum = %tx.checksum, launch_time = tx.launch_time,
         frames = umem.frames(), "queue opened"
     );
     Ok(Queue::new(Box::new(Socket(socket)), rings, umem, bind, options.fill_frames))
+}
+
+/// Registers the UMEM; whether with room for TX metadata.
+fn register(fd: BorrowedFd<'_>, umem: &Umem, wish: ChecksumWish) -> Result<bool, Error> {
+    let (start, octets) = umem.region();
+    let room = match wish {
+        ChecksumWish::KernelAlone => xdp::TxRoom::KernelSums(tx_metadata::LEN),
+        _ => xdp::TxRoom::Octets(tx_metadata::LEN),
+    };
+    let register = |room| xdp::register_umem(fd, start, octets, umem.chunk_octets(), room);
+    let answer = match register(room) {
+        // Before Linux 6.11; or something else is wrong, and will be so again.
+        Err(refusal) if refusal.raw_os_error() == Some(libc::EINVAL) => {
+            register(xdp::TxRoom::None).map(|()| false)
+        }
+        answer => answer.map(|()| true),
+    };
+    answer.map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOBUFS) => Error::MemoryLock { octets },
+        Some(libc::EPERM) => not_permitted(),
+        _ => Error::Os { call: "setsockopt(XDP_UMEM_REG)", source },
+    })
+}
+
+/// What is obtained for packets that are sent. Who cannot be asked has nothing.
+fn tx_offloads(options: &Options, index: u32, copy: CopyMode, has_room: bool) -> TxOffloads {
+    let link = netlink::Netlink::open().and_then(|mut it| it.link_by_index(index));
+    let found = Circumstances {
+        zero_copy: copy == CopyMode::ZeroCopy,
+        has_room,
+        features: netlink::features(index).ok().flatten().unwrap_or_default(),
+        is_virtual: link.map_or(true, |link| link.kind.is_some()),
+    };
+    TxOffloads::of(options.tx_checksum, found)
 }
 
 fn bind(fd: BorrowedFd<'_>, index: u32, options: &Options) -> Result<(), Error> {

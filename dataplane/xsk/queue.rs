@@ -9,7 +9,9 @@ use smallvec::SmallVec;
 use super::KernelStatistics;
 use super::open::CopyMode;
 use super::ring::{Consumer, Descriptor, Producer};
+use super::tx_metadata::XDP_TX_METADATA;
 use crate::frame::{Frame, NO_SELECTOR};
+use crate::offload::TxOffloads;
 use crate::steer::Metadata;
 use crate::umem::{Lease, Owner, Pages, Umem};
 
@@ -66,6 +68,8 @@ pub struct Bind {
     pub pages: Pages,
     /// Packets that one wake-up sends in copy mode, where the kernel lets it be set.
     pub tx_budget: Option<u32>,
+    /// What is done for packets that are sent.
+    pub tx: TxOffloads,
 }
 
 /// What one queue did since it was opened.
@@ -138,7 +142,22 @@ pub struct Queue {
     fill_frames: u32,
     /// Frames were put on the TX ring since the kernel last took all of them.
     tx_pending: bool,
+    tx_call: TxCall,
     stats: QueueStats,
+}
+
+/// Whether a call would tell the kernel something about the TX ring that it does not know.
+///
+/// In copy mode the call itself sends, so each one does. In zero-copy it only has the driver look
+/// at the ring, soon and on its own account, and asking again before it has looked is for nothing:
+/// a shard turns tens of times until then. Later it is not: a driver takes a batch, or what its own
+/// ring has room for, and some wait for another call before they take the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TxCall {
+    /// There is something new: frames from us, or room in the driver's hands.
+    Due,
+    /// The kernel was told, when so many frames were waiting.
+    Made { waiting: u32 },
 }
 
 impl Queue {
@@ -151,7 +170,10 @@ impl Queue {
     ) -> Self {
         let fill_frames = fill_frames.min(rings.fill.size());
         let stats = QueueStats::default();
-        let mut queue = Self { backend, rings, umem, bind, fill_frames, tx_pending: false, stats };
+        umem.set_tx_offloads(bind.tx);
+        let (tx_pending, tx_call) = (false, TxCall::Due);
+        let mut queue =
+            Self { backend, rings, umem, bind, fill_frames, tx_pending, tx_call, stats };
         queue.refill();
         queue
     }
@@ -164,6 +186,13 @@ impl Queue {
     /// What the bind obtained.
     pub const fn obtained(&self) -> Bind {
         self.bind
+    }
+
+    /// Says what is obtained for packets that are sent; their frames know it from then on. Less than
+    /// the bind obtained may be said at any time, more only by who plays the kernel.
+    pub fn set_tx_offloads(&mut self, tx: TxOffloads) {
+        self.bind.tx = tx;
+        self.umem.set_tx_offloads(tx);
     }
 
     /// Takes up to `max` received frames. Descriptors that cannot be true are counted, not taken.
@@ -219,7 +248,8 @@ impl Queue {
             assert!(frame.lease().is_of(umem), "a frame of another UMEM");
             assert!(!frame.is_empty(), "an empty frame");
             let len = u32::try_from(frame.len()).expect("a chunk is at most 4096 octets");
-            let descriptor = Descriptor { addr: frame.address(), len, options: 0 };
+            let options = if frame.asks() { XDP_TX_METADATA } else { 0 };
+            let descriptor = Descriptor { addr: frame.address(), len, options };
             octets += u64::from(len);
             frame.into_lease().give_to_tx();
             descriptor
@@ -229,7 +259,10 @@ impl Queue {
         drop(descriptors);
         stats.tx_frames += u64::from(sent);
         stats.tx_octets += octets;
-        self.tx_pending |= sent > 0;
+        if sent > 0 {
+            self.tx_pending = true;
+            self.tx_call = TxCall::Due;
+        }
         sent
     }
 
@@ -260,7 +293,12 @@ impl Queue {
                 stats.bad_descriptors += 1;
             }
         });
-        u32::try_from(self.stats.completed_frames - before).expect("at most a ring")
+        let reaped = u32::try_from(self.stats.completed_frames - before).expect("at most a ring");
+        if reaped > 0 {
+            // A driver whose completion ring was full takes no more until it is told.
+            self.tx_call = TxCall::Due;
+        }
+        reaped
     }
 
     /// Gives the kernel chunks to receive into, as many as `fill_frames` says and the pool has.
@@ -278,7 +316,10 @@ impl Queue {
         self.rings.fill.push_burst(&mut addresses);
     }
 
-    /// Makes one system call if frames wait and the kernel wants to be told.
+    /// Makes one system call if frames wait and the kernel wants to be told what it does not know.
+    ///
+    /// Its flag is read in every turn while frames wait: a driver raises it after it has looked at
+    /// the ring, and what was put there in between is found by the next look.
     #[inline]
     pub fn kick(&mut self) {
         if self.tx_pending {
@@ -292,13 +333,29 @@ impl Queue {
     }
 
     fn wake_tx(&mut self) {
-        if self.rings.tx.needs_wakeup() {
+        if self.tx_call_is_due() && self.rings.tx.needs_wakeup() {
             self.stats.tx_wakes += 1;
             let answer = self.backend.wake_tx();
+            self.tx_call = TxCall::Made { waiting: self.rings.tx.waiting() };
             self.count(answer);
         }
         // In copy mode one call sends a budget's worth: what is left is for the next kick.
         self.tx_pending = self.rings.tx.waiting() > 0;
+    }
+
+    fn tx_call_is_due(&self) -> bool {
+        match self.tx_call {
+            TxCall::Due => true,
+            TxCall::Made { .. } if self.bind.copy != CopyMode::ZeroCopy => true,
+            // It has looked since, and has left some.
+            TxCall::Made { waiting } => self.rings.tx.waiting() != waiting,
+        }
+    }
+
+    /// Has the next [`Self::kick`] tell the kernel again of frames that it was told of and has not
+    /// taken: for a link that was down, and for whatever a driver forgets.
+    pub fn tell_again(&mut self) {
+        self.tx_call = TxCall::Due;
     }
 
     fn count(&mut self, answer: io::Result<()>) {
@@ -313,7 +370,7 @@ impl Queue {
         *counter += 1;
     }
 
-    /// Whether frames wait on the TX ring for a kick.
+    /// Whether frames wait on the TX ring, as of the last kick.
     pub const fn tx_pending(&self) -> bool {
         self.tx_pending
     }

@@ -14,8 +14,11 @@ use super::KernelStatistics;
 use super::open::CopyMode;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Consumer, Descriptor, HeapRing, Producer, heap_pair};
+use super::tx_metadata::{self, TxMetadata, XDP_TX_METADATA};
+use crate::offload::TxOffloads;
 use crate::steer::Metadata;
 use crate::umem::{self, Pages, Umem};
+use crate::wire::transport::finish_begun;
 
 /// `XDP_PACKET_HEADROOM` of `linux/bpf.h`: where the kernel puts a packet in its chunk.
 const HEADROOM: u64 = 256;
@@ -91,6 +94,24 @@ pub fn pair(
     ring_entries: u32,
     fill_frames: u32,
 ) -> Result<(Queue, Kernel), umem::Error> {
+    bound(umem, ring_entries, fill_frames, CopyMode::Copy)
+}
+
+/// The same, with a kernel that says that it obtained `copy`.
+///
+/// # Errors
+///
+/// As [`pair`].
+///
+/// # Panics
+///
+/// As [`pair`].
+pub fn bound(
+    umem: &umem::Options,
+    ring_entries: u32,
+    fill_frames: u32,
+    copy: CopyMode,
+) -> Result<(Queue, Kernel), umem::Error> {
     let umem = Umem::new(umem)?;
     let start = u32::MAX - ring_entries / 2;
     let (fill_in, fill_out, _) = heap_pair(ring_entries, start);
@@ -115,7 +136,8 @@ pub fn pair(
         sent: VecDeque::new(),
         shared: Rc::clone(&shared),
     };
-    let bind = Bind { copy: CopyMode::Copy, pages: Pages::Ordinary, tx_budget: None };
+    let tx = TxOffloads::default();
+    let bind = Bind { copy, pages: Pages::Ordinary, tx_budget: None, tx };
     Ok((Queue::new(Box::new(Calls(shared)), rings, umem, bind, fill_frames), kernel))
 }
 
@@ -185,13 +207,37 @@ impl Kernel {
 
     /// Takes the next packet from the TX ring and sends it: here are its octets. It is completed
     /// by [`Self::complete`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::launch`].
     pub fn transmit(&mut self) -> Option<Vec<u8>> {
+        self.launch().map(|(packet, _)| packet)
+    }
+
+    /// As [`Self::transmit`], with the launch time that was asked for. A checksum that was left to
+    /// the driver is finished as cards do it.
+    ///
+    /// # Panics
+    ///
+    /// When the descriptor or what stands in front of the packet is such as a driver would refuse.
+    pub fn launch(&mut self) -> Option<(Vec<u8>, Option<u64>)> {
         let mut next = None;
         self.tx.pop_burst(1, |descriptor| next = Some(descriptor));
-        let Descriptor { addr, len, .. } = next?;
-        let packet = self.umem.read_as_kernel(addr, len as usize);
+        let Descriptor { addr, len, options } = next?;
+        let mut packet = self.umem.read_as_kernel(addr, len as usize);
         self.sent.push_back(addr);
-        Some(packet)
+        assert_eq!(options & !XDP_TX_METADATA, 0, "options that are not asked for at bind");
+        if options == 0 {
+            return Some((packet, None));
+        }
+        let front = self.umem.read_as_kernel(addr - tx_metadata::LEN as u64, tx_metadata::LEN);
+        let front = front.first_chunk().expect("as long as was asked for");
+        let asked = TxMetadata::parse(front).expect("flags that the kernel knows");
+        if let Some((start, field)) = asked.checksum {
+            assert!(finish_begun(&mut packet, start, field), "a checksum past the packet");
+        }
+        Some((packet, asked.launch_ns))
     }
 
     /// Returns up to `max` sent chunks through the completion ring; returns how many.
@@ -303,6 +349,40 @@ mod tests {
         kernel.ask_for_wakeups(true);
         queue.kick();
         assert_eq!(kernel.wakeups(), (1, 0), "the flag is read again");
+    }
+
+    #[test]
+    fn in_zero_copy_the_driver_is_told_once_and_again_when_it_has_looked_or_is_late() {
+        let (mut queue, mut kernel) = bound(&UMEM, 16, 16, CopyMode::ZeroCopy).unwrap();
+        let mut told = 0;
+        let mut tells = |queue: &mut Queue, kernel: &Kernel, more: u64, why: &str| {
+            (0..10).for_each(|_| queue.kick());
+            told += more;
+            assert_eq!(kernel.wakeups().0, told, "{why}");
+        };
+        send_one(&mut queue, &[1; 60]);
+        send_one(&mut queue, &[2; 60]);
+        tells(&mut queue, &kernel, 1, "both are new");
+        assert!(queue.tx_pending(), "and are there still");
+        send_one(&mut queue, &[3; 60]);
+        tells(&mut queue, &kernel, 1, "one more is new");
+        assert!(kernel.transmit().is_some());
+        tells(&mut queue, &kernel, 1, "it has taken one and left two");
+        kernel.complete(1);
+        assert_eq!(queue.reap(), 1);
+        tells(&mut queue, &kernel, 1, "it may have waited for room to complete into");
+        queue.tell_again();
+        tells(&mut queue, &kernel, 1, "it is late");
+        while kernel.transmit().is_some() {}
+        tells(&mut queue, &kernel, 1, "it was not known yet that it has taken all");
+        kernel.complete(64);
+        queue.reap();
+        tells(&mut queue, &kernel, 0, "nothing waits");
+        kernel.ask_for_wakeups(false);
+        send_one(&mut queue, &[4; 60]);
+        tells(&mut queue, &kernel, 0, "it looks by itself");
+        kernel.ask_for_wakeups(true);
+        tells(&mut queue, &kernel, 1, "it does not any more, and was not told");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What `stats` prints: every counter of one process at one moment.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,12 @@ pub struct ServiceSnapshot {
     pub drops: BTreeMap<String, u64>,
     /// Present values that this service registered.
     pub gauges: BTreeMap<String, u64>,
+    /// Signed values that this service registered. Not to be summed.
+    #[serde(default)]
+    pub levels: BTreeMap<String, i64>,
+    /// What this service says in words.
+    #[serde(default)]
+    pub words: BTreeMap<String, String>,
 }
 
 /// Counters of one XDP program.
@@ -78,6 +84,39 @@ pub struct SteeringSnapshot {
     pub interface: String,
     /// Values by name.
     pub counters: BTreeMap<String, u64>,
+    /// What the network card was told; nothing with `steering = "xdp"`.
+    #[serde(default)]
+    pub hardware: Option<HardwareSnapshot>,
+}
+
+/// What a network card was told about its queues, and shows now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardwareSnapshot {
+    /// What the config asks for: `rss` or `ntuple`.
+    pub asked: String,
+    /// Taken queues that the RSS table does not name.
+    pub isolated_queues: Vec<u32>,
+    /// The RSS table: `ours`, `as found`, `changed by somebody else` or `none`.
+    pub table: String,
+    /// Flow rules that were added.
+    pub rules: Vec<RuleSnapshot>,
+    /// What could not be had, in words.
+    pub remarks: Vec<String>,
+}
+
+/// One flow rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleSnapshot {
+    /// Where it is in the card's table.
+    pub location: u32,
+    /// The selector of the interface that it is of, counting from 0.
+    pub selector: usize,
+    /// The queue that it sends to.
+    pub queue: u32,
+    /// The packets, in the words of `ethtool -N`.
+    pub flow: String,
+    /// Whether there still is a rule at that location.
+    pub in_place: bool,
 }
 
 /// The ownership law over all ports.
@@ -150,8 +189,16 @@ impl Snapshot {
             ];
             for (kind, values) in all {
                 for (name, value) in values {
-                    line(&mut text, "named", kind, &format!("{owner},name=\"{name}\""), *value);
+                    line(&mut text, "named", kind, &format!("{owner},name=\"{name}\""), value);
                 }
+            }
+            for (name, value) in &service.levels {
+                line(&mut text, "named", "level", &format!("{owner},name=\"{name}\""), value);
+            }
+            // A word has no number: one line that is there, as for versions of programs.
+            for (name, word) in &service.words {
+                let labels = format!("{owner},name=\"{name}\",word=\"{}\"", escape(word));
+                line(&mut text, "named", "word", &labels, 1);
             }
         }
         for steering in &self.steering {
@@ -176,7 +223,7 @@ fn family(text: &mut String, owner: &str, help: &Help) {
     let _ = writeln!(text, "# TYPE tidegate_{owner}_{name} {kind}");
 }
 
-fn line(text: &mut String, owner: &str, name: &str, labels: &str, value: u64) {
+fn line(text: &mut String, owner: &str, name: &str, labels: &str, value: impl Display) {
     let _ = match labels {
         "" => writeln!(text, "tidegate_{owner}_{name} {value}"),
         labels => writeln!(text, "tidegate_{owner}_{name}{{{labels}}} {value}"),
@@ -202,6 +249,8 @@ mod tests {
         let service = ServiceSnapshot {
             name: "gate".into(),
             drops: BTreeMap::from([("malformed".into(), 4)]),
+            levels: BTreeMap::from([("vrx_min".into(), -3)]),
+            words: BTreeMap::from([("format".into(), "720 \"p\"".into())]),
             ..ServiceSnapshot::default()
         };
         let shards = vec![
@@ -245,6 +294,9 @@ mod tests {
              tidegate_port_rx_frames{shard=\"0\",interface=\"ve\\\"th\",queue=\"0\"} 5\n\
              tidegate_port_rx_frames{shard=\"1\",interface=\"ve\\\"th\",queue=\"1\"} 5\n",
             "tidegate_named_drop{shard=\"1\",service=\"gate\",name=\"malformed\"} 4\n",
+            "tidegate_named_level{shard=\"1\",service=\"gate\",name=\"vrx_min\"} -3\n",
+            "tidegate_named_word{shard=\"1\",service=\"gate\",name=\"format\",\
+             word=\"720 \\\"p\\\"\"} 1\n",
             "tidegate_frames_unaccounted 1\n",
         ] {
             assert!(text.contains(expected), "{expected}\nis not in\n{text}");

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
-use tidegate_config::{DEFAULT_INSTANCE, LogLevel, Numbers};
+use tidegate_config::{CopyMode, DEFAULT_INSTANCE, LogLevel, Numbers, XdpMode};
+
+use super::measure::Only;
 
 /// Thread-per-core services on AF_XDP: stream video out, shut floods out.
 #[derive(Clone, Debug, Parser)]
@@ -31,6 +33,16 @@ pub enum Command {
     Doctor(Doctor),
     /// Print, check and explain descriptions of streams (SDP).
     Sdp(Sdp),
+    /// Put back what a killed process left on network cards.
+    Restore(Restore),
+    /// Measure receiving and dropping on an interface, which hears nothing meanwhile.
+    ///
+    /// Takes what arrives on the named queues out of the kernel, counts and drops it, and reports
+    /// what that costs. Meanwhile this machine hears nothing of it; other queues stay with the
+    /// kernel, and so does what is not IP. Nothing is transmitted. It ends by itself, and with
+    /// Ctrl-C. The way of a default route and that of your own SSH session are refused unless you
+    /// say twice that you mean it.
+    Measure(Measure),
     /// Print the completions for a shell.
     Completions(Completions),
 }
@@ -148,6 +160,61 @@ pub struct SdpExplain {
     pub file: PathBuf,
 }
 
+/// Arguments of `restore`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Restore {
+    /// Interfaces to put back; all on which something was left if none is named.
+    #[arg(value_name = "INTERFACE")]
+    pub interfaces: Vec<String>,
+}
+
+/// Arguments of `measure`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Measure {
+    /// The interface to measure on.
+    #[arg(value_name = "INTERFACE")]
+    pub interface: String,
+    /// Queues to take, as 0-3,8; may be given several times. Default: 0.
+    #[arg(long = "queue", value_name = "LIST")]
+    pub queue: Vec<Numbers>,
+    /// How long to measure.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Take only these packets; may be given several times.
+    #[arg(long, value_name = "DESTINATION[,PROTOCOL[,PORTS]]")]
+    pub only: Vec<Only>,
+    /// Whether the network card reaches the memory itself.
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = copy_mode())]
+    pub copy: CopyMode,
+    /// Where the XDP program runs.
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = xdp_mode())]
+    pub xdp: XdpMode,
+    /// Print one JSON object at the end and nothing else.
+    #[arg(long)]
+    pub json: bool,
+    /// Measure although the default route or your session goes through the interface; needs
+    /// --yes-cut-me-off too.
+    #[arg(long)]
+    pub allow_default_route: bool,
+    /// Say it again: this may cut you off.
+    #[arg(long)]
+    pub yes_cut_me_off: bool,
+    /// Least severe level to log.
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    pub log: Option<LogLevel>,
+}
+
+impl Measure {
+    /// The queues to take, each once.
+    pub fn queues(&self) -> Vec<u32> {
+        let mut queues: Vec<u32> =
+            self.queue.iter().flat_map(|list| list.as_slice()).copied().collect();
+        queues.sort_unstable();
+        queues.dedup();
+        if queues.is_empty() { vec![0] } else { queues }
+    }
+}
+
 /// Arguments of `completions`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Completions {
@@ -159,6 +226,16 @@ pub struct Completions {
 fn level() -> impl clap::builder::TypedValueParser<Value = LogLevel> {
     PossibleValuesParser::new(LogLevel::WORDS)
         .map(|word| LogLevel::of(&word).expect("only its words are possible"))
+}
+
+fn copy_mode() -> impl clap::builder::TypedValueParser<Value = CopyMode> {
+    PossibleValuesParser::new(CopyMode::WORDS)
+        .map(|word| CopyMode::of(&word).expect("only its words are possible"))
+}
+
+fn xdp_mode() -> impl clap::builder::TypedValueParser<Value = XdpMode> {
+    PossibleValuesParser::new(XdpMode::WORDS)
+        .map(|word| XdpMode::of(&word).expect("only its words are possible"))
 }
 
 #[cfg(test)]
@@ -191,6 +268,17 @@ mod tests {
         assert_eq!(demo.seconds, 3);
         let Ok(Command::Doctor(doctor)) = parse("doctor eth0 eth1") else { panic!("doctor") };
         assert_eq!(doctor.interfaces, ["eth0", "eth1"]);
+        let Ok(Command::Restore(restore)) = parse("restore eth1") else { panic!("restore") };
+        assert_eq!(restore.interfaces, ["eth1"]);
+        let Ok(Command::Measure(measure)) = parse("measure eth1 --queue 3 --queue 0-1,3 --json")
+        else {
+            panic!("measure")
+        };
+        assert_eq!((measure.queues(), measure.seconds), (vec![0, 1, 3], 10));
+        let Ok(Command::Measure(measure)) = parse("measure eth1 --copy zero-copy") else {
+            panic!("measure")
+        };
+        assert_eq!((measure.queues(), measure.copy), (vec![0], CopyMode::ZeroCopy));
         assert!(matches!(parse("completions bash"), Ok(Command::Completions(_))));
         let Ok(Command::Sdp(Sdp { command: SdpCommand::Check(check) })) =
             parse("sdp check a.sdp - --json")
@@ -223,6 +311,10 @@ mod tests {
             "sdp check",
             "sdp print",
             "sdp explain a b",
+            "measure",
+            "measure eth1 --seconds 0",
+            "measure eth1 --copy some",
+            "measure eth1 --only everything",
             "frobnicate",
         ] {
             assert!(parse(line).is_err(), "{line}");

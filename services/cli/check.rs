@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tidegate_config::{
-    Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Restart, Selector,
-    Service,
+    Aim, Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Restart,
+    Selector, Service, Steering,
 };
 
 use super::wrap::wrap;
@@ -141,6 +141,9 @@ fn interface_plan(text: &mut String, config: &Config, interface: &Interface) {
         umem.frames,
         umem.pages,
     );
+    for line in steering(config, interface).iter().flat_map(|line| wrap(line, 80 - 2)) {
+        let _ = writeln!(text, "  {line}");
+    }
     let mut number = 0;
     for (index, selector) in config.selectors(name) {
         number += 1;
@@ -151,6 +154,43 @@ fn interface_plan(text: &mut String, config: &Config, interface: &Interface) {
     }
     let rest = if number == 0 { "all packets stay" } else { "what matches none stays" };
     let _ = writeln!(text, "  {rest} with the kernel");
+}
+
+/// What the network card is told about its queues, and what follows from it.
+fn steering(config: &Config, interface: &Interface) -> Vec<String> {
+    let (name, taken) = (&interface.name, config.taken(&interface.name));
+    let mut said = match interface.steering {
+        Steering::Rss if !taken.is_empty() => {
+            let mut said = format!("steering rss: the RSS table leaves out {}", queues(&taken));
+            if config.selectors(name).next().is_some() {
+                said.push_str("; selectors get only what flow rules of yours send there");
+            }
+            vec![said]
+        }
+        Steering::Ntuple if !taken.is_empty() => {
+            vec![format!(
+                "steering ntuple: the RSS table leaves out {}; flow rules:",
+                queues(&taken)
+            )]
+        }
+        _ => return Vec::new(),
+    };
+    if interface.steering == Steering::Ntuple {
+        let aims: Vec<Aim<'_>> = config.aims(name).collect();
+        for queue in taken {
+            let of: Vec<u32> = (1..)
+                .zip(&aims)
+                .filter(|(_, aim)| aim.queue == queue)
+                .map(|(number, _)| number)
+                .collect();
+            said.push(match of.as_slice() {
+                [] => format!("no selector to queue {queue}"),
+                [one] => format!("selector {one} to queue {queue}"),
+                many => format!("selectors {} to queue {queue}", list(many)),
+            });
+        }
+    }
+    said
 }
 
 /// A selector in words.
@@ -278,6 +318,38 @@ interface eth2: XDP auto, copy auto
                 assert!(found, "{} of {text:?}: {key} is not in example.toml", kind.name());
             }
         }
+    }
+
+    #[test]
+    fn says_what_the_network_card_is_told() {
+        let with = |steering: &str, services: &str| {
+            let interface =
+                format!("name = \"eth1\"\nqueues = \"0-2\"\nsteering = \"{steering}\"\n");
+            let text = plan(&config(&format!(
+                "[runtime]\nshards = 1\n[[interface]]\n{interface}\
+                 [[service]]\nname = \"a\"\nkind = \"k\"\nqueues = [0, 1]\n{services}"
+            )));
+            let (_, rest) = text.split_once("for the kernel\n").unwrap();
+            rest.lines().take_while(|line| !line.starts_with("  1.")).collect::<Vec<_>>().join("\n")
+        };
+        let one = |address| format!("{{ destination = \"{address}\" }},");
+        let three =
+            format!("selectors = [{}]", ["198.18.0.1", "198.18.0.2", "::1"].map(one).concat());
+        assert_eq!(
+            with("rss", &three),
+            "  steering rss: the RSS table leaves out queues 0, 1; selectors get only what\n  \
+             flow rules of yours send there"
+        );
+        assert_eq!(
+            with("rss", ""),
+            "  steering rss: the RSS table leaves out queues 0, 1\n  all packets stay with the kernel"
+        );
+        assert_eq!(
+            with("ntuple", &three),
+            "  steering ntuple: the RSS table leaves out queues 0, 1; flow rules:\n  \
+             selectors 1, 3 to queue 0\n  selector 2 to queue 1"
+        );
+        assert_eq!(with("xdp", &three), "");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! and asks netlink and ethtool. The commands it shows are for the operator to type.
 
 mod facts;
+mod hardware;
 mod judge;
 mod probe;
 mod text;
@@ -19,7 +20,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-pub use facts::{Answer, Capability, Facts, HugePages, Irq, LinkFacts, XdpFacts};
+pub use facts::{Answer, Capability, Facts, FeatureFacts, HugePages, Irq, LinkFacts, XdpFacts};
+pub use hardware::{HardwareFacts, RecordFacts, RuleFacts};
 pub use judge::{Finding, Severity, judge};
 
 use super::args::Doctor;

@@ -47,7 +47,8 @@ pub fn run(args: &Run, registry: &Registry, errors: &mut dyn Write) -> io::Resul
     };
     info!(instance = config.runtime.instance, socket = %program.control_socket().display(), "running");
     let outcome = until_asked(program, signals)?;
-    Ok(if tell(&outcome) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let in_order = tell(&outcome) && outcome.put_back;
+    Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Waits for a signal or the program's own end, whichever comes first.

@@ -5,13 +5,14 @@
 //! around them takes its source as an argument, so a test needs no process.
 
 mod render;
-mod units;
+pub(super) mod units;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
+pub(super) use render::{Table, of_the_kernel};
 pub use render::{rates, render};
 
 use super::args::Stats;

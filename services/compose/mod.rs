@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   config::Interface ──► steer::Steering        one per interface, attached, nothing redirected yet
+//!                     └─► steer::hardware        what the card is told, where the config asks for it
 //!   config::Port ───────► runtime PortPlan       opened on its shard: UMEM, socket, way back
 //!   config::Service ────► runtime ServicePlan    made by the registry, with its selectors
 //! ```
@@ -12,14 +13,19 @@
 //! kernel has everything, also while a start waits for a link.
 
 mod fit;
+mod hardware;
+mod launch;
 mod port;
 mod translate;
 
 use std::sync::Arc;
 
 use tidegate_config::Config;
+use tidegate_dataplane::steer::hardware::Hardware;
 use tidegate_dataplane::steer::{self, Steering};
 use tidegate_runtime::plan::{Policy, PortPlan, ServicePlan, ShardPlan};
+
+pub(crate) use hardware::snapshot as hardware_snapshot;
 
 use crate::registry::Registry;
 use crate::run::RunError;
@@ -28,6 +34,8 @@ use crate::run::RunError;
 pub(crate) struct Composed {
     /// The programs on the interfaces, in the config's order.
     pub(crate) steerings: Vec<Arc<Steering>>,
+    /// What their cards were told, where they were told something, in the same order.
+    pub(crate) hardware: Vec<Option<Arc<Hardware>>>,
     /// What each shard is to do.
     pub(crate) shards: Vec<ShardPlan>,
     /// What they share.
@@ -38,12 +46,18 @@ pub(crate) struct Composed {
 ///
 /// # Errors
 ///
-/// Where a kind is unknown, a service's options are wrong, or an interface refuses the program.
-/// What was attached before is taken off again.
+/// Where a kind is unknown, a service's options are wrong, an interface refuses the program, or
+/// its card what it is told. What was attached before is taken off again.
 pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, RunError> {
     let config = &registry.complete(config.clone())?;
-    let steerings: Vec<_> =
-        config.interfaces.iter().map(|it| attach(config, it)).collect::<Result<_, _>>()?;
+    let records = hardware::records(config)?;
+    let (mut steerings, mut cards) = (Vec::new(), Vec::new());
+    for interface in &config.interfaces {
+        steerings.push(attach(config, interface)?);
+        // Behind the program: it keeps others from the interface, and when it is attached some
+        // drivers start anew.
+        cards.push(hardware::take(config, interface, &records)?);
+    }
 
     let mut shards: Vec<_> = (0..config.runtime.shards).map(|_| ShardPlan::default()).collect();
     for (index, shard) in shards.iter_mut().enumerate() {
@@ -86,7 +100,7 @@ pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, 
     for (shard, services) in shards.iter_mut().zip(services) {
         shard.services = services.into_iter().flatten().collect();
     }
-    Ok(Composed { steerings, shards, policy: policy(config) })
+    Ok(Composed { steerings, hardware: cards, shards, policy: policy(config) })
 }
 
 fn planned(

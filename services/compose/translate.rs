@@ -1,6 +1,8 @@
 //! The config's words in the words of the other rooms.
 
 use tidegate_config as config;
+use tidegate_dataplane::offload::ChecksumWish;
+use tidegate_dataplane::steer::hardware;
 use tidegate_dataplane::{steer, umem, xsk};
 use tidegate_runtime::plan;
 
@@ -38,6 +40,14 @@ pub(super) const fn xdp_mode(mode: config::XdpMode) -> steer::XdpMode {
     }
 }
 
+pub(super) const fn steering(steering: config::Steering) -> hardware::Mode {
+    match steering {
+        config::Steering::Xdp => hardware::Mode::Xdp,
+        config::Steering::Rss => hardware::Mode::Rss,
+        config::Steering::Ntuple => hardware::Mode::Ntuple,
+    }
+}
+
 const fn copy_mode(mode: config::CopyMode) -> xsk::CopyMode {
     match mode {
         config::CopyMode::Auto => xsk::CopyMode::Auto,
@@ -65,6 +75,7 @@ pub(super) fn queue(interface: &config::Interface, queue: u32) -> xsk::Options {
         fill_frames: interface.fill_frames,
         copy: copy_mode(interface.copy),
         need_wakeup: true,
+        tx_checksum: ChecksumWish::Auto,
     }
 }
 

@@ -37,6 +37,11 @@ pub enum LabError {
         /// How long.
         waited: Duration,
     },
+    /// A card has addresses or is switched on: somebody uses it.
+    InUse {
+        /// The card.
+        interface: Box<str>,
+    },
     /// A link has other queues than were asked for.
     Queues {
         /// The end.
@@ -88,6 +93,11 @@ impl fmt::Display for LabError {
                 "{interface} has {rx} receive and {tx} transmit queues, {wanted} of each were \
                  asked for"
             ),
+            Self::InUse { interface } => write!(
+                f,
+                "{interface} is switched on or has addresses; the lab takes no card that somebody \
+                 uses"
+            ),
             Self::OffloadStays { interface, offload } => write!(
                 f,
                 "{offload:?} of {interface} stays on, and packets would arrive unfinished"
@@ -109,6 +119,7 @@ impl error::Error for LabError {
             Self::Ethtool(source) => Some(source),
             Self::Bpf { source, .. } => Some(source.as_ref()),
             Self::NotReady { .. }
+            | Self::InUse { .. }
             | Self::Queues { .. }
             | Self::OffloadStays { .. }
             | Self::NoReceiver { .. } => None,
@@ -148,6 +159,12 @@ mod tests {
         assert_eq!(
             queues.to_string(),
             "tide1 has 2 receive and 1 transmit queues, 4 of each were asked for"
+        );
+
+        let in_use = LabError::InUse { interface: "eth1".into() };
+        assert_eq!(
+            in_use.to_string(),
+            "eth1 is switched on or has addresses; the lab takes no card that somebody uses"
         );
 
         let stays = LabError::OffloadStays { interface: "tide1".into(), offload: "tso" };

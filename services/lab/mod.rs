@@ -21,7 +21,8 @@
 //! RFC 3849), and a [`flood::Flood`] can only be made from a lab's [`End`].
 //!
 //! It refuses to: touch an interface that it did not make, take an address or
-//! an interface name from a user, run for ever.
+//! an interface name from a user, run for ever. The one exception is
+//! [`Wire::of_cards`], for a machine that is a lab as a whole.
 
 mod error;
 pub mod flood;

@@ -1,5 +1,7 @@
 //! Links between two namespaces of a lab.
 
+mod cards;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -247,8 +249,7 @@ impl End {
     }
 
     fn configure(&self) -> Result<(), LabError> {
-        let mut netlink = self.namespace.netlink()?;
-        let link = netlink.link_by_index(self.index)?;
+        let link = self.link()?;
         let got = (link.rx_queues, link.tx_queues);
         if got != (self.queues, self.queues) {
             return Err(LabError::Queues {
@@ -257,6 +258,11 @@ impl End {
                 got,
             });
         }
+        self.switch_on()
+    }
+
+    fn switch_on(&self) -> Result<(), LabError> {
+        let mut netlink = self.namespace.netlink()?;
         netlink.set_arp(self.index, false)?;
         netlink.add_address(self.index, self.ipv4.into(), 24)?;
         if self.has_ipv6 {

@@ -146,6 +146,8 @@ mod tests {
             tx_queues: 1,
             xdp: None,
             kind: None,
+            master: None,
+            below: None,
             counters: LinkCounters::default(),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   source ─► picture ─► packetizer ─► Frame (in place) ─► group ─► send, one wake-up
-//!                            ▲                               ▲
-//!                   format, packing                     pace: k*T, TRS, CMAX
+//!                            ▲                    ▲          ▲
+//!                   format, packing           departure    timing: k*T, TRS, CMAX, the class held
 //!
 //!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
@@ -15,6 +15,7 @@
 //! IPv4. A receiver may be told what it receives by an SDP, a sender's is printed: [`sdp`]. Not
 //! yet: IPv6, two paths (ST 2022-7).
 
+pub mod departure;
 pub mod neighbour;
 pub mod receiver;
 pub mod sdp;

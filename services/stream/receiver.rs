@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use tidegate_config::Selector;
-use tidegate_dataplane::wire::Fragment;
 use tidegate_dataplane::wire::packet::{Packet, Transport};
+use tidegate_dataplane::wire::{Fragment, Rtp};
 use tidegate_runtime::burst::{Burst, Delivery};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::Counter;
@@ -19,7 +19,11 @@ use tidegate_runtime::verdict::{DropReason, Verdict};
 
 use super::sdp::receive::{Asked, Stream};
 use super::sink::{self, Counts, Offered, Sink};
-use super::timing::Rate;
+use super::timing::arrivals::{Arrivals, Expected, Stamp};
+use super::timing::export::ArrivalExport;
+use super::timing::meter::Reference;
+use super::timing::schedule::Schedule;
+use super::timing::{Class, Rate};
 use super::video::assembler::{Assembler, Incomplete, Outcome, Stats};
 use super::video::format::{Depth, Sampling, Scan};
 use crate::registry::{Selects, Unfit};
@@ -75,12 +79,22 @@ pub struct Options {
     /// Where the sink writes, if it does.
     #[serde(default)]
     pub path: Option<PathBuf>,
+    /// ST 2110-21 class that the sender claims.
+    #[serde(default)]
+    pub class: Option<Class>,
+    /// Its TROFFSET in microseconds; TROdefault where it is missing.
+    #[serde(default)]
+    pub troffset_us: Option<u32>,
+    /// What its packets' times are measured from.
+    #[serde(default)]
+    pub reference: Reference,
 }
 
 impl Options {
     /// The stream that they describe, themselves or by their SDP.
     fn stream(&self) -> Result<Stream, Unfit> {
         let Self { port, width, height, rate, depth, sampling, scan, payload_type, .. } = *self;
+        let Self { class, troffset_us, .. } = *self;
         let (sdp, media) = (self.sdp.as_deref(), self.media.as_deref());
         Stream::of(&Asked {
             sdp,
@@ -93,6 +107,8 @@ impl Options {
             sampling,
             scan,
             payload_type,
+            class,
+            troffset_us,
         })
     }
 }
@@ -108,6 +124,9 @@ pub struct StreamReceive {
     stream: Stream,
     assembler: Assembler,
     sink: Sink,
+    arrivals: Arrivals,
+    timing: ArrivalExport,
+    class: Class,
     reasons: Reasons,
     counters: [Counter; COUNTERS.len()],
     /// What the counters have.
@@ -167,7 +186,16 @@ impl Service for StreamReceive {
         let format = stream.spec.check().map_err(BuildError::new)?;
         let sink =
             Sink::start(options.sink, options.path.as_deref(), format).map_err(BuildError::new)?;
+        // What the sender cuts an image into is its own choice; its packets are only to be checked.
+        let images = format.images();
+        let (class, offset_us) = (stream.class, stream.troffset_us);
+        Schedule::new(images, class.read(), offset_us).map_err(BuildError::new)?;
+        let expected = Expected { images, class, offset_us, reference: options.reference };
+        let rate = format.rate().to_string();
         Ok(Self {
+            arrivals: Arrivals::new(expected),
+            timing: ArrivalExport::register(build, class, &format.to_string(), &rate),
+            class,
             assembler: Assembler::new(
                 format,
                 stream.payload_type,
@@ -193,7 +221,7 @@ impl Service for StreamReceive {
                 break;
             }
             for frame in burst.frames.drain(..) {
-                let verdict = self.judge(frame.bytes());
+                let verdict = self.judge(frame.bytes(), burst.at_ns, cx);
                 cx.settle(frame, verdict);
             }
             self.publish(cx);
@@ -220,7 +248,7 @@ impl Selects for StreamReceive {
 
 impl StreamReceive {
     /// Takes one packet.
-    fn judge(&mut self, octets: &[u8]) -> Verdict {
+    fn judge(&mut self, octets: &[u8], at_ns: u64, cx: &mut ShardContext) -> Verdict {
         let Ok(packet) = Packet::parse(octets) else {
             return Verdict::Drop(self.reasons.malformed);
         };
@@ -245,7 +273,10 @@ impl StreamReceive {
             }
         }
         match outcome {
-            Outcome::Taken => Verdict::Consumed,
+            Outcome::Taken => {
+                self.measure(udp.payload(), at_ns, cx);
+                Verdict::Consumed
+            }
             Outcome::Duplicate => Verdict::Drop(self.reasons.duplicate),
             Outcome::TooLate => Verdict::Drop(self.reasons.too_late),
             Outcome::Malformed => Verdict::Drop(self.reasons.malformed),
@@ -257,6 +288,21 @@ impl StreamReceive {
     fn give_back(&mut self, memory: Option<Vec<u8>>) {
         if let Some(memory) = memory {
             self.assembler.give_back(memory);
+        }
+    }
+
+    /// Puts a packet of the stream on record. Its time is that of the turn in which it was found:
+    /// it came then or, at most as long as a turn is, before.
+    #[inline]
+    fn measure(&mut self, payload: &[u8], at_ns: u64, cx: &mut ShardContext) {
+        let Ok(rtp) = Rtp::parse(payload) else { return };
+        let stamp =
+            Stamp { sequence: rtp.sequence(), timestamp: rtp.timestamp(), marker: rtp.marker() };
+        if let Some(arrived) = self.arrivals.packet(at_ns, cx.tai_at_zero_ns(), stamp) {
+            if let Some(meter) = self.arrivals.meter() {
+                self.timing.limit(cx, meter.limits().of_class(self.class));
+            }
+            self.timing.add(cx, &arrived);
         }
     }
 

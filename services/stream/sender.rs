@@ -1,12 +1,17 @@
 //! The sending service: pictures in, packets out, each group at its time.
 //!
 //! ```text
-//!   wait for k*T ─► for each group: take frames, build in place, wait, send, one wake-up ─► k+1
+//!   wait for its start ─► for each group: take frames, build in place, wait, send, one wake-up ─► k+1
+//!                                                                                │
+//!                                             meter: VRX, C_INST ◄── when it was ┘
 //! ```
 //!
-//! Frame `k` starts at `k * T` of TAI, whoever sends it and whenever it started: two senders of
-//! the same rate are in step. After a stall nothing is sent in a burst; see [`super::timing::pace`]. A
-//! drain ends between frames, so that no receiver sees half of one.
+//! Frame `k` is read at `k * T + TROFFSET` of TAI, whoever sends it and whenever it started: two
+//! senders of the same rate are in step. After a stall nothing is sent in a burst; see
+//! [`super::timing::pace`]. A drain ends between frames, so that no receiver sees half of one.
+//!
+//! What left when is measured by the sender itself, by the clock at each wake-up: its packets are
+//! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -17,16 +22,22 @@ use std::path::Path;
 use serde::Deserialize;
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::Counter;
+use tidegate_runtime::metrics::{Counter, DropReason};
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
+use tidegate_runtime::verdict::Verdict;
 
+use super::departure::{Checksum, Departure, LaunchTime};
 use super::neighbour::{self, Mac};
 use super::receiver::payload_type;
 use super::sdp::describe::Described;
 use super::source::Source;
-use super::timing::Rate;
-use super::timing::pace::{self, Class, FrameSchedule, GROUP_PACKETS_MAX, Spacing, Timing};
+use super::timing::class::GROUP_PACKETS_MAX;
+use super::timing::export::{About, Basis};
+use super::timing::meter::Reference;
+use super::timing::pace::{Next, Timing};
+use super::timing::schedule::Schedule;
+use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
 use super::video::packetizer::{Addresses, Field, Packetizer};
 use super::video::packing::{Packets, Packing};
@@ -72,9 +83,12 @@ pub struct Options {
     /// `pattern`, or the path of a file: Y4M or raw pgroups.
     #[serde(default = "pattern")]
     pub source: Box<str>,
-    /// ST 2110-21 class, which bounds the bursts.
+    /// ST 2110-21 class, which bounds bursts and head start.
     #[serde(default)]
     pub class: Class,
+    /// TROFFSET of ST 2110-21 in microseconds; TROdefault where it is missing.
+    #[serde(default)]
+    pub troffset_us: Option<u32>,
     /// RTP payload type.
     #[serde(default = "payload_type")]
     pub payload_type: u8,
@@ -90,6 +104,12 @@ pub struct Options {
     /// What its SDP says beside.
     #[serde(default)]
     pub sdp: Described,
+    /// Whether packets have a UDP checksum.
+    #[serde(default)]
+    pub checksum: Checksum,
+    /// Whether the card sends each packet at its own time.
+    #[serde(default)]
+    pub launch_time: LaunchTime,
 }
 
 impl Options {
@@ -188,14 +208,18 @@ pub struct StreamSend {
     format: Format,
     packetizer: Packetizer,
     source: Source,
-    spacing: Spacing,
-    group_packets: u32,
+    schedule: Schedule,
+    class: Class,
+    departure: Departure,
+    group_packets_max: u32,
     unpaced: bool,
     frames_max: u64,
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    not_taken: DropReason,
     counters: Counters,
+    timing: Export,
 }
 
 #[derive(Debug)]
@@ -205,6 +229,8 @@ struct Counters {
     frames_late: Counter,
     frames_skipped: Counter,
     groups_late: Counter,
+    clock_steps: Counter,
+    packets_timed: Counter,
     pool_empty: Counter,
 }
 
@@ -214,9 +240,11 @@ impl Counters {
         Self {
             packets_sent: counter("packets_sent", "Packets handed to the TX ring"),
             frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
-            frames_late: counter("frames_late", "Frames that ended after their period"),
-            frames_skipped: counter("frames_skipped", "Frames not sent, after a stall"),
+            frames_late: counter("frames_late", "Frames or fields that ended after their period"),
+            frames_skipped: counter("frames_skipped", "Frames or fields not sent, after a stall"),
             groups_late: counter("groups_late", "Groups that left when the next one was due"),
+            clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
+            packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
         }
     }
@@ -237,18 +265,37 @@ impl Service for StreamSend {
             PATTERN => Source::pattern(format),
             path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
         };
-        let group_packets = match options.unpaced {
-            true => GROUP_PACKETS_MAX,
-            false => options.class.group_packets(&format),
-        };
+        let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
+        let departure = Departure::new(options.checksum, launch_time, facts.tx, &packetizer);
+        tracing::info!(
+            service = build.name(),
+            checksum = departure.checksum_word(facts.tx),
+            launch_times = departure.launches(),
+            "packets leave"
+        );
+        let class = options.class;
+        let schedule = Schedule::new(format.images(), class.read(), options.troffset_us)
+            .map_err(BuildError::new)?;
         Ok(Self {
             port,
-            spacing: Spacing::new(&format),
-            group_packets: group_packets.min(build.held_frames_max()),
+            schedule,
+            class,
+            timing: Export::register(
+                build,
+                About {
+                    asked: class,
+                    basis: if departure.launches() { Basis::LaunchTime } else { Basis::HandOver },
+                    format: &format.to_string(),
+                    rate: &format.rate().to_string(),
+                },
+            ),
+            departure,
+            group_packets_max: GROUP_PACKETS_MAX.min(build.held_frames_max()),
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
+            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             format,
             packetizer,
@@ -257,122 +304,212 @@ impl Service for StreamSend {
     }
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
+        let earliest_ns = cx.now_ns() + PREPARE_NS + self.departure.lead_ns();
+        let mut pacer = Pacer::new(self.schedule, self.class, earliest_ns, cx.tai_at_zero_ns());
+        pacer.limit_groups(self.group_packets_max);
+        if self.field_of(pacer.image()) > 0 {
+            pacer.sent();
+        }
         // Two senders that start at the same frame number their packets alike.
-        let first = self.format.rate().next_frame(cx.tai_ns() + PREPARE_NS);
-        let packets = u128::from(first) * u128::from(self.format.packets_per_frame());
+        let first = pacer.image();
+        let packets = u128::from(first) * u128::from(self.format.packets_per_field());
         #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
         {
             self.sequence = packets as u32;
         }
         match self.unpaced {
             true => self.run_unpaced(cx, first).await,
-            false => self.run_paced(cx, first).await,
+            false => self.run_paced(cx, pacer).await,
         }
         Ok(())
     }
 }
 
 impl StreamSend {
-    async fn run_paced(&mut self, cx: &mut ShardContext, first: u64) {
-        let rate = self.format.rate();
-        let (mut last, mut sent) = (first - 1, 0);
+    async fn run_paced(&mut self, cx: &mut ShardContext, mut pacer: Pacer) {
+        let mut meter = Meter::new(self.schedule, Reference::Epoch);
+        self.timing.limit(cx, meter.limits().of_class(self.class));
+        let ahead_ns = PREPARE_NS + self.departure.lead_ns();
+        let mut sent = 0;
         while sent < self.frames_max && !cx.draining() {
-            let number = pace::frame_after(rate, last, cx.tai_ns());
-            cx.count(self.counters.frames_skipped, number - last - 1);
-            last = number - 1;
-            let start_ns = on_shard_clock(cx, rate.frame_start_ns(number));
-            if start_ns > cx.now_ns() + PREPARE_NS {
-                match cx.sleep_until(start_ns - PREPARE_NS).await {
+            let now_ns = cx.now_ns() + self.departure.lead_ns();
+            let Next { image, skipped, stepped } = pacer.next(now_ns, cx.tai_at_zero_ns());
+            cx.count(self.counters.frames_skipped, skipped);
+            cx.count(self.counters.clock_steps, u64::from(stepped));
+            if self.field_of(image) > 0 && (skipped > 0 || stepped) {
+                // No frame is begun with its second field.
+                cx.count(self.counters.frames_skipped, 1);
+                pacer.sent();
+                continue;
+            }
+            if pacer.start_ns() > cx.now_ns() + ahead_ns {
+                match cx.sleep_until(pacer.start_ns() - ahead_ns).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
                 }
             }
-            self.send_frame(cx, number, Some(start_ns)).await;
-            let period_ns = rate.frame_start_ns(number + 1) - rate.frame_start_ns(number);
-            if cx.now_ns() > start_ns + period_ns {
+            let frames = self.send_paced(cx, image, &mut pacer, &mut meter).await;
+            let Some(frames) = frames else { return };
+            self.timing.add(cx, &meter.end());
+            if cx.now_ns() > pacer.end_ns() {
                 cx.count(self.counters.frames_late, 1);
             }
-            (last, sent) = (number, sent + 1);
+            pacer.sent();
+            sent += frames;
         }
     }
 
     async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
-        let mut sent = 0;
+        let (mut sent, mut image) = (0, first);
         while sent < self.frames_max && !cx.draining() {
-            self.send_frame(cx, first + sent, None).await;
-            sent += 1;
-        }
-    }
-
-    /// Sends frame `number`, its groups from `start_ns` on or as fast as they go.
-    async fn send_frame(&mut self, cx: &mut ShardContext, number: u64, start_ns: Option<u64>) {
-        for index in 0..self.format.fields() {
-            let later_ns =
-                self.format.field_start_ns(number, index) - self.format.field_start_ns(number, 0);
-            let field = Field { index, timestamp: self.format.field_timestamp(number, index) };
-            self.send_field(cx, number, field, start_ns.map(|start| start + later_ns)).await;
-        }
-        cx.count(self.counters.frames_sent, 1);
-    }
-
-    async fn send_field(
-        &mut self,
-        cx: &mut ShardContext,
-        number: u64,
-        field: Field,
-        start_ns: Option<u64>,
-    ) {
-        let mut schedule =
-            start_ns.map(|start| FrameSchedule::new(start, self.spacing, self.group_packets));
-        let mut packets = self.format.packets();
-        let (mut packet, count) = (0, self.format.packets_per_field());
-        while packet < count {
-            let wanted = self.group_packets.min(count - packet);
-            let built = self.build_group(cx, number, field, &mut packets, wanted);
-            if built == 0 {
-                cx.count(self.counters.pool_empty, 1);
-                pause_until(cx, cx.now_ns() + POOL_WAIT_NS).await;
-                continue;
-            }
-            if let Some(schedule) = &mut schedule {
-                pause_until(cx, schedule.due_ns(packet)).await;
-                if schedule.leaves(packet, cx.now_ns()) == Timing::Late {
-                    cx.count(self.counters.groups_late, 1);
+            let mut work = self.work(image);
+            while work.packet < self.format.packets_per_field() {
+                self.build_some(cx, &mut work, self.group_packets_max, None).await;
+                if self.hand_over(cx).await.is_none() {
+                    return;
                 }
             }
-            let _all_sent = cx.send_all(self.port, &mut self.group).await;
-            // Paced, because the group is due; unpaced, while its octets are still in the cache that
-            // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
-            cx.flush(self.port);
-            cx.count(self.counters.packets_sent, u64::from(built));
-            packet += built;
+            sent += self.count_sent(cx, image);
+            image += 1;
         }
     }
 
-    /// Builds up to `wanted` of a field's next packets into blank frames; returns how many there
-    /// were frames for.
+    /// Which field of its frame an image is.
+    fn field_of(&self, image: u64) -> u32 {
+        u32::try_from(image % u64::from(self.format.fields())).expect("0 or 1")
+    }
+
+    /// All packets of an image are still to be built.
+    fn work(&self, image: u64) -> Work {
+        let (number, index) = (image / u64::from(self.format.fields()), self.field_of(image));
+        Work {
+            number,
+            field: Field { index, timestamp: self.format.field_timestamp(number, index) },
+            packets: self.format.packets(),
+            packet: 0,
+        }
+    }
+
+    /// An image was sent: counts its frame, if it is the last of it, and returns how many.
+    fn count_sent(&self, cx: &mut ShardContext, image: u64) -> u64 {
+        let frames = u64::from(self.field_of(image) + 1 == self.format.fields());
+        cx.count(self.counters.frames_sent, frames);
+        frames
+    }
+
+    /// Sends an image, each group when `pacer` says so, less what it is handed over ahead. Returns
+    /// the frames that end with it, or `None` at the end, on a link that takes nothing.
+    async fn send_paced(
+        &mut self,
+        cx: &mut ShardContext,
+        image: u64,
+        pacer: &mut Pacer,
+        meter: &mut Meter,
+    ) -> Option<u64> {
+        let lead_ns = self.departure.lead_ns();
+        let mut work = self.work(image);
+        while work.packet < self.format.packets_per_field() {
+            let packet = work.packet;
+            let wanted = pacer.allotment().group_packets;
+            let built = self.build_some(cx, &mut work, wanted, Some(pacer)).await;
+            let due_ns = pacer.due_ns(packet, built);
+            pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
+            if pacer.leaves(packet, built, cx.now_ns() + lead_ns) == Timing::Late {
+                cx.count(self.counters.groups_late, 1);
+            }
+            let handed_over_ns = self.hand_over(cx).await?;
+            // A card with launch times sends the group when it is due, or at once where that is
+            // past. Nobody tells whether it did.
+            let left_ns = if lead_ns > 0 { handed_over_ns.max(due_ns) } else { handed_over_ns };
+            if packet == 0 {
+                meter.begin(image, left_ns, pacer.tai_at_zero_ns());
+            }
+            meter.group(left_ns, built);
+        }
+        Some(self.count_sent(cx, image))
+    }
+
+    /// Sends the group, by one wake-up; returns when that was. `None` at the end, on a link that
+    /// takes nothing.
+    async fn hand_over(&mut self, cx: &mut ShardContext) -> Option<u64> {
+        let packets = self.group.len() as u64;
+        if cx.send_all(self.port, &mut self.group).await == Delivery::Drained {
+            // What was built for it is settled here.
+            cx.count(self.counters.packets_sent, packets - self.group.len() as u64);
+            for frame in self.group.drain(..) {
+                cx.settle(frame, Verdict::Drop(self.not_taken));
+            }
+            return None;
+        }
+        let handed_over_ns = cx.moment_ns();
+        // Paced, because the group is due; unpaced, while its octets are still in the cache that
+        // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
+        cx.flush(self.port);
+        cx.count(self.counters.packets_sent, packets);
+        Some(handed_over_ns)
+    }
+
+    /// Builds the next `wanted` packets, or those of them that there are frames for, at least one.
+    async fn build_some(
+        &mut self,
+        cx: &mut ShardContext,
+        work: &mut Work,
+        wanted: u32,
+        pacer: Option<&Pacer>,
+    ) -> u32 {
+        loop {
+            match self.build_group(cx, work, wanted, pacer) {
+                0 => {
+                    cx.count(self.counters.pool_empty, 1);
+                    pause_until(cx, cx.now_ns() + POOL_WAIT_NS).await;
+                }
+                built => return built,
+            }
+        }
+    }
+
+    /// Builds up to `wanted` packets into blank frames, as many as there are; returns how many.
     fn build_group(
         &mut self,
         cx: &mut ShardContext,
-        number: u64,
-        field: Field,
-        packets: &mut Packets,
+        work: &mut Work,
         wanted: u32,
+        pacer: Option<&Pacer>,
     ) -> u32 {
         debug_assert!(self.group.is_empty(), "the last group was sent");
-        let picture = self.source.picture(number);
-        for built in 0..wanted {
-            let Some(mut frame) = cx.take(self.port) else { return built };
-            let packet = packets.next().expect("wanted no more than there are");
+        let picture = self.source.picture(work.number);
+        let end = self.format.packets_per_field().min(work.packet + wanted);
+        // Only a card with launch times asks for one.
+        let pacer = pacer.filter(|_| self.departure.launches());
+        let slip_ns = pacer.map_or(0, |pacer| pacer.slip_ns(&(work.packet..end)));
+        let (first, mut timed) = (work.packet, 0);
+        while work.packet < end {
+            let Some(mut frame) = cx.take(self.port) else { break };
+            let packet = work.packets.next().expect("as many as the format says");
             frame.set_len(self.packetizer.packet_octets(&packet));
             let octets = frame.bytes_mut();
-            self.packetizer.write(octets, &packet, self.sequence, field, &picture);
+            self.packetizer.write(octets, &packet, self.sequence, work.field, &picture);
+            let tai_ns = pacer.map(|pacer| pacer.ideal_tai_ns(work.packet) + slip_ns);
+            timed += u64::from(self.departure.ask(&mut frame, tai_ns));
             self.sequence = self.sequence.wrapping_add(1);
             self.group.push(frame);
+            work.packet += 1;
         }
-        wanted
+        cx.count(self.counters.packets_timed, timed);
+        work.packet - first
     }
+}
+
+/// What is left to be built of an image: a frame, or one field of it.
+#[derive(Debug)]
+struct Work {
+    /// Of the frame.
+    number: u64,
+    field: Field,
+    packets: Packets,
+    /// Number of the next packet within the image.
+    packet: u32,
 }
 
 /// Waits until `due_ns`, in a drain as well: a frame that has begun is ended at its pace.
@@ -381,16 +518,6 @@ async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
         while cx.now_ns() < due_ns {
             futures_lite::future::yield_now().await;
         }
-    }
-}
-
-/// A moment of TAI on the clock that sleeps are measured by. Asked for each frame: TAI may be
-/// set, and the frames have to follow it.
-fn on_shard_clock(cx: &ShardContext, tai_ns: u64) -> u64 {
-    let (now_ns, now_tai_ns) = (cx.now_ns(), cx.tai_ns());
-    match tai_ns.checked_sub(now_tai_ns) {
-        Some(ahead) => now_ns.saturating_add(ahead),
-        None => now_ns.saturating_sub(now_tai_ns - tai_ns),
     }
 }
 

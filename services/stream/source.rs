@@ -72,15 +72,18 @@ impl fmt::Display for Error {
                 }
                 let (width, height) = (format.width(), format.height());
                 let sampling = format.sampling().name().replace(|c: char| !c.is_ascii_digit(), "");
-                let fields = if format.scan() == Scan::Interlaced { ",setfield=tff" } else { "" };
+                let fields = match format.scan() {
+                    Scan::Interlaced => " -field_order tt",
+                    Scan::Progressive | Scan::Psf => "",
+                };
                 let depth = match format.depth().bits() {
                     8 => String::new(),
                     bits => format!("{bits}le -strict -1"),
                 };
                 write!(
                     f,
-                    "convert it with `ffmpeg -i {path} -vf scale={width}:{height}{fields} -r {} \
-                     -pix_fmt yuv{sampling}p{depth} out.y4m`",
+                    "convert it with `ffmpeg -i {path} -vf scale={width}:{height} -r {} -pix_fmt \
+                     yuv{sampling}p{depth}{fields} out.y4m`",
                     format.rate(),
                 )
             }
@@ -202,7 +205,7 @@ fn from_y4m(path: &Path, file: &[u8], format: &Format) -> Result<Vec<u8>, Error>
 #[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
 mod tests {
     use super::*;
-    use crate::stream::video::format::Depth;
+    use crate::stream::video::format::{Depth, Spec};
 
     fn format(depth: Depth) -> Format {
         Format::new(128, 16, depth, "25".parse().unwrap()).unwrap()
@@ -276,6 +279,28 @@ mod tests {
             "video file FILE is 1280x720 at 50, C420jpeg, Ip, the stream is 128x16 at 25, \
              4:2:2 10 bit; convert it with `ffmpeg -i FILE -vf scale=128:16 -r 25 \
              -pix_fmt yuv422p10le -strict -1 out.y4m`"
+        );
+        assert_eq!(
+            refusal(
+                text,
+                "fields.y4m",
+                Spec {
+                    scan: Scan::Interlaced,
+                    sampling: Sampling::YCbCr444,
+                    ..format(Depth::Eight).spec()
+                }
+                .check()
+                .unwrap()
+            ),
+            "video file FILE is 1280x720 at 50, C420jpeg, Ip, the stream is 128x16 at 25, \
+             interlaced, 4:4:4 8 bit; convert it with `ffmpeg -i FILE -vf scale=128:16 -r 25 \
+             -pix_fmt yuv444p -field_order tt out.y4m`"
+        );
+        let rgb = Spec { sampling: Sampling::Rgb, ..format(Depth::Eight).spec() };
+        assert_eq!(
+            refusal(text, "rgb.y4m", rgb.check().unwrap()),
+            "video file FILE is 1280x720 at 50, C420jpeg, Ip, the stream is 128x16 at 25, \
+             RGB 8 bit; Y4M has no RGB, give it as raw pgroups"
         );
         assert_eq!(
             refusal(b"YUV4MPEG2 Wide\n", "odd.y4m", format(Depth::Eight)),

@@ -55,9 +55,9 @@ fn a_scrubber_outlives(broken: impl Fn(&Wire) -> &End) -> u64 {
     let outcome = stage.leave();
     let (port, shield) = (ports(&outcome.snapshot, "tide1"), service(&outcome.snapshot, "shield"));
     // What the program saw of the flood it ended; what it put back was questions. Beside them the
-    // far kernel talks: groups that it joins again, answers that nobody awaits any more.
+    // far kernel talks: groups that it joins, answers that nobody awaits any more.
     let saw = |name| steered(&outcome.snapshot, name);
-    let talk = saw("pass_no_selector");
+    let talk = saw("pass_no_selector") + saw("pass_gate_closed");
     assert_eq!(saw("received"), saw("redirected") + talk, "{:?}", outcome.snapshot.steering);
     assert!(talk < 100, "{:?}", outcome.snapshot.steering);
     assert_eq!(port.rx_frames, shield.drops["spoofed"] + port.settled_reinject);
@@ -128,13 +128,15 @@ fn a_sender_goes_on_when_the_other_end_comes_back() {
 /// Stops a sender whose ring the kernel does not empty any more.
 fn leaves_in_time(stage: Stage) -> PortStats {
     let asked = Instant::now();
-    let Outcome { report, snapshot } = stage.program.stop();
+    let Outcome { report, snapshot, .. } = stage.program.stop();
     let port = ports(&snapshot, "tide1");
-    // It may not call a frame sent that is on the ring still: it waits, and says so.
-    assert!(report.shards[0].drain_timed_out);
-    assert!(asked.elapsed() < Duration::from_secs(4), "drain_timeout is 2 s: {report:#?}");
-    assert_eq!(report.unaccounted(), 0, "{report:#?}");
-    assert_eq!(port.tx_frames, port.completed_frames + port.ring_tx_frames, "{port:#?}");
+    // It may not call a frame sent that is on the ring still: it says how many it gave up. And it
+    // does not wait until its time is up (2 s) for a link that takes nothing.
+    assert!(report.is_clean(), "{report:#?}");
+    assert!(asked.elapsed() < Duration::from_millis(1_500), "{report:#?}");
+    assert_eq!(port.tx_frames, port.completed_frames + port.unsent_frames, "{port:#?}");
+    assert_eq!(port.unsent_frames, port.ring_tx_frames, "{port:#?}");
+    assert_eq!(port.held_frames, 0, "{port:#?}");
     port
 }
 
@@ -151,7 +153,7 @@ fn a_sender_that_is_stopped_while_its_interface_is_down_leaves_in_time() {
     let refused = || ports(&stage.program.snapshot(), "tide1").wake_errors_netdown;
     assert!(soon(|| refused() > 100));
     let port = leaves_in_time(stage);
-    assert!(port.ring_tx_frames > 0, "{port:#?}");
+    assert!(port.unsent_frames > 0, "{port:#?}");
     let dropped = wire.near.link().unwrap().counters.tx_dropped;
     assert_eq!(arrived() + dropped, port.completed_frames);
 }

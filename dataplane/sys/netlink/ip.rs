@@ -174,6 +174,46 @@ impl Netlink {
         }
         Ok(None)
     }
+
+    /// All interfaces by which a default route leaves, of either IP, in every table, with all next
+    /// hops. Routes to half of all addresses count too: that is how VPNs write a default route.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not list the routes.
+    pub fn default_route_interfaces(&mut self) -> Result<Vec<u32>, Error> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            let answers = self.dump(|| "list the routes".to_owned(), Message::GetRoute(message))?;
+            found.extend(answers.iter().flat_map(widest_interfaces));
+        }
+        // What the lists do not tell (next hops that are objects of their own): addresses that are
+        // nobody's (RFC 5737, RFC 3849), so that what is found is found for all.
+        for nobody in ["192.0.2.1", "2001:db8:ffff::1"] {
+            let nobody = nobody.parse().expect("an address");
+            found.extend(self.route_to(nobody).ok().map(|route| route.interface_index));
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+}
+
+/// The interfaces of one route, if it is to all addresses or to half of them.
+fn widest_interfaces(answer: &Message) -> Vec<u32> {
+    let Message::NewRoute(message) = answer else { return Vec::new() };
+    let header = &message.header;
+    if header.destination_prefix_length > 1 || header.kind != RouteType::Unicast {
+        return Vec::new();
+    }
+    let of = |attribute: &RouteAttribute| match attribute {
+        RouteAttribute::Oif(index) => vec![*index],
+        RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
+        _ => Vec::new(),
+    };
+    message.attributes.iter().flat_map(of).collect()
 }
 
 const fn family(address: IpAddr) -> AddressFamily {
@@ -294,6 +334,8 @@ fn metric(message: &RouteMessage) -> u32 {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use netlink_packet_route::route::RouteNextHop;
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
@@ -319,6 +361,28 @@ mod tests {
         let answers = routes.map(Message::NewRoute);
         assert_eq!(default_interface(&answers), Some(6));
         assert_eq!(default_interface(&answers[..3]), None);
+    }
+
+    #[test]
+    fn every_way_out_is_found_whatever_its_table_metric_and_width() {
+        let mut elsewhere = default_route(5, 200);
+        elsewhere.header.table = 100;
+        let mut half = default_route(6, 0);
+        half.header.destination_prefix_length = 1;
+        let mut hops = default_route(7, 0);
+        let hop = |interface_index| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = interface_index;
+            hop
+        };
+        hops.attributes = vec![RouteAttribute::MultiPath(vec![hop(8), hop(9)])];
+        let mut narrow = default_route(2, 0);
+        narrow.header.destination_prefix_length = 8;
+        let mut hole = default_route(4, 0);
+        hole.header.kind = RouteType::BlackHole;
+        let found = [elsewhere, half, hops, narrow, hole].map(Message::NewRoute);
+        let found: Vec<u32> = found.iter().flat_map(widest_interfaces).collect();
+        assert_eq!(found, [5, 6, 8, 9]);
     }
 
     #[test]

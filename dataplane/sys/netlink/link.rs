@@ -38,6 +38,11 @@ pub struct Link {
     pub xdp: Option<XdpAttached>,
     /// The software kind, as `veth` or `tun`; hardware has none.
     pub kind: Option<Box<str>>,
+    /// The interface that it is a part of, as of a bond or a bridge.
+    pub master: Option<u32>,
+    /// The interface that it stands on, as a VLAN does; none where that is in another namespace,
+    /// as the other end of a veth often is.
+    pub below: Option<u32>,
     /// What passed through it.
     pub counters: LinkCounters,
 }
@@ -270,8 +275,11 @@ pub(super) fn read(message: LinkMessage) -> Link {
         tx_queues: 1,
         xdp: None,
         kind: None,
+        master: None,
+        below: None,
         counters: LinkCounters::default(),
     };
+    let mut elsewhere = false;
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name.into(),
@@ -283,11 +291,33 @@ pub(super) fn read(message: LinkMessage) -> Link {
             LinkAttribute::Carrier(carrier) => link.carrier = carrier != 0,
             LinkAttribute::Xdp(facts) => link.xdp = xdp(&facts),
             LinkAttribute::LinkInfo(infos) => link.kind = kind(&infos),
+            LinkAttribute::Controller(index) => link.master = (index != 0).then_some(index),
+            LinkAttribute::Link(index) => link.below = (index != 0).then_some(index),
+            LinkAttribute::LinkNetNsId(_) => elsewhere = true,
             LinkAttribute::Stats64(stats) => link.counters = counters(&stats),
             _ => {}
         }
     }
+    link.below = link.below.filter(|_| !elsewhere);
     link
+}
+
+/// Interface number `index` and those that carry what it sends: the parts of a bond or a bridge,
+/// what a VLAN stands on, and so on down.
+pub fn carriers(links: &[Link], index: u32) -> Vec<u32> {
+    let mut found = vec![index];
+    let mut seen = 0;
+    while let Some(&upper) = found.get(seen) {
+        seen += 1;
+        let parts = links.iter().filter(|link| link.master == Some(upper)).map(|link| link.index);
+        let own = links.iter().find(|link| link.index == upper).and_then(|link| link.below);
+        for lower in parts.chain(own) {
+            if !found.contains(&lower) {
+                found.push(lower);
+            }
+        }
+    }
+    found
 }
 
 fn xdp(facts: &[LinkXdp]) -> Option<XdpAttached> {
@@ -351,6 +381,37 @@ mod tests {
         assert_eq!((link.up, link.carrier, link.running), (true, false, true));
         assert_eq!(link.xdp, None);
         assert_eq!(link.kind.as_deref(), Some("veth"));
+    }
+
+    #[test]
+    fn what_an_interface_stands_on_in_another_namespace_is_none_of_ours() {
+        let mut message = header(7);
+        message.attributes = vec![LinkAttribute::Link(3), LinkAttribute::Controller(9)];
+        let link = read(message.clone());
+        assert_eq!((link.below, link.master), (Some(3), Some(9)));
+        message.attributes.push(LinkAttribute::LinkNetNsId(0));
+        assert_eq!(read(message).below, None);
+    }
+
+    #[test]
+    fn carriers_are_found_below_vlans_bonds_and_bridges() {
+        let link = |index, master, below| Link { master, below, ..read(header(index)) };
+        let links = [
+            link(1, None, None),
+            // A VLAN on a bond of two; a bridge with one part; a pair of veths on each other.
+            link(2, Some(4), None),
+            link(3, Some(4), None),
+            link(4, None, None),
+            link(5, None, Some(4)),
+            link(6, Some(7), None),
+            link(7, None, None),
+            link(8, None, Some(9)),
+            link(9, None, Some(8)),
+        ];
+        assert_eq!(carriers(&links, 5), [5, 4, 2, 3]);
+        assert_eq!(carriers(&links, 7), [7, 6]);
+        assert_eq!(carriers(&links, 6), [6], "not upwards");
+        assert_eq!(carriers(&links, 8), [8, 9]);
     }
 
     #[test]

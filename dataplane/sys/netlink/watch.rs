@@ -11,8 +11,9 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
 use nix::sys::time::TimeVal;
 
+use super::Error;
+use super::line::ANSWER_OCTETS;
 use super::link::{Link, read};
-use super::{ANSWER_OCTETS, Error};
 
 /// `RTNLGRP_LINK` of `linux/rtnetlink.h`.
 const GROUP_LINK: u32 = 1;

@@ -64,6 +64,48 @@ fn a_link_that_takes_nothing_ends_the_drain_by_its_deadline_and_is_told() {
 }
 
 #[test]
+fn a_link_that_takes_nothing_is_given_up_before_the_deadline() {
+    let services =
+        vec![ServicePlan::of::<Echo>("echo", ()), ServicePlan::of::<Ticker>("ticker", TURN_NS)];
+    let mut sim = one_shard(services, Policy::default());
+    sim.stall(0, 0, true);
+    sim.deliver(0, 0, &packet(1), 0);
+    // Past this the ticker has filled the ring and waits for room.
+    sim.run_for(200 * TURN_NS);
+    let before_ns = sim.now_ns();
+    let last = sim.drain();
+    assert!(sim.now_ns() - before_ns < 300_000_000, "the drain may take 5 s");
+    assert!(!last[0].drain_timed_out);
+    let port = last[0].ports[0].stats;
+    assert_eq!((port.unsent_frames, port.ring_tx_frames, last[0].unaccounted), (64, 64, 0));
+    assert_eq!(last[0].services[1].health, Health::Finished, "it was told");
+    assert_eq!(port.held_frames, 0);
+}
+
+#[test]
+fn a_link_that_takes_little_by_little_is_not_given_up() {
+    let mut sim = one_shard(vec![ServicePlan::of::<Echo>("echo", ())], Policy::default());
+    sim.stall(0, 0, true);
+    for octet in 0..3 {
+        sim.deliver(0, 0, &packet(octet), 0);
+    }
+    sim.turn();
+    sim.begin_drain();
+    for _ in 0..3 {
+        // Longer than that without any, and it would be.
+        sim.pass(150_000_000);
+        sim.turn();
+        assert!(sim.kernel(0, 0).transmit().is_some());
+        sim.kernel(0, 0).complete(1);
+        sim.turn();
+    }
+    let last = sim.drain();
+    let port = last[0].ports[0].stats;
+    assert_eq!((port.unsent_frames, port.completed_frames), (0, 3));
+    assert!(!last[0].drain_timed_out);
+}
+
+#[test]
 fn a_service_that_awaits_its_restart_does_not_hold_up_the_drain() {
     let mut sim = one_shard(vec![ServicePlan::of::<Obedient>("obedient", ())], Policy::default());
     sim.deliver(0, 0, &packet(PANIC), 0);

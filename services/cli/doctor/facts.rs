@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::hardware::HardwareFacts;
+
 /// The machine, as this process sees it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Facts {
@@ -25,6 +27,8 @@ pub struct Facts {
     pub huge_pages: Option<HugePages>,
     /// CPUs that this process may use.
     pub cpus: Vec<u32>,
+    /// Seconds by which the kernel has TAI ahead of UTC; 0 where nobody told it.
+    pub tai_offset_seconds: u32,
     /// The interfaces asked for, or all.
     pub links: Vec<LinkFacts>,
     /// Interfaces that were asked for and are not there.
@@ -77,6 +81,30 @@ pub struct LinkFacts {
     pub irqs: Vec<Irq>,
     /// Whether the default route leaves by it.
     pub default_route: bool,
+    /// What it can be told about its queues, and was told.
+    pub hardware: HardwareFacts,
+    /// What its driver has for XDP; `None` where the kernel does not say, before 6.3.
+    pub features: Option<FeatureFacts>,
+}
+
+/// What a driver has for XDP and `AF_XDP`, as the kernel says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FeatureFacts {
+    /// `native`, `redirect`, `redirect-target`, `hardware`, `multi-buffer`, `zero-copy`.
+    pub xdp: Vec<&'static str>,
+    /// Parts that a packet sent in zero-copy may have; 0 without zero-copy.
+    pub zero_copy_segments_max: u32,
+    /// What a program may ask about a received packet: `hash`, `timestamp`, `vlan`.
+    pub rx_metadata: Vec<&'static str>,
+    /// What a sender in zero-copy may ask for: `checksum`, `timestamp`, `launch-time`.
+    pub tx_metadata: Vec<&'static str>,
+}
+
+impl FeatureFacts {
+    /// Whether the driver has what this word stands for in [`Self::xdp`].
+    pub fn has(&self, word: &str) -> bool {
+        self.xdp.contains(&word)
+    }
 }
 
 /// An XDP program found on an interface.

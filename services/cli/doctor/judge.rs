@@ -1,9 +1,13 @@
 //! From facts to findings. Pure: the same machine, the same advice.
 
+mod driver;
+
 use serde::Serialize;
+use tidegate_runtime::clock::TAI_MINUS_UTC_SECONDS;
 use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
 use super::facts::{Answer, Capability, Facts, LinkFacts, XdpFacts};
+use super::hardware;
 
 /// One thing that `doctor` has to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,16 +51,13 @@ impl Severity {
 /// Memory that a default config locks for each queue: 8192 frames of 2048 octets.
 const QUEUE_OCTETS: u64 = 8192 * 2048;
 
-/// Octets of a chunk before the packet (`XDP_PACKET_HEADROOM`), of an Ethernet header, of two
-/// VLAN tags.
-const NOT_MTU: u32 = 256 + 14 + 8;
-
 /// All that is to be said about a machine, in the order in which it is asked.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = Findings::default();
     kernel(facts, &mut findings.about("kernel"));
     privilege(facts, &mut findings.about("privilege"));
     memory(facts, &mut findings.about("memory"));
+    clock(facts, &mut findings.about("clock"));
     for name in &facts.missing_links {
         let what = "no interface of that name in this network namespace";
         findings.about(name).problem(what, "ip -brief link");
@@ -209,17 +210,41 @@ fn memory(facts: &Facts, say: &mut About<'_>) {
     }
 }
 
+fn clock(facts: &Facts, say: &mut About<'_>) {
+    const RIGHT: u32 = TAI_MINUS_UTC_SECONDS;
+    match facts.tai_offset_seconds {
+        RIGHT => say.good(format!("TAI is {RIGHT} s ahead of UTC, as the kernel was told")),
+        0 => say.add(
+            Severity::Advice,
+            format!(
+                "the kernel was not told how far TAI is ahead of UTC: streams take UTC and \
+                 {RIGHT} s, and say so"
+            ),
+            Some("echo leapsectz right/UTC >> /etc/chrony/chrony.conf   (or run ptp4l)".to_owned()),
+        ),
+        seconds => say.add(
+            Severity::Warning,
+            format!(
+                "the kernel was told that TAI is {seconds} s ahead of UTC, it is {RIGHT} s: frames \
+                 are off by the difference"
+            ),
+            Some("apt-get install --only-upgrade tzdata   (and restart chrony)".to_owned()),
+        ),
+    }
+}
+
 fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
     let name = &link.name;
-    let driver = link.driver.as_deref().unwrap_or("no driver name");
+    let driver_name = link.driver.as_deref().unwrap_or("no driver name");
     // Where no interface was named, these are all of the machine, and most are for others.
     let hindrance = if link.asked { Severity::Problem } else { Severity::Advice };
     say.good(format!(
-        "{driver}, {} of {} queues, MTU {}",
+        "{driver_name}, {} of {} queues, MTU {}",
         link.queues,
         link.queues_max.max(link.queues),
         link.mtu
     ));
+    features(link, say);
     if link.default_route {
         say.add(
             Severity::Warning,
@@ -245,23 +270,40 @@ fn interface(facts: &Facts, link: &LinkFacts, say: &mut About<'_>) {
             Some(format!("bpftool prog show id {program}; ip link set dev {name} xdp off")),
         );
     }
-    mtu(link, say);
+    driver::facts(link, say);
+    driver::mtu(link, say);
     offloads(link, say);
     queues(facts, link, say);
+    hardware::judge(name, &link.hardware, say);
 }
 
-fn mtu(link: &LinkFacts, say: &mut About<'_>) {
-    if link.mtu > 4096 - NOT_MTU {
+/// What the driver has, by the kernel's words for it.
+fn features(link: &LinkFacts, say: &mut About<'_>) {
+    let Some(found) = &link.features else {
+        let what = "this kernel does not say what drivers have for XDP (6.3 and newer do)";
+        return say.add(Severity::Advice, what, None);
+    };
+    let list = |words: &[&str]| match words {
+        [] => "none".to_owned(),
+        words => words.join(", "),
+    };
+    if found.has("native") {
+        let parts = match found.zero_copy_segments_max {
+            0 | 1 => String::new(),
+            max => format!(" (packets of up to {max} parts)"),
+        };
+        let without = if found.has("zero-copy") { "" } else { "; AF_XDP copies each packet" };
+        say.good(format!("XDP: {}{parts}{without}", list(&found.xdp)));
+    } else {
         say.add(
-            Severity::Warning,
-            format!("packets of {} octets do not fit into a chunk and are lost", link.mtu),
-            Some(format!("ip link set dev {} mtu {}", link.name, 4096 - NOT_MTU)),
+            Severity::Advice,
+            "its driver runs no XDP: programs run in the stack (generic), AF_XDP copies each packet",
+            None,
         );
-    } else if link.mtu > 2048 - NOT_MTU {
-        let what =
-            "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096";
-        say.add(Severity::Warning, what, None);
     }
+    // Only zero-copy asks the driver; see `dataplane/offload.rs`.
+    let (received, sent) = (list(&found.rx_metadata), list(&found.tx_metadata));
+    say.good(format!("metadata on receipt: {received}; on sending: {sent}"));
 }
 
 fn offloads(link: &LinkFacts, say: &mut About<'_>) {
@@ -350,18 +392,23 @@ impl Findings {
 }
 
 /// Collects findings about one thing.
-struct About<'a> {
+pub(super) struct About<'a> {
     findings: &'a mut Vec<Finding>,
     about: &'a str,
 }
 
 impl About<'_> {
-    fn add(&mut self, severity: Severity, what: impl Into<String>, command: Option<String>) {
+    pub(super) fn add(
+        &mut self,
+        severity: Severity,
+        what: impl Into<String>,
+        command: Option<String>,
+    ) {
         let about = self.about.to_owned();
         self.findings.push(Finding { about, severity, what: what.into(), command });
     }
 
-    fn good(&mut self, what: impl Into<String>) {
+    pub(super) fn good(&mut self, what: impl Into<String>) {
         self.add(Severity::Good, what, None);
     }
 

@@ -9,11 +9,13 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::Pid;
 use tidegate_dataplane::sys::ethtool::{Ethtool, Offload};
-use tidegate_dataplane::sys::netlink::{Link, Netlink, XdpMode};
+use tidegate_dataplane::sys::netlink::{self, Features, Link, Netlink, XdpMode};
 use tidegate_dataplane::sys::xdp;
 
-use super::facts::{Answer, Facts, LinkFacts, XdpFacts};
-use super::text;
+use tidegate_runtime::clock::{Clock, TaiOffset};
+
+use super::facts::{Answer, Facts, FeatureFacts, LinkFacts, XdpFacts};
+use super::{hardware, text};
 
 /// Collects what is known about this machine and the named interfaces, or all but the loopback.
 ///
@@ -46,6 +48,10 @@ pub(super) fn facts(names: &[String]) -> io::Result<Facts> {
         io_uring: answer(IoUring::new(2)),
         af_xdp: answer(xdp::socket()),
         bpf_jit: sysctl("net/core/bpf_jit_enable"),
+        tai_offset_seconds: match Clock::machine().tai_offset() {
+            TaiOffset::Known(seconds) => seconds,
+            TaiOffset::Unset => 0,
+        },
         huge_pages: text::huge_pages(&read("/proc/meminfo")),
         cpus: cpus(),
         links,
@@ -124,5 +130,34 @@ fn link_facts(
             .collect(),
         irqs,
         default_route: default_route == Some(link.index),
+        hardware: hardware::facts(ethtool, name),
+        features: netlink::features(link.index).ok().flatten().map(features),
+    }
+}
+
+fn features(found: Features) -> FeatureFacts {
+    let words = |words: &[(bool, &'static str)]| {
+        words.iter().filter(|(has, _)| *has).map(|(_, word)| *word).collect()
+    };
+    FeatureFacts {
+        xdp: words(&[
+            (found.native, "native"),
+            (found.redirect, "redirect"),
+            (found.redirect_target, "redirect-target"),
+            (found.hardware, "hardware"),
+            (found.multi_buffer, "multi-buffer"),
+            (found.zero_copy, "zero-copy"),
+        ]),
+        zero_copy_segments_max: found.zero_copy_segments_max,
+        rx_metadata: words(&[
+            (found.rx_hash, "hash"),
+            (found.rx_timestamp, "timestamp"),
+            (found.rx_vlan, "vlan"),
+        ]),
+        tx_metadata: words(&[
+            (found.tx_checksum, "checksum"),
+            (found.tx_timestamp, "timestamp"),
+            (found.tx_launch_time, "launch-time"),
+        ]),
     }
 }

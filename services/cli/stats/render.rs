@@ -3,17 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use tidegate_runtime::metrics::snapshot::{PortSnapshot, ServiceSnapshot, Snapshot};
+use tidegate_runtime::metrics::snapshot::{
+    HardwareSnapshot, PortSnapshot, RuleSnapshot, ServiceSnapshot, Snapshot,
+};
 use tidegate_runtime::metrics::{Help, Kind, PortStats, ServiceStats, ShardStats};
 
 use super::units::{count, mean, percent, time, uptime};
 use crate::cli::wrap::wrap;
+
+mod streams;
 
 /// Columns of the screen.
 const WIDTH: usize = 80;
 
 /// Widest name of a service or port that still leaves its numbers their room.
 const NAME: usize = 20;
+
+/// Flow rules of an interface that are shown one by one; `--json` has them all.
+const RULES: usize = 12;
 
 /// The screen. `span` says what the counters are counted over.
 pub fn render(snapshot: &Snapshot, span: &str) -> String {
@@ -25,18 +32,17 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
     text.push_str(&ports(snapshot, &totals.1));
     text.push_str(&services(snapshot, &totals.2));
     text.push_str(&settled(snapshot, &totals.2));
-    let mut notes = Vec::new();
+    text.push_str(&streams::streams(snapshot));
+    let mut notes = obtained(snapshot);
+    notes.extend(streams::notes(snapshot));
     notes.extend(kernel(snapshot));
+    notes.extend(hardware(snapshot));
     notes.extend(named(snapshot));
     notes.extend(trouble(snapshot));
     if !notes.is_empty() {
         text.push('\n');
     }
-    for (title, body) in notes {
-        for (index, line) in wrap(&format!("{title}: {body}"), WIDTH - 4).iter().enumerate() {
-            let _ = writeln!(text, "{}{line}", if index == 0 { "" } else { "    " });
-        }
-    }
+    text.push_str(&lines_of(notes));
     match snapshot.conservation.unaccounted {
         0 => text.push_str("\nevery frame is accounted for\n"),
         frames => {
@@ -47,26 +53,35 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
 }
 
 /// One table: a head, rows, and a last row of totals where there are several.
-struct Table {
+pub(in crate::cli) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(head: &[&str]) -> Self {
+    pub(in crate::cli) fn new(head: &[&str]) -> Self {
         Self { rows: vec![head.iter().map(|&word| word.to_owned()).collect()] }
     }
 
-    fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(in crate::cli) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The lines; the first `left` columns are flush left, the others right. Empty without rows.
-    fn lines(mut self, left: usize, totals: impl IntoIterator<Item = String>) -> String {
+    /// The lines with totals; the first `left` columns are flush left. Empty without rows.
+    pub(in crate::cli) fn lines(
+        mut self,
+        left: usize,
+        totals: impl IntoIterator<Item = String>,
+    ) -> String {
         match self.rows.len() {
             1 => return String::new(),
             2 => {}
             _ => self.row(totals),
         }
+        self.set(left)
+    }
+
+    /// The lines; the first `left` columns are flush left, the others right.
+    pub(in crate::cli) fn set(self, left: usize) -> String {
         let columns = self.rows[0].len();
         let width = |column: usize| {
             self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
@@ -194,6 +209,43 @@ fn short(name: &str) -> String {
 
 type Note = (String, String);
 
+/// Notes as lines, each begun at the margin and gone on within it.
+fn lines_of(notes: Vec<Note>) -> String {
+    let mut text = String::new();
+    for (title, body) in notes {
+        for (index, line) in wrap(&format!("{title}: {body}"), WIDTH - 4).iter().enumerate() {
+            let _ = writeln!(text, "{}{line}", if index == 0 { "" } else { "    " });
+        }
+    }
+    text
+}
+
+/// What the kernel granted, lost and counted, as lines.
+pub(in crate::cli) fn of_the_kernel(snapshot: &Snapshot) -> String {
+    let mut notes = obtained(snapshot);
+    notes.extend(kernel(snapshot));
+    lines_of(notes)
+}
+
+/// What the kernel granted to the ports, those that got the same together.
+fn obtained(snapshot: &Snapshot) -> Vec<Note> {
+    let mut notes: Vec<(&BTreeMap<String, String>, Vec<String>)> = Vec::new();
+    for port in snapshot.shards.iter().flat_map(|shard| &shard.ports) {
+        match notes.iter_mut().find(|(words, _)| *words == &port.obtained) {
+            Some((_, ports)) => ports.push(name_of(port)),
+            None if port.obtained.is_empty() => {}
+            None => notes.push((&port.obtained, vec![name_of(port)])),
+        }
+    }
+    let told = |words: &BTreeMap<String, String>| {
+        let words: Vec<_> = words.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        words.join(", ")
+    };
+    (notes.into_iter())
+        .map(|(words, ports)| (format!("obtained by {}", ports.join(" ")), told(words)))
+        .collect()
+}
+
 /// What the kernel counted: losses of each port by reason, and the steering program's numbers.
 fn kernel(snapshot: &Snapshot) -> Vec<Note> {
     let mut notes = Vec::new();
@@ -206,6 +258,40 @@ fn kernel(snapshot: &Snapshot) -> Vec<Note> {
     for steering in &snapshot.steering {
         let counters = steering.counters.iter().map(|(name, value)| (name.as_str(), *value));
         notes.extend(list(format!("steering of {}", steering.interface), counters));
+    }
+    notes
+}
+
+/// What the cards were told about their queues, as they show it now.
+fn hardware(snapshot: &Snapshot) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for steering in &snapshot.steering {
+        let (name, Some(hardware)) = (&steering.interface, &steering.hardware) else { continue };
+        let queues: Vec<String> = hardware.isolated_queues.iter().map(u32::to_string).collect();
+        let isolated = match queues.as_slice() {
+            [] => "no queue isolated".to_owned(),
+            [one] => format!("queue {one} isolated"),
+            many => format!("queues {} isolated", many.join(", ")),
+        };
+        let HardwareSnapshot { asked, table, rules, remarks, .. } = hardware;
+        notes.push((
+            format!("hardware of {name}"),
+            format!("{asked}, {isolated}, RSS table {table}"),
+        ));
+        let rule = |rule: &RuleSnapshot| {
+            let gone = if rule.in_place { "" } else { " (GONE)" };
+            format!("{} -> queue {}{gone}", rule.location, rule.queue)
+        };
+        let shown: Vec<String> = rules.iter().take(RULES).map(rule).collect();
+        if !shown.is_empty() {
+            let more = match rules.len() - shown.len() {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            let title = format!("{} flow rules of {name}, by location", rules.len());
+            notes.push((title, shown.join(", ") + &more));
+        }
+        notes.extend(remarks.iter().map(|it| (format!("REMARK on {name}"), it.clone())));
     }
     notes
 }

@@ -1,7 +1,7 @@
 //! Numbers for people: at most five characters, three digits that count.
 
 /// `1234567` as `1.23M`. Decimal thousands.
-pub(super) fn count(number: u64) -> String {
+pub(in crate::cli) fn count(number: u64) -> String {
     const UNITS: [(u64, &str); 6] = [
         (1, ""),
         (1_000, "k"),
@@ -43,7 +43,7 @@ fn scaled(number: u64, unit: u64, name: &str) -> Option<String> {
 }
 
 /// A length of time: `812ns`, `12.3us`, `1.25ms`, `2.00s`; at most six characters.
-pub(super) fn time(ns: u64) -> String {
+pub(in crate::cli) fn time(ns: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1_000, "us"), (1_000_000, "ms"), (1_000_000_000, "s")];
     if ns < 1000 {
         return format!("{ns}ns");
@@ -53,7 +53,7 @@ pub(super) fn time(ns: u64) -> String {
 }
 
 /// A long time: `1d 02:03:04`, or `02:03:04`.
-pub(super) fn uptime(ns: u64) -> String {
+pub(in crate::cli) fn uptime(ns: u64) -> String {
     let seconds = ns / 1_000_000_000;
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let clock = format!("{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
@@ -61,7 +61,7 @@ pub(super) fn uptime(ns: u64) -> String {
 }
 
 /// `part` of `whole` in percent, as `42.1%`; `-` of nothing.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(in crate::cli) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".to_owned();
     }
@@ -70,7 +70,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 }
 
 /// `sum` over `over` as `31.9`; `-` over nothing.
-pub(super) fn mean(sum: u64, over: u64) -> String {
+pub(in crate::cli) fn mean(sum: u64, over: u64) -> String {
     if over == 0 {
         return "-".to_owned();
     }

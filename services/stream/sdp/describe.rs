@@ -85,6 +85,7 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
         tcs: tcs.unwrap_or(said.tcs),
         range: range.unwrap_or(said.range),
         sender: Some(facts.sender),
+        troff_us: options.troffset_us,
         ..said
     };
     let media = Media {

@@ -108,6 +108,7 @@ mod tests {
     use crate::stream::sdp::rate::Rate;
     use crate::stream::sdp::samples::video;
     use crate::stream::sdp::video::Packing;
+    use crate::stream::sdp::words::Word as _;
 
     fn of(width: u32, height: u32, rate: u32, packing: Packing) -> Video {
         Video { width, height, rate: Rate::new(rate, 1), packing, ..video() }
@@ -136,6 +137,50 @@ mod tests {
             let wide = Bounds { vrx_full: vrx_wide, cmax: cmax_wide };
             assert_eq!(bounds(SenderType::Wide), wide, "{video}");
             assert!((troff_default_us(&video).unwrap() - tro).abs() < 0.05, "{video}");
+        }
+    }
+
+    /// The services compute the same for themselves, by a schedule.
+    #[test]
+    fn agrees_with_the_limits_that_senders_and_receivers_keep() {
+        use crate::stream::sdp::translate::class;
+        use crate::stream::timing::class::Limits;
+        use crate::stream::timing::schedule::{Images, Scan as Fields, Schedule};
+
+        let scans =
+            [(Scan::Progressive, Fields::Progressive), (Scan::Interlaced, Fields::Interlaced)];
+        for (width, height) in [(720, 480), (720, 576), (1280, 720), (1920, 1080), (3840, 2160)] {
+            for (rate, (scan, fields)) in ["24000/1001", "25", "30000/1001", "50", "60"]
+                .into_iter()
+                .flat_map(|rate| scans.map(|scan| (rate, scan)))
+            {
+                let of = Rate::read(rate).map(|(rate, _)| rate);
+                // There is no 720i.
+                if height == 720 && scan != Scan::Progressive {
+                    continue;
+                }
+                let video = Video { width, height, scan, rate: of, ..video() };
+                let count = packets(&video, UDP_STANDARD).unwrap().by_line;
+                for &sender in SenderType::ALL {
+                    let images = Images {
+                        frames: rate.parse().unwrap(),
+                        scan: fields,
+                        height,
+                        packets: u32::try_from(count).unwrap(),
+                    };
+                    let class = class(sender);
+                    let schedule = Schedule::new(images, class.read(), None).unwrap();
+                    let limit = Limits::of(&schedule).of_class(class);
+                    let Bounds { vrx_full, cmax } =
+                        bounds(&video, sender, count, UDP_STANDARD).unwrap();
+                    let theirs = (limit.buffer_packets.into(), limit.burst_packets.into());
+                    assert_eq!((vrx_full, cmax), theirs, "{video} {sender}");
+                    let default_ns = troff_default_us(&video).unwrap() * 1000.0;
+                    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a frame")]
+                    let difference = default_ns - schedule.offset_ns() as f64;
+                    assert!(difference.abs() < 2.0, "{video}: {difference} ns");
+                }
+            }
         }
     }
 

@@ -12,10 +12,10 @@ use std::path::Path;
 use tidegate_config::{Fragments, PortRange, Prefix, Protocol, Refusal, Selector};
 
 use super::finding::{Code, Finding, Severity};
-use super::session::{Leg, Session};
+use super::session::{Essence, Leg, Session};
 use super::{OCTETS_MAX, Place, Reading, read, translate};
 use crate::registry::Unfit;
-use crate::stream::timing::Rate;
+use crate::stream::timing::{Class, Rate};
 use crate::stream::video::{Depth, Packing, Sampling, Scan, Spec};
 
 /// What the options of a receiver say, as far as they do.
@@ -41,6 +41,10 @@ pub struct Asked<'a> {
     pub scan: Option<Scan>,
     /// RTP payload type.
     pub payload_type: Option<u8>,
+    /// Class that the sender claims.
+    pub class: Option<Class>,
+    /// Its TROFFSET in microseconds.
+    pub troffset_us: Option<u32>,
 }
 
 /// What is received.
@@ -50,6 +54,10 @@ pub struct Stream {
     pub spec: Spec,
     /// Its RTP payload type.
     pub payload_type: u8,
+    /// The class that its sender claims.
+    pub class: Class,
+    /// Its TROFFSET in microseconds; `None`: the default of the format.
+    pub troffset_us: Option<u32>,
     /// The ways that it comes.
     pub arrivals: Vec<Arrival>,
 }
@@ -117,13 +125,23 @@ impl Stream {
         same.hold("sampling", asked.sampling, spec.sampling)?;
         same.hold("scan", asked.scan, spec.scan)?;
         same.hold("payload_type", asked.payload_type, media.payload_type)?;
+        let (class, troffset_us) = timing(&media.essence);
+        same.hold("class", asked.class.filter(|_| class.is_some()), class.unwrap_or_default())?;
+        let troffset = asked.troffset_us.filter(|_| troffset_us.is_some());
+        same.hold("troffset_us", troffset, troffset_us.unwrap_or_default())?;
         let mut arrivals = Vec::new();
         for media in paths.iter().map(|&path| &session.media[path]) {
             Same { name, line: places[index].line }.hold("port", asked.port, media.port)?;
             let port = media.port;
             arrivals.extend(media.legs.iter().cloned().map(|leg| Arrival { port, leg: Some(leg) }));
         }
-        Ok(Self { spec, payload_type: media.payload_type, arrivals })
+        Ok(Self {
+            spec,
+            payload_type: media.payload_type,
+            class: class.or(asked.class).unwrap_or_default(),
+            troffset_us: troffset_us.or(asked.troffset_us),
+            arrivals,
+        })
     }
 
     /// The packets of it, and no others. None where the config has to say them.
@@ -149,6 +167,14 @@ impl Stream {
     /// Whether packets to `port` are of it.
     pub fn has_port(&self, port: u16) -> bool {
         self.arrivals.iter().any(|arrival| arrival.port == port)
+    }
+}
+
+/// What an SDP says of when packets come.
+fn timing(essence: &Essence) -> (Option<Class>, Option<u32>) {
+    match essence {
+        Essence::Video(video) => (video.sender.map(translate::class), video.troff_us),
+        Essence::Audio(_) | Essence::Ancillary(_) => (None, None),
     }
 }
 
@@ -194,7 +220,13 @@ fn by_keys(asked: &Asked<'_>) -> Result<Stream, Unfit> {
         packing: Packing::Gpm,
     };
     let arrivals = vec![Arrival { port: need("port", asked.port)?, leg: None }];
-    Ok(Stream { spec, payload_type: asked.payload_type.unwrap_or(PAYLOAD_TYPE), arrivals })
+    Ok(Stream {
+        spec,
+        payload_type: asked.payload_type.unwrap_or(PAYLOAD_TYPE),
+        class: asked.class.unwrap_or_default(),
+        troffset_us: asked.troffset_us,
+        arrivals,
+    })
 }
 
 /// The medium that is asked for, or the only one that can be received.
@@ -316,6 +348,8 @@ mod tests {
         sampling: None,
         scan: None,
         payload_type: None,
+        class: None,
+        troffset_us: None,
     };
 
     #[test]
@@ -323,6 +357,9 @@ mod tests {
         let stream = of(&NOTHING, good("narrow")).unwrap();
         assert_eq!(stream.payload_type, 96);
         assert_eq!((stream.spec.width, stream.spec.height), (3840, 2160));
+        assert_eq!((stream.class, stream.troffset_us), (Class::Narrow, None));
+        let wide = of(&NOTHING, good("unicast")).unwrap();
+        assert_eq!((wide.class, wide.troffset_us), (Class::Wide, Some(1700)));
         let [selector] = stream.selectors().try_into().unwrap();
         assert_eq!(selector.destination.to_string(), "239.1.2.1/32");
         assert_eq!(selector.source.unwrap().to_string(), "192.168.1.10/32");
@@ -369,6 +406,9 @@ mod tests {
             sampling: Some(Sampling::YCbCr422),
             scan: Some(Scan::Progressive),
             payload_type: Some(96),
+            class: Some(Class::Narrow),
+            // Which the SDP leaves at its default, and so to the receiver.
+            troffset_us: Some(7),
             ..NOTHING
         };
         assert!(of(&same, narrow).is_ok());
@@ -379,6 +419,7 @@ mod tests {
             (Asked { port: Some(5004), ..same }, "port: 5004, while line 5 of a.sdp says 20000"),
             (Asked { payload_type: Some(97), ..same }, "payload_type: 97, while line 9"),
             (Asked { scan: Some(Scan::Psf), ..same }, "scan: psf, while line 9"),
+            (Asked { class: Some(Class::Wide), ..same }, "class: wide, while line 9"),
             (Asked { sampling: Some(Sampling::Rgb), ..same }, "sampling: RGB, while line 9"),
             (
                 Asked { rate: Some("50".parse().unwrap()), ..same },

@@ -5,8 +5,7 @@ use std::fmt;
 use super::rate;
 use super::session::{Essence, Media};
 use super::video::{Colorimetry, Depth, Packing, Range, Sampling, Scan, SenderType, Tcs, Video};
-use crate::stream::timing::Rate;
-use crate::stream::timing::pace::Class;
+use crate::stream::timing::{Class, Rate};
 use crate::stream::video::{self, Spec};
 
 /// Why a medium cannot be received here, though it may be right.
@@ -144,7 +143,17 @@ pub fn video(spec: &Spec, class: Class) -> Video {
 pub const fn sender(class: Class) -> SenderType {
     match class {
         Class::Narrow => SenderType::Narrow,
+        Class::NarrowLinear => SenderType::NarrowLinear,
         Class::Wide => SenderType::Wide,
+    }
+}
+
+/// The class of a sender type.
+pub const fn class(sender: SenderType) -> Class {
+    match sender {
+        SenderType::Narrow => Class::Narrow,
+        SenderType::NarrowLinear => Class::NarrowLinear,
+        SenderType::Wide => Class::Wide,
     }
 }
 

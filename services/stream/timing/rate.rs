@@ -13,6 +13,10 @@ const CLOCK: u128 = 90_000;
 /// Nanoseconds in a second.
 const SECOND: u128 = 1_000_000_000;
 
+/// Largest numerator and denominator. Any broadcast rate needs less; with more, the products of
+/// [`super::schedule`] would not fit in 64 bits.
+const NUMBER_MAX: u32 = 1 << 20;
+
 /// Not a positive ratio of frames per second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(pub Box<str>);
@@ -21,8 +25,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "rate {:?}: allowed are frames per second as a number or a ratio, \
-             as in \"50\" or \"30000/1001\", up to 1000",
+            "rate {:?}: allowed are frames per second as a number or a ratio, as in \"50\" or \
+             \"30000/1001\", up to 1000 and of numbers up to {NUMBER_MAX}",
             self.0
         )
     }
@@ -53,8 +57,10 @@ impl std::str::FromStr for Rate {
         let (frames, seconds) = text.split_once(['/', ':']).unwrap_or((text, "1"));
         let number = |text: &str| text.trim().parse().ok().filter(|&number: &u32| number > 0);
         match (number(frames), number(seconds)) {
-            // Above 1000 a frame is shorter than the shortest stall; above 2^20 sums overflow.
-            (Some(frames), Some(seconds)) if frames / seconds <= 1000 && frames <= 1 << 20 => {
+            // Above 1000 a frame is shorter than the shortest stall.
+            (Some(frames), Some(seconds))
+                if frames / seconds <= 1000 && frames.max(seconds) <= NUMBER_MAX =>
+            {
                 Ok(Self { frames, seconds })
             }
             _ => Err(Error(text.into())),
@@ -83,9 +89,15 @@ impl Rate {
         cross(self, other) == cross(other, self)
     }
 
-    /// The rate of `count` fields in each frame.
-    pub const fn times(self, count: u32) -> Self {
-        Self { frames: self.frames * count, seconds: self.seconds }
+    /// The rate of what is sent `times` in each frame: twice for fields. It may be above 1000.
+    ///
+    /// # Panics
+    ///
+    /// When `times` is 0 or larger than a picture could need.
+    #[must_use]
+    pub const fn times(self, times: u32) -> Self {
+        assert!(times > 0 && times < 16);
+        Self { frames: self.frames * times, ..self }
     }
 
     /// When frame `index` starts: `index * T` since the epoch, in nanoseconds of TAI.
@@ -132,6 +144,44 @@ mod tests {
         assert_eq!(fifty.frame_start_ns(3), 60_000_000);
     }
 
+    /// A property over a thousand million frames: 193 days at 59.94. Each start is the floor of
+    /// the exact one, compared as a product that needs no division.
+    #[test]
+    fn a_1001_rate_does_not_drift_over_months() {
+        for text in ["24000/1001", "30000/1001", "60000/1001", "120000/1001"] {
+            let rate: Rate = text.parse().unwrap();
+            let (frames, seconds) = rate.ratio();
+            // 30 years after the epoch; every step is another, so that all residues are met.
+            let first = rate.next_frame(946_684_800_000_000_000);
+            let mut last = None;
+            for step in (0..1_000_000_000_u64).step_by(999_983) {
+                let index = first + step;
+                let (start, exact) = (
+                    u128::from(rate.frame_start_ns(index)) * u128::from(frames),
+                    u128::from(index) * u128::from(seconds) * SECOND,
+                );
+                assert!(start <= exact && exact < start + u128::from(frames), "{text}: {index}");
+                let ticks = u128::from(index) * u128::from(seconds) * CLOCK / u128::from(frames);
+                assert_eq!(u128::from(rate.timestamp(index)), ticks % (1 << 32), "{text}: {index}");
+                assert!(last < Some(start), "{text}: {index}");
+                last = Some(start);
+            }
+            // The frames of each 1001 s and the seconds agree, however far away.
+            let seconds_apart = |index: u64| {
+                rate.frame_start_ns(index + u64::from(frames)) - rate.frame_start_ns(index)
+            };
+            assert_eq!(seconds_apart(first), u64::from(seconds) * 1_000_000_000);
+            assert_eq!(seconds_apart(first + 999_999_999), u64::from(seconds) * 1_000_000_000);
+        }
+    }
+
+    #[test]
+    fn fields_are_twice_as_many_as_frames() {
+        let fields = "30000/1001".parse::<Rate>().unwrap().times(2);
+        assert_eq!(fields.to_string(), "60000/1001");
+        assert_eq!(fields.frame_start_ns(60_000), 1_001_000_000_000);
+    }
+
     #[test]
     fn the_next_frame_is_the_first_that_has_not_started() {
         for rate in ["50", "30000/1001", "24", "1000"] {
@@ -159,11 +209,12 @@ mod tests {
 
     #[test]
     fn refusals_say_what_is_allowed() {
-        for text in ["59.94", "0", "30/0", "", "-5", "2000", "a/b"] {
+        for text in ["59.94", "0", "30/0", "", "-5", "2000", "a/b", "1/2000000", "2000000/2000000"]
+        {
             let refusal = text.parse::<Rate>().unwrap_err().to_string();
             let expected = format!(
-                "rate {text:?}: allowed are frames per second as a number or a ratio, \
-                 as in \"50\" or \"30000/1001\", up to 1000"
+                "rate {text:?}: allowed are frames per second as a number or a ratio, as in \
+                 \"50\" or \"30000/1001\", up to 1000 and of numbers up to 1048576"
             );
             assert_eq!(refusal, expected);
         }

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::packing::{self, Packets, Packing, Plan};
 use super::pgroup::Pgroup;
 use crate::stream::timing::Rate;
+use crate::stream::timing::schedule::{self, Images};
 
 /// Fewest pgroups of a row: the pattern's number has as many cells.
 pub const ROW_PGROUPS_MIN: u32 = 64;
@@ -395,6 +396,21 @@ impl Format {
         match self.spec.scan {
             Scan::Progressive | Scan::Psf => self.rate().timestamp(index),
             Scan::Interlaced => self.field_rate().timestamp(2 * index + u64::from(field)),
+        }
+    }
+
+    /// What timing knows of it: its images are our fields.
+    pub const fn images(&self) -> Images {
+        let scan = match self.spec.scan {
+            Scan::Progressive => schedule::Scan::Progressive,
+            Scan::Interlaced => schedule::Scan::Interlaced,
+            Scan::Psf => schedule::Scan::Segmented,
+        };
+        Images {
+            frames: self.spec.rate,
+            scan,
+            height: self.spec.height,
+            packets: self.packets_per_field(),
         }
     }
 

@@ -9,13 +9,14 @@
 //!
 //! Nearly all packets of a stream that have the same number of row headers have the same length:
 //! the template has it, and IPv4's checksum with it. It is patched in the few that are shorter,
-//! and so are the row headers where there are several. UDP's checksum is 0, "none", as is usual
-//! for ST 2110 over IPv4: the Ethernet check sequence guards the link, and a sum over the pixels
-//! would read each twice.
+//! and so are the row headers where there are several. UDP's checksum is written as 0, "none", as
+//! is usual for ST 2110 over IPv4: the Ethernet check sequence guards the link, and a sum over the
+//! pixels would read each twice. Where the driver sums or the operator wants it,
+//! [`departure`](crate::stream::departure) puts it there.
 
 use std::net::SocketAddrV4;
 
-use tidegate_dataplane::wire::{ethernet, ipv4, protocol, rfc4175, rtp, udp};
+use tidegate_dataplane::wire::{TransportChecksum, ethernet, ipv4, protocol, rfc4175, rtp, udp};
 
 use super::format::Format;
 use super::packing::{PacketOf, SEGMENTS_MAX, Segment};
@@ -122,6 +123,14 @@ impl Packetizer {
     /// Octets of the longest packet.
     pub const fn packet_octets_max(&self) -> usize {
         self.packet_octets_max
+    }
+
+    /// Where the UDP checksum is, in a packet of so many octets as [`TransportChecksum::resized`]
+    /// is told.
+    pub fn checksum(&self) -> TransportChecksum {
+        let mut packet = self.templates[0].to_vec();
+        packet.resize(HEADER_OCTETS + self.full[0], 0);
+        TransportChecksum::of(&packet).expect("the template is UDP over IPv4")
     }
 
     /// Octets of this packet.
@@ -392,6 +401,22 @@ mod tests {
             }
             assert!(rebuilt == picture, "{format} {:?}", format.packing());
         }
+    }
+
+    #[test]
+    fn building_packets_allocates_nothing() {
+        let format = Spec { packing: Packing::Gpm, ..spec() }.check().unwrap();
+        let packetizer = Packetizer::new(&ADDRESSES, &format);
+        let octets = vec![0x5a; format.frame_octets()];
+        let picture = Picture::whole(&octets, format.row_octets() as usize);
+        let mut memory = vec![0; packetizer.packet_octets_max()];
+        let counts = allocation_counter::measure(|| {
+            for packet in format.packets() {
+                let into = &mut memory[..packetizer.packet_octets(&packet)];
+                packetizer.write(into, &packet, 0, FIELD, &picture);
+            }
+        });
+        assert_eq!(counts.count_total, 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Findings on machines that a test makes up: one healthy, then one fault at a time.
 
-use super::super::facts::{HugePages, Irq, XdpFacts};
+use super::super::facts::{FeatureFacts, HugePages, Irq, XdpFacts};
+use super::super::hardware::{HardwareFacts, RecordFacts, RuleFacts};
 use super::*;
 
 /// A machine on which all is well, with one interface.
@@ -16,6 +17,7 @@ fn healthy() -> Facts {
         bpf_jit: Some(1),
         huge_pages: Some(HugePages { total: 64, free: 60 }),
         cpus: vec![0, 1],
+        tai_offset_seconds: 37,
         links: vec![LinkFacts {
             name: "eth1".to_owned(),
             asked: true,
@@ -29,6 +31,19 @@ fn healthy() -> Facts {
             offloads: Vec::new(),
             irqs: vec![irq(50, &[0]), irq(51, &[1])],
             default_route: false,
+            hardware: HardwareFacts {
+                rings: Some(2),
+                table_entries: Some(128),
+                table_queues: vec![0, 1],
+                rules: RuleFacts::On { count: 1, room: 512 },
+                record: None,
+            },
+            features: Some(FeatureFacts {
+                xdp: vec!["native", "redirect", "zero-copy"],
+                zero_copy_segments_max: 8,
+                rx_metadata: vec!["hash", "timestamp"],
+                tx_metadata: vec!["checksum"],
+            }),
         }],
         missing_links: Vec::new(),
     }
@@ -62,7 +77,7 @@ fn link(severity: Severity, what: &str, command: &str, change: impl FnOnce(&mut 
 #[test]
 fn a_healthy_machine_is_only_good() {
     assert_eq!(after(|_| ()), []);
-    assert_eq!(judge(&healthy()).len(), 7);
+    assert_eq!(judge(&healthy()).len(), 13);
 }
 
 #[test]
@@ -78,6 +93,23 @@ fn an_old_kernel_is_said_to_be_old() {
         "5.10.0-28-amd64: reinjection takes the slower way, live frames came with 5.18",
         "",
         |facts| facts.kernel = "5.10.0-28-amd64".to_owned(),
+    );
+}
+
+#[test]
+fn tai_may_be_unknown_or_wrong() {
+    one(
+        Severity::Advice,
+        "the kernel was not told how far TAI is ahead of UTC: streams take UTC and 37 s, and say so",
+        "echo leapsectz right/UTC >> /etc/chrony/chrony.conf   (or run ptp4l)",
+        |facts| facts.tai_offset_seconds = 0,
+    );
+    one(
+        Severity::Warning,
+        "the kernel was told that TAI is 36 s ahead of UTC, it is 37 s: frames are off by the \
+         difference",
+        "apt-get install --only-upgrade tzdata   (and restart chrony)",
+        |facts| facts.tai_offset_seconds = 36,
     );
 }
 
@@ -250,19 +282,50 @@ fn an_attached_program_is_shown_with_how_to_look_at_it_first() {
     );
 }
 
+/// All that is said about the interface of the healthy machine, with such a driver.
+fn said(driver: &str, mtu: u32) -> Vec<String> {
+    let mut facts = healthy();
+    facts.links[0].driver = Some(driver.to_owned());
+    facts.links[0].mtu = mtu;
+    let about = |it: &Finding| it.about == "eth1";
+    judge(&facts).into_iter().filter(about).map(|it| it.what).collect()
+}
+
 #[test]
-fn long_packets_need_large_chunks_or_a_smaller_mtu() {
+fn what_is_known_of_a_driver_is_said_with_how_it_is_known() {
+    let igb = said("igb", 1500);
+    for line in [
+        "sends in zero-copy only with a program in the driver: run attaches one to every \
+         interface (",
+        "receives in zero-copy into a multiple of 1024 octets: 3072 of a chunk of 4096 (",
+        "takes its link down when a program comes or goes: a start waits for the carrier (",
+        "packets need chunks of 4096 octets: leave umem.chunk_octets out, or say so",
+    ] {
+        assert!(igb.iter().any(|it| it.starts_with(line)), "{line} in {igb:#?}");
+    }
+    let veth = said("veth", 1500);
+    assert!(!veth.iter().any(|it| it.contains("carrier") || it.contains("chunk")), "{veth:#?}");
     link(
-        Severity::Warning,
-        "packets may be longer than a chunk of 2048 octets; set umem.chunk_octets = 4096",
+        Severity::Advice,
+        "its driver is not known here: it is taken for one that needs a program to send",
         "",
-        |it| it.mtu = 3000,
+        |it| it.driver = Some("acme".to_owned()),
     );
+}
+
+#[test]
+fn packets_that_no_chunk_holds_need_a_smaller_mtu() {
     link(
         Severity::Warning,
         "packets of 9000 octets do not fit into a chunk and are lost",
         "ip link set dev eth1 mtu 3818",
         |it| it.mtu = 9000,
+    );
+    link(
+        Severity::Warning,
+        "packets of 3500 octets do not fit into a chunk and are lost",
+        "ip link set dev eth1 mtu 3050",
+        |it| (it.driver, it.mtu) = (Some("igb".to_owned()), 3500),
     );
 }
 
@@ -317,4 +380,95 @@ fn interrupts_that_share_a_cpu_while_another_has_none() {
         |it| it.irqs = vec![irq(50, &[0]), irq(51, &[0])],
     );
     assert_eq!(after(|it| it.links[0].irqs = vec![irq(50, &[0, 1]), irq(51, &[0, 1])]), []);
+}
+
+/// The last of what is good about the interface.
+fn last_good(change: impl FnOnce(&mut HardwareFacts)) -> String {
+    let mut facts = healthy();
+    change(&mut facts.links[0].hardware);
+    let findings = judge(&facts);
+    let good = findings.iter().rfind(|it| it.about == "eth1" && it.severity == Severity::Good);
+    good.unwrap().what.clone()
+}
+
+#[test]
+fn what_a_card_can_be_told_about_its_queues_is_said() {
+    assert_eq!(
+        last_good(|_| ()),
+        "steering xdp, rss, ntuple: RSS table of 128 entries, with queues 0-1; flow rules, 1 of \
+         512 in use"
+    );
+    assert_eq!(
+        last_good(|it| it.rules = RuleFacts::Missing),
+        "steering xdp, rss: RSS table of 128 entries, with queues 0-1; no flow rules (ntuple)"
+    );
+    assert_eq!(
+        last_good(|it| (it.table_entries, it.rules) = (None, RuleFacts::Off)),
+        "steering xdp, ntuple: no RSS table (rss); flow rules, switched off"
+    );
+    assert_eq!(
+        last_good(|it| *it = HardwareFacts::default()),
+        "steering xdp: no RSS table (rss); no flow rules (ntuple)"
+    );
+}
+
+#[test]
+fn what_a_living_process_has_is_good_and_what_a_killed_one_left_has_its_remedy() {
+    let record = |is_alive, isolated_queues: &[u32], rules| {
+        let isolated_queues = isolated_queues.to_vec();
+        Some(RecordFacts { pid: 4711, is_alive, isolated_queues, rules })
+    };
+    assert_eq!(
+        last_good(|it| it.record = record(true, &[1], 0)),
+        "process 4711 of tidegate has queue 1 out of the RSS table here"
+    );
+    link(
+        Severity::Warning,
+        "process 4711 of tidegate was killed and left queues 0-1 out of the RSS table and 3 flow \
+         rules here; the next start on this interface puts it right, as does this",
+        "tidegate restore eth1",
+        |it| it.hardware.record = record(false, &[0, 1], 3),
+    );
+}
+
+/// What is good about the interface, after `change`.
+fn told(change: impl FnOnce(&mut LinkFacts)) -> Vec<String> {
+    let mut facts = healthy();
+    change(&mut facts.links[0]);
+    let good = |it: &Finding| it.about == "eth1" && it.severity == Severity::Good;
+    judge(&facts).into_iter().filter(good).map(|it| it.what).collect()
+}
+
+#[test]
+fn what_the_driver_has_is_told_by_the_kernels_words() {
+    assert_eq!(
+        told(|_| ())[1..3],
+        [
+            "XDP: native, redirect, zero-copy (packets of up to 8 parts)",
+            "metadata on receipt: hash, timestamp; on sending: checksum",
+        ]
+    );
+    let copies = told(|link| {
+        let xdp = vec!["native", "redirect"];
+        link.features = Some(FeatureFacts { xdp, ..FeatureFacts::default() });
+    });
+    assert_eq!(
+        copies[1..3],
+        [
+            "XDP: native, redirect; AF_XDP copies each packet",
+            "metadata on receipt: none; on sending: none",
+        ]
+    );
+    link(
+        Severity::Advice,
+        "its driver runs no XDP: programs run in the stack (generic), AF_XDP copies each packet",
+        "",
+        |link| link.features = Some(FeatureFacts::default()),
+    );
+    link(
+        Severity::Advice,
+        "this kernel does not say what drivers have for XDP (6.3 and newer do)",
+        "",
+        |link| link.features = None,
+    );
 }

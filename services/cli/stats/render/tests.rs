@@ -37,7 +37,9 @@ fn shard(id: u32, k: u64) -> ShardSnapshot {
                 held_frames: 5,
                 ..PortStats::default()
             },
-            ..PortSnapshot::default()
+            obtained: [("copy", "zero-copy"), ("tx_checksum", "driver")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
         }],
         services: vec![ServiceSnapshot {
             name: "shield".to_owned(),
@@ -55,7 +57,19 @@ fn shard(id: u32, k: u64) -> ShardSnapshot {
             counters: map(&[("flows", 7)]),
             drops: map(&[("malformed", 12), ("rule_3", 989_988), ("unused", 0)]),
             gauges: map(&[("sources", 3)]),
+            ..ServiceSnapshot::default()
         }],
+    }
+}
+
+/// A sender or receiver of video.
+fn stream(name: &str, words: &[(&str, &str)], levels: &[(&str, i64)]) -> ServiceSnapshot {
+    ServiceSnapshot {
+        name: name.to_owned(),
+        kind: "stream-send".to_owned(),
+        words: words.iter().map(|&(name, word)| (name.to_owned(), word.to_owned())).collect(),
+        levels: levels.iter().map(|&(name, level)| (name.to_owned(), level)).collect(),
+        ..ServiceSnapshot::default()
     }
 }
 
@@ -68,6 +82,7 @@ fn snapshot() -> Snapshot {
         steering: vec![SteeringSnapshot {
             interface: "eth1".to_owned(),
             counters: map(&[("passed", 55), ("redirected", 3_000_000)]),
+            hardware: None,
         }],
         conservation: Conservation { unaccounted: 0 },
     }
@@ -100,6 +115,7 @@ shield       0         0     10.0k         0   990k          0
 shield       1         0     20.0k         0  1.98M          0
 all                    0     30.0k         0  2.97M          0
 
+obtained by eth1:0 eth1:1: copy zero-copy, tx_checksum driver
 kernel at eth1:1: rx_ring_full 12
 steering of eth1: redirected 3.00M, passed 55
 dropped by shield: rule_3 1.98M, malformed 24
@@ -109,6 +125,99 @@ TROUBLE with shield on shard 1: panics 1
 every frame is accounted for
 "
     );
+}
+
+#[test]
+fn streams_are_shown_by_name_with_class_and_extremes() {
+    let camera = stream(
+        "camera",
+        &[
+            ("format", "1920x1080 at 50, 4:2:2 10 bit"),
+            ("measured_by", "hand-over"),
+            ("class_asked", "narrow"),
+            ("class_held", "narrow"),
+            ("class_held_since_start", "none"),
+        ],
+        &[("vrx_min", 4), ("vrx_max", 7), ("vrx_full", 8), ("c_inst_max", 2), ("c_max", 5)],
+    );
+    let screen = stream(
+        "screen",
+        &[("class_asked", "narrow-linear"), ("class_held", "unmeasured")],
+        &[("latency_ns_max", -12)],
+    );
+    let mut shard = shard(0, 1);
+    shard.services = vec![camera, screen];
+    let text = render(&Snapshot { shards: vec![shard], ..snapshot() }, "since the start");
+    let expected = "
+stream  asked   held    ever  VRX of  C_INST of
+camera  narrow  narrow  none  4..7/8        2/5
+screen  linear  -       -          -          -
+
+obtained by eth1:0: copy zero-copy, tx_checksum driver
+stream camera: 1920x1080 at 50, 4:2:2 10 bit, measured by hand-over
+stream screen: latency_ns_max -12
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn shows_what_the_card_was_told() {
+    let rule = |location, in_place| RuleSnapshot {
+        location,
+        queue: location % 2,
+        in_place,
+        ..RuleSnapshot::default()
+    };
+    let shown = |hardware: HardwareSnapshot| {
+        let mut with = snapshot();
+        with.steering[0].hardware = Some(hardware);
+        let text = render(&with, "since the start");
+        assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+        let (_, from) = text.split_once("steering of eth1").unwrap();
+        let (_, from) = from.split_once('\n').unwrap();
+        from.split_once("dropped by").unwrap().0.to_owned()
+    };
+    let rss = HardwareSnapshot {
+        asked: "rss".to_owned(),
+        isolated_queues: vec![1],
+        table: "ours".to_owned(),
+        ..HardwareSnapshot::default()
+    };
+    assert_eq!(shown(rss.clone()), "hardware of eth1: rss, queue 1 isolated, RSS table ours\n");
+    let changed = HardwareSnapshot {
+        asked: "ntuple".to_owned(),
+        isolated_queues: vec![0, 1],
+        rules: vec![rule(1021, true), rule(1022, false)],
+        ..rss.clone()
+    };
+    assert_eq!(
+        shown(changed),
+        "hardware of eth1: ntuple, queues 0, 1 isolated, RSS table ours\n\
+         2 flow rules of eth1, by location: 1021 -> queue 1, 1022 -> queue 0 (GONE)\n"
+    );
+    let many = HardwareSnapshot {
+        isolated_queues: Vec::new(),
+        table: "none".to_owned(),
+        rules: (0..40).map(|location| rule(location, true)).collect(),
+        remarks: vec!["other packets come to queue 0 as well".to_owned()],
+        ..rss
+    };
+    let many = shown(many);
+    assert!(
+        many.starts_with("hardware of eth1: rss, no queue isolated, RSS table none\n"),
+        "{many}"
+    );
+    assert!(many.contains("11 -> queue 1, and 28 more\n"), "{many}");
+    assert!(many.ends_with("REMARK on eth1: other packets come to queue 0 as well\n"), "{many}");
+}
+
+#[test]
+fn ports_that_obtained_other_things_are_told_apart() {
+    let mut mixed = snapshot();
+    mixed.shards[1].ports[0].obtained.insert("copy".to_owned(), "copy".to_owned());
+    let text = render(&mixed, "since the start");
+    assert!(text.contains("\nobtained by eth1:0: copy zero-copy, tx_checksum driver\n"), "{text}");
+    assert!(text.contains("\nobtained by eth1:1: copy copy, tx_checksum driver\n"), "{text}");
 }
 
 #[test]
@@ -140,6 +249,12 @@ fn fits_80_columns_with_the_largest_numbers_and_longest_names() {
         shard.services[0].name = "a-service-of-thirty-two-letters-".to_owned();
         shard.services[0].stats = ServiceStats::from_values([u64::MAX / 100; _]);
         shard.services[0].stats.bursts = 1;
+        let words = ["class_asked", "class_held", "class_held_since_start"];
+        shard.services.push(stream(
+            "another-service-of-thirty-two-le",
+            &words.map(|word| (word, "narrow-linear")),
+            &[("vrx_min", -1_000_000), ("vrx_max", 100_000), ("vrx_full", 2880), ("c_max", 40)],
+        ));
     }
     for line in render(&wide, "per second").lines() {
         assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());

@@ -12,6 +12,8 @@ use crate::stream::video::format::Depth;
 use crate::stream::video::packetizer::{Addresses, Field, Packetizer};
 use crate::stream::video::pattern::{Pattern, Verified};
 
+mod formats;
+
 /// 16 lines of one packet each.
 fn format() -> Format {
     Format::new(128, 16, Depth::Ten, "50".parse().unwrap()).unwrap()
@@ -28,17 +30,20 @@ fn assembler() -> Assembler {
     Assembler::new(format(), 96, Incomplete::Drop, 4)
 }
 
-fn datagram(ssrc: u32, frame: u64, packet: u32, sequence: u32) -> Vec<u8> {
+fn addresses(ssrc: u32) -> Addresses {
     let address = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 1), 20000);
-    let addresses = Addresses {
+    Addresses {
         source_mac: [0; 6],
         destination_mac: [0; 6],
         source: address,
         destination: address,
         payload_type: 96,
         ssrc,
-    };
-    let packetizer = Packetizer::new(&addresses, &format());
+    }
+}
+
+fn datagram(ssrc: u32, frame: u64, packet: u32, sequence: u32) -> Vec<u8> {
+    let packetizer = Packetizer::new(&addresses(ssrc), &format());
     let packet = format().packets().nth(packet as usize).unwrap();
     let mut octets = vec![0; packetizer.packet_octets(&packet)];
     let field = Field { index: 0, timestamp: format().rate().timestamp(frame) };

@@ -1,0 +1,163 @@
+//! Which class of ST 2110-21 does a paced sender hold, frame by frame, by its own meter?
+//!
+//!     cargo bench --bench class_held            # 10 s of each format; SECONDS=60, ONLY=narrow
+//!
+//! Each sender has CPU 0 for itself (`CPU`); what arrives at the far end of a veth is counted by
+//! XDP. The meter takes the clock at each wake-up, so this shows the sender's scheduling and the
+//! machine's, not a wire: a virtual link has no spacing of its own to measure.
+//!
+//! First, and again after each sender, the machine is looked at: a loop on the same CPU that does
+//! nothing but read the clock, and how long it was away. No sender can be better than that; a
+//! narrow one has 18 to 23 microseconds of patience, a wide one hundreds.
+
+#![allow(clippy::cast_precision_loss)] // Shares to be looked at.
+#![allow(clippy::print_stdout)] // What a benchmark is for.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{number, start, wire};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use tidegate::lab::sink::{Action, Sink};
+use tidegate::runtime::metrics::snapshot::{ServiceSnapshot, Snapshot};
+
+/// Name, size, rate, class, chunks of the UMEM.
+const SENDERS: [(&str, u32, u32, &str, &str); 5] = [
+    ("1080p50 narrow", 1920, 1080, "50", "narrow"),
+    ("1080p50 narrow-linear", 1920, 1080, "50", "narrow-linear"),
+    ("1080p50 wide", 1920, 1080, "50", "wide"),
+    ("2160p25 narrow", 3840, 2160, "25", "narrow"),
+    ("2160p25 wide", 3840, 2160, "25", "wide"),
+];
+
+fn main() {
+    common::privileged();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let (seconds, cpu) = (number("SECONDS", 10), number("CPU", 0));
+    println!("{} s each on CPU {cpu}; load {}", seconds, load());
+    pauses(cpu);
+    for sender in SENDERS.iter().filter(|sender| sender.0.contains(&only)) {
+        measure(sender, seconds, cpu);
+        pauses(cpu);
+    }
+}
+
+fn measure(
+    &(name, width, height, rate, class): &(&str, u32, u32, &str, &str),
+    seconds: u64,
+    cpu: u64,
+) {
+    let wire = wire();
+    let sink = Sink::attach(&wire.far, Action::Drop).expect("a sink");
+    let program = start(
+        &wire.near,
+        &format!(
+            r#"
+[runtime]
+instance = "bench-class"
+shards = 1
+cpus = [{cpu}]
+[[interface]]
+name = "{}"
+[[service]]
+name = "camera"
+kind = "stream-send"
+[service.options]
+destination = "{}:9"
+source_address = "{}:9"
+width = {width}
+height = {height}
+rate = "{rate}"
+depth = 10
+class = "{class}"
+"#,
+            wire.near.name, wire.far.ipv4, wire.near.ipv4,
+        ),
+    );
+    std::thread::sleep(Duration::from_secs(seconds));
+    let before_stop = program.snapshot();
+    let outcome = program.stop();
+    let camera = camera(&outcome.snapshot);
+    let count = |name: &str| camera.counters.get(name).copied().unwrap_or(0);
+    let level = |name: &str| camera.levels.get(name).copied().unwrap_or(0);
+    let sent = count("frames_sent");
+    let share = |frames: u64| frames as f64 * 100.0 / sent.max(1) as f64;
+    println!("{name}");
+    println!(
+        "  frames sent {sent}: narrow {:.2} %, narrow-linear {:.2} %, wide {:.2} %, none {:.2} %",
+        share(count("frames_narrow")),
+        share(count("frames_narrow_linear")),
+        share(count("frames_wide")),
+        share(count("frames_of_no_class")),
+    );
+    println!(
+        "  VRX {}..{} of {}, C_INST {} of {}",
+        level("vrx_min_since_start"),
+        level("vrx_max_since_start"),
+        level("vrx_full"),
+        level("c_inst_max_since_start"),
+        level("c_max"),
+    );
+    println!(
+        "  groups late {}, frames late {}, skipped {}; packets sent {}, arrived {}",
+        count("groups_late"),
+        count("frames_late"),
+        count("frames_skipped"),
+        count("packets_sent"),
+        sink.arrived().expect("a count").packets,
+    );
+    let stats = &before_stop.shards[0].stats;
+    let share = |ns: u64| ns as f64 * 100.0 / stats.total_ns.max(1) as f64;
+    println!(
+        "  shard busy {:.0} %, asleep {:.0} %, longest turn {} us; load {}",
+        share(stats.busy_ns),
+        share(stats.asleep_ns),
+        stats.longest_turn_ns / 1000,
+        load(),
+    );
+}
+
+fn camera(snapshot: &Snapshot) -> &ServiceSnapshot {
+    &snapshot.shards[0].services[0]
+}
+
+/// Two seconds of reading the clock: how often, and for how long, was somebody else there?
+fn pauses(cpu: u64) {
+    let look = move || {
+        let mut cpus = CpuSet::new();
+        cpus.set(usize::try_from(cpu).expect("a CPU")).expect("a CPU");
+        sched_setaffinity(Pid::from_raw(0), &cpus).expect("a CPU that this process may use");
+        let start = Instant::now();
+        let (mut last, mut longest, mut away) = (start, Duration::ZERO, Duration::ZERO);
+        let mut over = [0_u32; 3];
+        while last.duration_since(start) < Duration::from_secs(2) {
+            let now = Instant::now();
+            let pause = now.duration_since(last);
+            for (count, microseconds) in over.iter_mut().zip([18, 100, 1000]) {
+                *count += u32::from(pause > Duration::from_micros(microseconds));
+            }
+            if pause > Duration::from_micros(2) {
+                away += pause;
+            }
+            longest = longest.max(pause);
+            last = now;
+        }
+        println!(
+            "  (the machine: away {:.2} % of 2 s; {} times over 18 us, {} over 100 us, {} over 1 ms, \
+             longest {} us)",
+            away.as_secs_f64() * 50.0,
+            over[0],
+            over[1],
+            over[2],
+            longest.as_micros(),
+        );
+    };
+    std::thread::spawn(look).join().expect("it only looks");
+}
+
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("unknown").to_owned()
+}
