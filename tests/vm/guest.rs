@@ -2,6 +2,7 @@
 
 pub(crate) mod cards;
 pub(crate) mod configs;
+pub(crate) mod flows;
 mod modules;
 pub(crate) mod program;
 pub(crate) mod traffic;

@@ -3,12 +3,15 @@
 //! A scenario is one file with both halves: `play` runs in the guest and returns facts, `judge`
 //! runs on the host and holds them against what must be true.
 
+mod checksums;
 mod doctor;
 mod driver;
 pub(crate) mod facts;
 mod fallback;
 mod flap;
+mod queues;
 mod singly;
+mod steering;
 mod together;
 
 use serde::Serialize;
@@ -50,7 +53,7 @@ const fn scenario<P: Play>(name: &'static str, nics: Nics) -> Scenario {
 }
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 11] = [
+pub(crate) static ALL: &[Scenario] = &[
     scenario::<doctor::Doctor>("virtio_net::doctor_sees_the_driver", Nics::Virtio),
     scenario::<doctor::Doctor>("igb::doctor_sees_the_driver", Nics::Igb),
     scenario::<together::Together>("virtio_net::both_services_at_once", Nics::Virtio),
@@ -61,6 +64,9 @@ pub(crate) const ALL: [Scenario; 11] = [
     ),
     scenario::<flap::Flap>("virtio_net::a_link_that_flaps_costs_its_outage", Nics::Virtio),
     scenario::<flap::Flap>("igb::a_link_that_flaps_costs_its_outage", Nics::Igb),
+    scenario::<queues::Queues<4>>("igb::shards_take_some_of_4_queues", Nics::Igb),
+    scenario::<queues::Queues<8>>("igb::shards_take_some_of_8_queues", Nics::Igb),
+    scenario::<steering::Steering>("igb::a_taken_queue_leaves_the_table_and_comes_back", Nics::Igb),
     scenario::<driver::Facts>("virtio_net::does_what_is_said_of_it", Nics::Virtio),
     scenario::<driver::Facts>("igb::does_what_is_said_of_it", Nics::Igb),
     scenario::<singly::Singly>("virtio_net::single_packets_wake_their_shard", Nics::Virtio),
@@ -69,6 +75,5 @@ pub(crate) const ALL: [Scenario; 11] = [
 
 /// The one of that name.
 pub(crate) fn by_name(name: &str) -> Option<&'static Scenario> {
-    static SCENARIOS: &[Scenario] = &ALL;
-    SCENARIOS.iter().find(|scenario| scenario.name == name)
+    ALL.iter().find(|scenario| scenario.name == name)
 }

@@ -19,13 +19,7 @@ pub enum Unsuited {
     Rate,
     /// The pictures are of a size that is not received.
     Format(video::format::Error),
-    /// Datagrams that no chunk holds.
-    Datagrams(u16),
 }
-
-/// Octets of a datagram that the largest chunk holds: 4096 less what XDP keeps for itself and the
-/// headers of Ethernet and IPv6.
-const DATAGRAM_MAX: u16 = 4096 - 256 - 14 - 40;
 
 impl fmt::Display for Unsuited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,11 +34,6 @@ impl fmt::Display for Unsuited {
             ),
             Self::Rate => f.write_str("exactframerate is missing; set rate beside the SDP"),
             Self::Format(error) => error.fmt(f),
-            Self::Datagrams(octets) => write!(
-                f,
-                "datagrams of {octets} octets, while a chunk holds {DATAGRAM_MAX}; have it sent \
-                 without MAXUDP"
-            ),
         }
     }
 }
@@ -60,9 +49,6 @@ pub fn spec(media: &Media, rate: Option<Rate>) -> Result<Spec, Unsuited> {
     let Essence::Video(it) = &media.essence else {
         return Err(Unsuited::Essence(media.essence.standard()));
     };
-    if media.max_udp > DATAGRAM_MAX {
-        return Err(Unsuited::Datagrams(media.max_udp));
-    }
     let sampling = match it.sampling {
         Sampling::YCbCr422 => Some(video::Sampling::YCbCr422),
         Sampling::YCbCr444 => Some(video::Sampling::YCbCr444),
@@ -204,11 +190,6 @@ mod tests {
         );
         assert!(refused(&|it| it.width = 32_000).starts_with("width 32000"));
         let essence = Essence::Ancillary(super::super::ancillary::Ancillary::default());
-        let large = Media { max_udp: 8960, ..media(samples::video()) };
-        assert_eq!(
-            spec(&large, None).unwrap_err().to_string(),
-            "datagrams of 8960 octets, while a chunk holds 3786; have it sent without MAXUDP"
-        );
         assert_eq!(
             spec(&Media { essence, ..samples::media() }, None).unwrap_err().to_string(),
             "it is ST 2110-40; only video (ST 2110-20) is received"

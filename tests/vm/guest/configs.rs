@@ -7,8 +7,14 @@ use super::traffic::PORT;
 /// The keys of an interface with rings that do not overflow while a software CPU is away for half
 /// a second, and `more` keys.
 pub(crate) fn interface(end: &End, more: &str) -> String {
+    interface_of(end, 16_384, 4096, more)
+}
+
+/// The same with rings of so many entries, and so many frames for each queue.
+pub(crate) fn interface_of(end: &End, frames: u32, entries: u32, more: &str) -> String {
     format!(
-        "[[interface]]\nname = \"{}\"\numem = {{ frames = 16384 }}\nring_entries = 4096\n{more}\n",
+        "[[interface]]\nname = \"{}\"\numem = {{ frames = {frames} }}\n\
+         ring_entries = {entries}\n{more}\n",
         end.name
     )
 }

@@ -16,7 +16,7 @@ use tidegate_dataplane::umem::{self, Pages, Umem};
 use tidegate_dataplane::wire::{ethernet, ipv4, protocol, udp};
 use tidegate_dataplane::xsk::{self, CopyMode, Queue};
 
-use super::Play;
+use super::{Play, checksums};
 use crate::guest::cards::{await_links, wire};
 use crate::guest::step;
 use crate::machine::Nics;
@@ -45,6 +45,7 @@ pub(super) struct Seen {
     came: Vec<Came>,
     /// Milliseconds from a close to the next open of the same queue.
     reopened_ms: Vec<u64>,
+    checksums: Vec<checksums::Came>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,7 +81,9 @@ impl Play for Facts {
             wire.near.namespace.run(|| treat(&wire)).unwrap();
         step("lengths");
         let came = lengths(&wire, Driver::named(&driver));
-        Seen { driver, carriers, without_program, with_program, came, reopened_ms }
+        step("checksums");
+        let checksums = checksums::play(&wire);
+        Seen { driver, carriers, without_program, with_program, came, reopened_ms, checksums }
     }
 
     fn judge(nics: Nics, seen: Seen) {
@@ -100,6 +103,8 @@ impl Play for Facts {
             assert_eq!(lost(doing) > 0, driver.resets_link.is, "{doing}");
         }
         assert_eq!(lost("bind and close"), 0);
+
+        checksums::judge(driver, &seen.checksums);
 
         for came in &seen.came {
             let whole = driver.whole_octets(came.chunk_octets, CopyMode::ZeroCopy);
