@@ -79,9 +79,16 @@ pub(crate) fn selectors(written: &[Written<'_>]) -> Vec<Placed> {
 }
 
 /// Notes where what a service derives has no place.
-pub(crate) fn derived(reader: &mut Reader, service: &Service) {
+pub(crate) fn derived(reader: &mut Reader, interfaces: &[Interface], service: &Service) {
     if service.derived.is_empty() {
         return;
+    }
+    let of = |it: &&Interface| {
+        it.steering == Steering::Ntuple && Some(&it.name) == service.interface.as_ref()
+    };
+    if let Some(Interface { name, .. }) = interfaces.iter().find(of) {
+        let (count, queues) = (service.derived.len(), service.queues.len());
+        spare_queues(reader, &service.options_at, name, count, queues);
     }
     if let Some(at) = service.selectors_at.first() {
         let found = "selectors, while the options say by themselves which packets come";
@@ -123,17 +130,8 @@ pub(crate) fn aims(reader: &mut Reader, interfaces: &[Interface], written: &[Wri
         };
         let Some(Interface { name, .. }) = interfaces.iter().find(of) else { continue };
         let queues = service.queues.as_ref().map_or(0, Vec::len);
-        let count = service.selectors.len();
-        if (1..queues).contains(&count) {
-            let selectors = if count == 1 { "1 selector" } else { &format!("{count} selectors") };
-            let found = format!(
-                "{selectors} for {queues} queues, while steering = \"ntuple\" of {name} sends all \
-                 packets of a selector to one queue"
-            );
-            let advice = "fewer queues, or as many selectors, such as the halves of a network; \
-                          else some queues get nothing";
-            reader.warn(&service.section.place_of("selectors"), found, advice);
-        }
+        let at = service.section.place_of("selectors");
+        spare_queues(reader, &at, name, service.selectors.len(), queues);
         for (at, selector) in &service.selectors {
             if selector.ports.is_some() && selector.fragments == Fragments::Take {
                 let found = format!(
@@ -146,6 +144,21 @@ pub(crate) fn aims(reader: &mut Reader, interfaces: &[Interface], written: &[Wri
             }
         }
     }
+}
+
+/// Warns of queues to which no flow rule leads.
+fn spare_queues(reader: &mut Reader, at: &Place, name: &str, count: usize, queues: usize) {
+    if !(1..queues).contains(&count) {
+        return;
+    }
+    let selectors = if count == 1 { "1 selector" } else { &format!("{count} selectors") };
+    let found = format!(
+        "{selectors} for {queues} queues, while steering = \"ntuple\" of {name} sends all packets \
+         of a selector to one queue"
+    );
+    let advice = "fewer queues, or as many selectors, such as the halves of a network; else some \
+                  queues get nothing";
+    reader.warn(at, found, advice);
 }
 
 /// Warns of queues that were taken and that nothing works on.

@@ -165,7 +165,7 @@ impl Config {
         for (index, selectors) in derived {
             let service = &mut self.services[index];
             service.derived = selectors;
-            check::derived(&mut reader, service);
+            check::derived(&mut reader, &self.interfaces, service);
         }
         let placed: Vec<check::Placed> = (self.services.iter())
             .flat_map(|service| {

@@ -68,6 +68,20 @@ fn count_with_the_others_and_shadow_as_they_do() {
 }
 
 #[test]
+fn leave_no_queue_without_packets_unsaid() {
+    let interface = "[[interface]]\nname = \"eth1\"\nqueues = [0, 1]\nsteering = \"ntuple\"\n";
+    let text = format!("{interface}{}", service("a", ""));
+    let one = vec![selector("239.1.1.1", 1)];
+    let config = accept(&text).with_derived([(0, one.clone())]).unwrap();
+    let said: Vec<_> = config.warnings().iter().map(|it| it.found.as_str()).collect();
+    assert!(said.iter().any(|it| it.starts_with("1 selector for 2 queues")), "{said:?}");
+    let two = vec![selector("239.1.1.1", 1), selector("239.1.1.2", 1)];
+    let config = accept(&text).with_derived([(0, two)]).unwrap();
+    assert!(config.warnings().iter().all(|it| !it.found.contains("for 2 queues")));
+    assert_eq!(config.aims("eth1").map(|aim| aim.queue).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
 fn a_mistake_of_the_options_stands_at_its_key() {
     let text = format!("{INTERFACE}{}", service("a", "[service.options]\nwidth = 1280"));
     let options = &accept(&text).services[0].options;

@@ -164,6 +164,19 @@ fn a_receiver_is_told_everything_by_the_senders_sdp() {
     });
     assert!(counter(&received, "frames_verified") > 0, "{received}");
     assert_eq!(counter(&received, "frames_wrong"), 0, "{received}");
+    // Asked of the running sender, the SDP says what it has kept, on this machine at this hour.
+    let stats = sender.stats().unwrap();
+    let held = stats["shards"][0]["services"][0]["words"]["class_held_since_start"].as_str();
+    let mut print = Command::new(PROGRAM);
+    print.args(["sdp", "print", "--config"]).arg(scratch.0.join("camera.toml"));
+    print.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let printed = far.spawn(&mut print).unwrap().wait_with_output().unwrap();
+    let (sdp, said) = (text(&printed.stdout), text(&printed.stderr));
+    match held.unwrap() {
+        "none" => assert!(said.contains("it has kept no class of ST 2110-21"), "{said}"),
+        _ => assert!(sdp.contains("TP=2110TPW;") && said.is_empty(), "{sdp}{said}"),
+    }
+    assert_eq!(printed.status.success(), held != Some("none"));
     assert!(sender.stop().success());
     assert!(receiver.stop().success());
 }
