@@ -22,8 +22,8 @@ use super::{Arena, CHAIN, GIVEN, Lease, Owner, Umem};
 /// `MAX_SKB_FRAGS` of the kernel by its usual configuration: who sends in copy mode has each chunk
 /// become a part of the kernel's own packet, and one with more parts is thrown away there without
 /// its chunks ever coming back (`xsk_build_skb()` of `net/xdp/xsk.c`). What is received obeys the
-/// same bound, so that it can be sent. 17 chunks of 4096 octets hold 65,280: every IP packet of an
-/// MTU up to 65,262.
+/// same bound, so that it can be sent. 17 chunks of 4096 octets hold 65,280 octets of a received
+/// packet, and any IP packet that is built here.
 pub const CHUNKS_MAX: u32 = 17;
 
 /// Where a packet goes on.

@@ -295,7 +295,10 @@ impl Kernel {
         let part = next?;
         let known = XDP_TX_METADATA | if self.multi_buffer { XDP_PKT_CONTD } else { 0 };
         assert_eq!(part.options & !known, 0, "options that are not asked for at bind");
+        // `xp_aligned_validate_desc()` of net/xdp/xsk_queue.h, for a UMEM with room for metadata.
         assert!(part.len > 0, "a part without octets");
+        let offset = part.addr & u64::from(self.umem.chunk_octets() - 1);
+        assert!(offset >= tx_metadata::LEN as u64, "a part at {offset}: no room for metadata");
         self.sent.push_back(part.addr);
         Some(part)
     }

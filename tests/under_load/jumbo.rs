@@ -15,6 +15,9 @@ use crate::require;
 
 const MTU: u32 = 9000;
 
+/// Chunks of the smaller size, so that packets have many.
+const SMALL: &str = "umem = { frames = 16384, chunk_octets = 2048 }\nring_entries = 8192\n";
+
 /// Octets of data in the longest datagrams over IPv6, so that both protocols can have all.
 const LONGEST: usize = MTU as usize - 48;
 
@@ -68,7 +71,7 @@ fn the_echo_of_a_long_packet_is_as_long_and_says_the_same() {
          {{ destination = \"{}\", ports = 7 }}, {{ destination = \"{}\", ports = 7 }}]\n",
         wire.near.ipv4, wire.near.ipv6
     );
-    let stage = Stage::start(&wire, &config(&wire, ROOMY, &echo));
+    let stage = Stage::start(&wire, &config(&wire, SMALL, &echo));
     assert_eq!(obtained(&stage.program.snapshot(), "packet_chunks_max"), "17");
     for (near, far) in addresses(&wire) {
         let socket = socket(&wire.far, far, 0);
@@ -124,7 +127,7 @@ rules = [
 "#,
         wire.near.ipv4
     );
-    let stage = Stage::start(&wire, &config(&wire, ROOMY, &rules));
+    let stage = Stage::start(&wire, &config(&wire, SMALL, &rules));
     let heard = socket(&wire.near, wire.near.ipv4.into(), PORT);
     let sender = socket(&wire.far, wire.far.ipv4.into(), 0);
     let with = |at: usize, octets: [u8; 2]| {
@@ -187,7 +190,7 @@ fn a_connection_with_long_segments_passes_the_scrubber() {
 fn what_has_more_chunks_than_a_frame_may_have_is_lost_by_name() {
     require_net!();
     let wire = wire(&WireOptions { mtu: 65_535, ipv6: false, ..WireOptions::default() });
-    let stage = Stage::start(&wire, &config(&wire, ROOMY, &scrub(&wire)));
+    let stage = Stage::start(&wire, &config(&wire, SMALL, &scrub(&wire)));
     let heard = socket(&wire.near, wire.near.ipv4.into(), PORT);
     let sender = socket(&wire.far, wire.far.ipv4.into(), 0);
     // 17 chunks of 1792 octets, Ethernet, IPv4 and UDP in front.

@@ -181,6 +181,10 @@ impl Hardware {
     ///
     /// Every [`Error`]; then the card is as it was found, or as it was before the killed process.
     pub fn take(options: &Options) -> Result<Option<Self>, Error> {
+        // So that who asks for nothing is not refused for what it takes to change something.
+        if options.mode == Mode::Xdp && !record::are_any(&options.records) {
+            return Ok(None);
+        }
         let (nic, place) = open(&options.interface)?;
         Self::take_card(Box::new(nic), &place, options)
     }

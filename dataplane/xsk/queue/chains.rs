@@ -44,7 +44,7 @@ impl Queue {
     /// Octets of the longest packet that can be built here, in as many chunks as it may have.
     pub fn packet_capacity(&self) -> usize {
         let more = self.chains.as_ref().map_or(0, |chains| chains.chunks_max - 1);
-        self.blank_capacity() + more as usize * self.umem.chunk_octets() as usize
+        (1 + more as usize) * self.blank_capacity()
     }
 
     /// Takes a frame for a packet of `octets`, in as many chunks as that needs: all of them or
@@ -55,22 +55,24 @@ impl Queue {
     /// When `octets` exceed [`Self::packet_capacity`].
     pub fn take_packet(&mut self, octets: usize) -> Option<Frame> {
         assert!(octets <= self.packet_capacity(), "{octets} of {}", self.packet_capacity());
-        let (first, chunk_octets) = (self.blank_capacity(), self.umem.chunk_octets() as usize);
-        let more = octets.saturating_sub(first).div_ceil(chunk_octets);
+        let each = self.blank_capacity();
+        let more = octets.saturating_sub(each).div_ceil(each);
         if self.umem.count(Owner::Pool) as usize <= more {
             return None;
         }
         let mut head = self.take().expect("counted just before");
-        head.set_len(octets.min(first));
+        head.set_len(octets.min(each));
         if more == 0 {
             return Some(head);
         }
-        let mut left = octets - first;
+        let mut left = octets - each;
         let mut part = || {
-            let len = left.min(chunk_octets);
-            left -= len;
-            let len = u16::try_from(len).expect("a chunk is at most 4096 octets");
-            Frame::received(self.umem.take().expect("counted before"), 0, len, NO_SELECTOR)
+            // As far from its chunk's begin as the first: where the UMEM was registered with room
+            // for TX metadata, the kernel refuses any part that starts nearer.
+            let mut part = self.take().expect("counted before");
+            part.set_len(left.min(each));
+            left -= part.len();
+            part
         };
         let mut rest: Parts = (0..more).map(|_| part()).collect();
         Some(head.join(rest.drain(..)))
