@@ -8,7 +8,7 @@
 //! which octets of them are the packet's, stands in a table beside the table of owners. A UMEM whose
 //! socket takes no packets of several chunks has no such table, and its leases never have the bit.
 //!
-//! A chunk is linked by [`Lease::link`], which uses up the lease that it had of its own, and is
+//! A chunk is linked by `Lease::link`, which uses up the lease that it had of its own, and is
 //! free of its link only when the whole chain leaves the shard. So each is in one chain, once, and
 //! no chain comes back to itself.
 

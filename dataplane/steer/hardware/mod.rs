@@ -14,8 +14,8 @@
 //! program: one or several for each selector.
 //!
 //! All of it is put back at the end, and after a `kill -9` by the next that takes the card: what is
-//! changed is told in a record before it is changed ([`record`]), and only what is still ours is
-//! touched ([`undo`]). The XDP program must be on the interface before: it is what keeps two
+//! changed is told in a record before it is changed (`record`), and only what is still ours is
+//! touched (`undo`). The XDP program must be on the interface before: it is what keeps two
 //! processes from one interface, and attaching it makes some drivers start anew.
 //!
 //! What it refuses to do: change the hash, its key or its fields; remove or replace rules of

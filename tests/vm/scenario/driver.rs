@@ -108,7 +108,6 @@ impl Play for Facts {
         drop(pair);
         step("checksums");
         let checksums = checksums::play(&wire);
-        step("small chunks in a config");
         let pieces = !Driver::named(&driver).fits(2048, 1500, CopyMode::ZeroCopy);
         let refused = pieces.then(|| small_chunks(&wire));
         Seen {
