@@ -27,7 +27,7 @@ const FRAMES_MAX: u32 = 1000;
 const TERM_MAX: u32 = 1 << 20;
 
 impl Rate {
-    /// The ratio in lowest terms; `None` where it is not between 0 and [`FRAMES_MAX`].
+    /// The ratio in lowest terms; `None` where it is not above 0 and at most 1000.
     pub fn new(frames: u32, seconds: u32) -> Option<Self> {
         let divisor = gcd(frames, seconds);
         let (frames, seconds) = (frames.checked_div(divisor)?, seconds.checked_div(divisor)?);
