@@ -78,7 +78,7 @@ impl Play for Steering {
         step("rss, a kill, and the next start");
         let entries = u32::try_from(tables[0].len()).unwrap();
         // As no driver sets it.
-        let odd: Vec<u32> = (0..entries).map(|entry| entry * entry % 7 % QUEUES).collect();
+        let odd: Vec<u32> = (0..entries).map(|entry| entry % 7 % QUEUES).collect();
         ask(&wire, |ethtool, name| ethtool.set_table(name, &odd));
         let (operators, isolated, left_behind) = kill(&wire, "again");
         let next = start(&wire, "next", "xdp");
