@@ -110,7 +110,7 @@ pub struct Options {
 
 impl Options {
     /// What pictures they ask for.
-    const fn spec(&self) -> Spec {
+    pub(super) const fn spec(&self) -> Spec {
         let Self { width, height, sampling, depth, scan, rate, packing, .. } = *self;
         Spec { width, height, sampling, depth, scan, rate, packing }
     }
