@@ -14,6 +14,8 @@ use super::sink;
 use super::timing::schedule::{Images, Read, Scan, Schedule};
 use super::video::format::{Depth, Format};
 
+mod formats;
+
 /// 128 packets a frame, 2 ms a frame.
 fn format() -> Format {
     Format::new(640, 64, Depth::Ten, "500".parse().unwrap()).unwrap()

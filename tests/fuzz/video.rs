@@ -97,7 +97,7 @@ fn read(format: &Format, packet: &[u8]) -> Result<Vec<(usize, Vec<u8>)>, Outcome
         if header[4] < 0x80 {
             break;
         }
-        if headers.len() == 3 {
+        if headers.len() == 8 {
             return Err(Outcome::Malformed);
         }
     }

@@ -12,6 +12,7 @@
 
 use super::format::{Format, Sampling};
 use super::pgroup::{self, Sample};
+use super::picture::Pixels;
 
 mod shuffle;
 mod vector;
@@ -51,6 +52,61 @@ pub fn planar_octets(format: &Format) -> usize {
     source_octets(format).iter().sum::<usize>() * format.rows() as usize
 }
 
+/// A frame in planes, whose pgroups are made where they are wanted: in a packet, so that no other
+/// memory ever holds them. Bits above the depth are ignored.
+#[derive(Clone, Copy, Debug)]
+pub struct Planar<'a> {
+    format: Format,
+    /// The first plane, and the two others.
+    luma: &'a [u8],
+    chroma: [&'a [u8]; 2],
+    /// Octets of each source in a row, and in a pgroup of it.
+    octets: [usize; SOURCES],
+    each: [usize; SOURCES],
+}
+
+impl<'a> Planar<'a> {
+    /// Looks at `planes`.
+    ///
+    /// # Panics
+    ///
+    /// When they are not [`planar_octets`] long.
+    pub fn new(format: &Format, planes: &'a [u8]) -> Self {
+        assert_eq!(planes.len(), planar_octets(format));
+        let octets = source_octets(format);
+        let rows = format.rows() as usize;
+        let (luma, chroma) = planes.split_at((octets[0] + octets[1]) * rows);
+        let (cb, cr) = chroma.split_at(octets[2] * rows);
+        let each = octets.map(|octets| octets / format.row_pgroups() as usize);
+        Self { format: *format, luma, chroma: [cb, cr], octets, each }
+    }
+
+    /// The sources of a row.
+    fn row(&self, row: usize) -> [&'a [u8]; SOURCES] {
+        let [first, second, third, fourth] = self.octets;
+        let (upper, lower) = self.luma[row * (first + second)..][..first + second].split_at(first);
+        let [cb, cr] = self.chroma;
+        [upper, lower, &cb[row * third..][..third], &cr[row * fourth..][..fourth]]
+    }
+}
+
+impl Pixels for Planar<'_> {
+    #[inline]
+    fn write(&self, row: usize, start: usize, into: &mut [u8]) {
+        let pgroup = self.format.pgroup().octets as usize;
+        let all = self.format.row_pgroups() as usize;
+        let (start, count) = (start / pgroup, into.len() / pgroup);
+        assert!(start + count <= all, "pgroup {start} and {count} more of a row");
+        let mut sources = self.row(row);
+        for (source, each) in sources.iter_mut().zip(self.each) {
+            *source = &source[start * each..][..count * each];
+        }
+        if !vector::pack_row(&self.format, sources, into) {
+            pack_row(&self.format, sources, into);
+        }
+    }
+}
+
 /// Packs planes into pgroups. Bits above the depth are ignored.
 ///
 /// # Panics
@@ -58,20 +114,9 @@ pub fn planar_octets(format: &Format) -> usize {
 /// When `planes` is not [`planar_octets`] or `into` not [`Format::frame_octets`] long.
 pub fn from_planes(format: &Format, planes: &[u8], into: &mut [u8]) {
     assert_eq!((planes.len(), into.len()), (planar_octets(format), format.frame_octets()));
-    let [first, second, third, fourth] = source_octets(format);
-    let rows = format.rows() as usize;
-    let (luma, chroma) = planes.split_at((first + second) * rows);
-    let (cb, cr) = chroma.split_at(third * rows);
-    let lines = luma
-        .chunks_exact(first + second)
-        .zip(cb.chunks_exact(third).zip(cr.chunks_exact(fourth)))
-        .zip(into.chunks_exact_mut(format.row_octets() as usize));
-    for ((luma, (cb, cr)), row) in lines {
-        let (upper, lower) = luma.split_at(first);
-        let sources = [upper, lower, cb, cr];
-        if !vector::pack_row(format, sources, row) {
-            pack_row(format, sources, row);
-        }
+    let planar = Planar::new(format, planes);
+    for (row, into) in into.chunks_exact_mut(format.row_octets() as usize).enumerate() {
+        planar.write(row, 0, into);
     }
 }
 
@@ -102,8 +147,8 @@ pub fn to_planes(format: &Format, picture: &[u8], into: &mut [u8]) {
 /// Where each sample of a row is, in the order of the wire: its source, and its place there.
 fn places(format: &Format) -> impl Iterator<Item = (usize, usize)> {
     let counts = source_samples(format.sampling());
-    let (layout, (pixels, _)) = (format.sampling().layout(), format.sampling().layout_size());
-    (0..(format.width() / pixels) as usize).flat_map(move |unit| {
+    let layout = format.sampling().layout();
+    (0..).flat_map(move |unit| {
         layout.iter().map(move |&sample| {
             let source = source(sample);
             (source, unit * counts[source] + sample.x)
@@ -111,12 +156,15 @@ fn places(format: &Format) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// Packs one row, sample by sample.
+/// Packs one row, or a piece of it, sample by sample.
 fn pack_row(format: &Format, sources: [&[u8]; SOURCES], row: &mut [u8]) {
     let size = sample_octets(format.depth().bits());
-    let samples = places(format).map(|(source, at)| match &sources[source][at * size..][..size] {
-        &[low, high] => u16::from_le_bytes([low, high]),
-        sample => sample[0].into(),
+    let count = row.len() * 8 / usize::from(format.depth().bits());
+    let samples = places(format).take(count).map(|(source, at)| {
+        match &sources[source][at * size..][..size] {
+            &[low, high] => u16::from_le_bytes([low, high]),
+            sample => sample[0].into(),
+        }
     });
     pgroup::pack(format.depth(), samples, row);
 }

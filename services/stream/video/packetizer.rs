@@ -20,7 +20,7 @@ use tidegate_dataplane::wire::{TransportChecksum, ethernet, ipv4, protocol, rfc4
 
 use super::format::Format;
 use super::packing::{PacketOf, SEGMENTS_MAX, Segment};
-use super::picture::Picture;
+use super::picture::Pixels;
 
 const IP: usize = ethernet::HEADER_LEN;
 const UDP: usize = IP + ipv4::HEADER_LEN;
@@ -151,7 +151,7 @@ impl Packetizer {
         packet: &PacketOf,
         sequence: u32,
         field: Field,
-        picture: &Picture<'_>,
+        picture: &impl Pixels,
     ) {
         // Each with a header of a size that is known, so that copying it is a few instructions.
         match packet.segments().len() {
@@ -168,7 +168,7 @@ impl Packetizer {
         packet: &PacketOf,
         sequence: u32,
         field: Field,
-        picture: &Picture<'_>,
+        picture: &impl Pixels,
     ) {
         let segments = packet.segments();
         let (header, mut data) =
@@ -194,7 +194,7 @@ impl Packetizer {
             let row = usize::from(segment.row) * self.fields + field.index as usize;
             let start = usize::from(segment.start) * self.pgroup_octets;
             let (piece, rest) = data.split_at_mut(octets);
-            piece.copy_from_slice(picture.octets(row, start, octets));
+            picture.write(row, start, piece);
             data = rest;
         }
         assert!(data.is_empty(), "a packet of {} octets more", data.len());
@@ -278,8 +278,10 @@ mod tests {
     use tidegate_dataplane::wire::{Rfc4175, Rtp};
 
     use super::*;
+    use crate::stream::video::convert::{self, Planar};
     use crate::stream::video::format::{Depth, Sampling, Scan, Spec};
     use crate::stream::video::packing::Packing;
+    use crate::stream::video::picture::Picture;
 
     const ADDRESSES: Addresses = Addresses {
         source_mac: [2, 0, 0, 0, 0, 1],
@@ -296,12 +298,15 @@ mod tests {
 
     /// All packets of a field, numbered from 7, written over octets that are something else.
     fn written(format: &Format, field: Field, picture: &[u8]) -> Vec<Vec<u8>> {
+        packets_of(format, field, &Picture::whole(picture, format.row_octets() as usize))
+    }
+
+    fn packets_of(format: &Format, field: Field, picture: &impl Pixels) -> Vec<Vec<u8>> {
         let packetizer = Packetizer::new(&ADDRESSES, format);
-        let picture = Picture::whole(picture, format.row_octets() as usize);
         let write = |(sequence, packet): (u32, PacketOf)| {
             let mut octets = vec![0xa5; packetizer.packet_octets(&packet)];
             assert!(octets.len() <= packetizer.packet_octets_max());
-            packetizer.write(&mut octets, &packet, sequence, field, &picture);
+            packetizer.write(&mut octets, &packet, sequence, field, picture);
             octets
         };
         (7..).zip(format.packets()).map(write).collect()
@@ -400,6 +405,27 @@ mod tests {
                 }
             }
             assert!(rebuilt == picture, "{format} {:?}", format.packing());
+        }
+    }
+
+    #[test]
+    fn planes_go_straight_into_packets() {
+        for format in formats() {
+            let size = convert::planar_octets(&format);
+            let mut planes: Vec<u8> = (0..size).map(|at| (at * 7 / 5) as u8).collect();
+            if format.depth() != Depth::Eight {
+                let above = 16 - format.depth().bits();
+                planes.iter_mut().skip(1).step_by(2).for_each(|high| *high &= 0xff >> above);
+            }
+            let mut picture = vec![0; format.frame_octets()];
+            convert::from_planes(&format, &planes, &mut picture);
+            let planar = Planar::new(&format, &planes);
+            for index in 0..format.fields() {
+                let field = Field { index, ..FIELD };
+                let (straight, copied) =
+                    (packets_of(&format, field, &planar), written(&format, field, &picture));
+                assert!(straight == copied, "{format} {:?}", format.packing());
+            }
         }
     }
 

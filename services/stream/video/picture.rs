@@ -1,5 +1,16 @@
 //! One frame's pixels, as the packetizer reads them.
 
+/// Pixels that can be put into a packet: pgroups that lie somewhere ([`Picture`]), or planes that
+/// become pgroups on the way ([`Planar`](super::convert::Planar)).
+pub trait Pixels {
+    /// Writes pgroups of `row` into `into`, from the one at octet `start` of the row on.
+    ///
+    /// # Panics
+    ///
+    /// When the picture has no such octets.
+    fn write(&self, row: usize, start: usize, into: &mut [u8]);
+}
+
 /// A whole picture in pgroups, borrowed row by row, perhaps from several places.
 ///
 /// Rows need not lie behind each other in memory: a pattern that moves sideways is the same
@@ -84,6 +95,13 @@ impl<'a> Picture<'a> {
     pub fn is(&self, octets: &[u8]) -> bool {
         let mut rows = octets.chunks_exact(self.row_octets).enumerate();
         rows.all(|(row, octets)| self.octets(row, 0, self.row_octets) == octets)
+    }
+}
+
+impl Pixels for Picture<'_> {
+    #[inline]
+    fn write(&self, row: usize, start: usize, into: &mut [u8]) {
+        into.copy_from_slice(self.octets(row, start, into.len()));
     }
 }
 

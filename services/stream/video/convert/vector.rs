@@ -14,7 +14,7 @@
 use super::super::format::Format;
 use super::SOURCES;
 
-/// Packs one row. Returns false, with nothing done, where the processor cannot.
+/// Packs one row, or a piece of it. Returns false, with nothing done, where the processor cannot.
 pub(super) fn pack_row(format: &Format, sources: [&[u8]; SOURCES], row: &mut [u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("ssse3") {
