@@ -12,5 +12,6 @@ pub mod measure;
 pub mod restore;
 pub mod run;
 pub mod stats;
+pub mod stream;
 pub(crate) mod told;
 mod wrap;

@@ -44,6 +44,14 @@ impl Class {
         }
     }
 
+    /// All, as written in a configuration.
+    pub const WORDS: [&'static str; 3] = ["narrow", "narrow-linear", "wide"];
+
+    /// The class of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Narrow, Self::NarrowLinear, Self::Wide].into_iter().find(|it| it.word() == word)
+    }
+
     /// As written in a configuration.
     pub const fn word(self) -> &'static str {
         match self {
@@ -316,6 +324,8 @@ mod tests {
             (Class::Wide, "wide", "2110TPW"),
         ] {
             assert_eq!((class.word(), class.tp()), (word, tp));
+            assert_eq!(Class::of(word), Some(class));
+            assert!(Class::WORDS.contains(&word));
             let read: Class = serde_json::from_value(word.into()).unwrap();
             assert_eq!(read, class);
         }

@@ -39,6 +39,17 @@ pub enum Reference {
     EachImage,
 }
 
+impl Reference {
+    /// All, as written in a configuration.
+    pub const WORDS: [&'static str; 3] = ["epoch", "first-packet", "each-image"];
+
+    /// The reference of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        let all = [Self::Epoch, Self::FirstPacket, Self::EachImage];
+        Self::WORDS.iter().position(|it| *it == word).map(|place| all[place])
+    }
+}
+
 /// Both levels after a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Levels {
