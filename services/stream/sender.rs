@@ -377,13 +377,13 @@ impl StreamSend {
             let built = self.build_some(cx, number, range, Some(pacer)).await;
             let due_ns = pacer.due_ns(packet, built);
             pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
-            if pacer.leaves(packet, built, cx.now_ns() + lead_ns) == Timing::Late {
-                cx.count(self.counters.groups_late, 1);
-            }
             let Some(handed_over_ns) = self.hand_over(cx).await else { return false };
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
             let left_ns = if lead_ns > 0 { handed_over_ns.max(due_ns) } else { handed_over_ns };
+            if pacer.left(packet, built, left_ns) == Timing::Late {
+                cx.count(self.counters.groups_late, 1);
+            }
             if packet == 0 {
                 meter.begin(number, left_ns, pacer.tai_at_zero_ns());
             }

@@ -168,14 +168,15 @@ impl Pacer {
         self.ideal_ns(packet).max(self.empty_ns.saturating_sub(early_ns))
     }
 
-    /// Judges the `count` packets from `packet` on, which leave at `now_ns`.
-    pub fn leaves(&mut self, packet: u32, count: u32, now_ns: u64) -> Timing {
+    /// The `count` packets from `packet` on left at `left_ns`: not when that was decided, between
+    /// which and the wake-up the machine may have been elsewhere.
+    pub fn left(&mut self, packet: u32, count: u32, left_ns: u64) -> Timing {
         let distance_ns = self.schedule.spacing_ns(self.allotment.group_packets);
-        let late_ns = now_ns.saturating_sub(self.due_ns(packet, count));
+        let late_ns = left_ns.saturating_sub(self.due_ns(packet, count));
         let (period, parts) = self.drain;
         let drains = (u128::from(count) * u128::from(period)).div_ceil(u128::from(parts));
         let drains_ns = u64::try_from(drains).expect("a few packets");
-        self.empty_ns = self.empty_ns.max(now_ns).saturating_add(drains_ns);
+        self.empty_ns = self.empty_ns.max(left_ns).saturating_add(drains_ns);
         if late_ns >= distance_ns { Timing::Late } else { Timing::InTime }
     }
 
@@ -245,8 +246,7 @@ mod tests {
             while packet < packets {
                 let count = size.min(packets - packet);
                 self.now_ns = self.pacer.due_ns(packet, count).max(self.now_ns) + late_ns(packet);
-                self.late +=
-                    u32::from(self.pacer.leaves(packet, count, self.now_ns) == Timing::Late);
+                self.late += u32::from(self.pacer.left(packet, count, self.now_ns) == Timing::Late);
                 if packet == 0 {
                     self.meter.begin(image, self.now_ns, self.pacer.tai_at_zero_ns());
                 }
