@@ -37,13 +37,14 @@ fn main() {
     compare(vec![
         Contender::new("bare rings", |time| measured(&|time| bare(near, time), time)),
         Contender::new("frames, built once", |time| measured(&|time| frames(near, time), time)),
-        Contender::new("stream-send, unpaced", |time| service(near, &sink, time)),
+        Contender::new("stream-send, unpaced", |time| service(near, &sink, "none", time)),
+        Contender::new("the same with checksums", |time| service(near, &sink, "full", time)),
         Contender::new("sendmmsg of 64", |time| measured(&|time| sockets(near, time), time)),
     ]);
 }
 
 /// 1080p 4:2:2 10 bit: four packets of 1200 octets a line. Its start and end are not measured.
-fn service(end: &End, sink: &Sink, time: Duration) -> Lap {
+fn service(end: &End, sink: &Sink, checksum: &str, time: Duration) -> Lap {
     let program = start(
         end,
         &format!(
@@ -58,7 +59,7 @@ name = "{}"
 name = "camera"
 kind = "stream-send"
 options = {{ destination = "{}:9", source_address = "{}:9", destination_mac = "02:00:00:00:00:02", \
-unpaced = true, width = 1920, height = 1080, rate = "50", depth = 10 }}
+unpaced = true, checksum = "{checksum}", width = 1920, height = 1080, rate = "50", depth = 10 }}
 "#,
             end.name, end.peer.ipv4, end.ipv4
         )

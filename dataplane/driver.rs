@@ -36,6 +36,8 @@ pub struct Driver {
     /// Whether the link goes down when a program is attached or detached, or a socket bound or
     /// closed. Whoever did that waits for the carrier before anything is sent.
     pub resets_link: Fact<bool>,
+    /// Whether a checksum that is left to the kernel in copy mode is right in the octets that leave.
+    pub finishes_checksums: Fact<bool>,
 }
 
 /// One thing that is so, and why we say it.
@@ -146,6 +148,7 @@ mod tests {
         assert_eq!(unknown, &Driver::UNKNOWN);
         assert_eq!(unknown.called(), "a driver that is not known here");
         assert!(!unknown.sends_without_program.is, "so a program is attached");
+        assert!(!unknown.finishes_checksums.is, "so we sum");
         assert_eq!(unknown.chunk_octets(1500, CopyMode::Auto), 2048);
         assert_eq!(Driver::of("no-such-link"), &Driver::UNKNOWN);
     }
@@ -156,7 +159,12 @@ mod tests {
             assert!(!driver.name.is_empty());
             assert!(Driver::KNOWN[..index].iter().all(|other| other.name != driver.name));
             let Driver {
-                zero_copy, sends_without_program, buffer_step_octets, resets_link, ..
+                zero_copy,
+                sends_without_program,
+                buffer_step_octets,
+                resets_link,
+                finishes_checksums,
+                ..
             } = driver;
             assert!(buffer_step_octets.is.is_power_of_two(), "{}", driver.name);
             for (why, seen) in [
@@ -164,6 +172,7 @@ mod tests {
                 (sends_without_program.why, sends_without_program.seen),
                 (buffer_step_octets.why, buffer_step_octets.seen),
                 (resets_link.why, resets_link.seen),
+                (finishes_checksums.why, finishes_checksums.seen),
             ] {
                 assert!(why.len() > 20, "{}: {why}", driver.name);
                 assert_ne!(seen, Seen::Assumed, "{}: {why}", driver.name);

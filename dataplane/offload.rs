@@ -74,20 +74,19 @@ pub(crate) struct Circumstances {
     pub(crate) has_room: bool,
     /// What the driver has.
     pub(crate) features: Features,
-    /// Whether the link is of a software kind, as `veth`.
-    pub(crate) is_virtual: bool,
+    /// Whether what is left to the kernel is right when it leaves, see
+    /// [`crate::driver::Driver::finishes_checksums`].
+    pub(crate) kernel_finishes: bool,
 }
 
 impl TxOffloads {
     /// What is obtained.
     pub(crate) const fn of(wish: ChecksumWish, found: Circumstances) -> Self {
-        let Circumstances { zero_copy, has_room, features, is_virtual } = found;
+        let Circumstances { zero_copy, has_room, features, kernel_finishes } = found;
         let checksum = match wish {
             _ if !has_room => ChecksumBy::Software,
             ChecksumWish::Auto if zero_copy && features.tx_checksum => ChecksumBy::Driver,
-            // `skb_csum_hwoffload_help()` leaves the sum to whoever offers to do it, and a virtual
-            // link offers, but passes the packet on undone.
-            ChecksumWish::Auto if !zero_copy && !is_virtual => ChecksumBy::Kernel,
+            ChecksumWish::Auto if !zero_copy && kernel_finishes => ChecksumBy::Kernel,
             ChecksumWish::Kernel | ChecksumWish::KernelAlone if !zero_copy => ChecksumBy::Kernel,
             _ => ChecksumBy::Software,
         };
@@ -339,19 +338,19 @@ mod tests {
         use ChecksumWish::{Auto, KernelAlone};
         let card = Features { tx_checksum: true, tx_launch_time: true, ..Features::default() };
         let none = Features::default();
-        let told = |wish, zero_copy, has_room, features, is_virtual| {
-            let found = Circumstances { zero_copy, has_room, features, is_virtual };
+        let told = |wish, zero_copy, has_room, features, kernel_finishes| {
+            let found = Circumstances { zero_copy, has_room, features, kernel_finishes };
             let TxOffloads { checksum, launch_time } = TxOffloads::of(wish, found);
             (checksum, launch_time)
         };
-        assert_eq!(told(Auto, true, true, card, false), (Driver, true));
-        assert_eq!(told(Auto, true, true, none, false), (Software, false));
-        assert_eq!(told(Auto, false, true, card, false), (Kernel, false), "copied, so no launch");
-        assert_eq!(told(Auto, false, true, none, true), (Software, false), "veth");
-        assert_eq!(told(Auto, true, false, card, false), (Software, false), "before 6.11");
-        assert_eq!(told(ChecksumWish::Software, true, true, card, false), (Software, true));
-        assert_eq!(told(ChecksumWish::Kernel, false, true, none, true), (Kernel, false));
-        assert_eq!(told(KernelAlone, false, true, none, true), (Kernel, false));
-        assert_eq!(told(KernelAlone, true, true, card, false), (Software, true));
+        assert_eq!(told(Auto, true, true, card, true), (Driver, true));
+        assert_eq!(told(Auto, true, true, none, true), (Software, false));
+        assert_eq!(told(Auto, false, true, card, true), (Kernel, false), "copied, so no launch");
+        assert_eq!(told(Auto, false, true, none, false), (Software, false), "veth");
+        assert_eq!(told(Auto, true, false, card, true), (Software, false), "before 6.11");
+        assert_eq!(told(ChecksumWish::Software, true, true, card, true), (Software, true));
+        assert_eq!(told(ChecksumWish::Kernel, false, true, none, false), (Kernel, false));
+        assert_eq!(told(KernelAlone, false, true, none, false), (Kernel, false));
+        assert_eq!(told(KernelAlone, true, true, card, true), (Software, true));
     }
 }

@@ -50,11 +50,21 @@ fn the_tests_that_show_a_fact_are_there() {
         Command::new(env::current_exe().unwrap()).args(["--list", "--format=terse"]).output();
     let list = String::from_utf8(list.unwrap().stdout).unwrap();
     for driver in Driver::KNOWN {
-        let Driver { name, zero_copy, sends_without_program, buffer_step_octets, resets_link } =
-            driver;
-        for seen in
-            [zero_copy.seen, sends_without_program.seen, buffer_step_octets.seen, resets_link.seen]
-        {
+        let Driver {
+            name,
+            zero_copy,
+            sends_without_program,
+            buffer_step_octets,
+            resets_link,
+            finishes_checksums,
+        } = driver;
+        for seen in [
+            zero_copy.seen,
+            sends_without_program.seen,
+            buffer_step_octets.seen,
+            resets_link.seen,
+            finishes_checksums.seen,
+        ] {
             // Those of the guest are listed by its own tests.
             let Seen::Test(test) = seen else { continue };
             let there = list.lines().any(|line| line == format!("{test}: test"));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tidegate::config::Config;
 use tidegate::registry::Registry;
+use tidegate_dataplane::driver::{Driver, Fact, Seen};
 
 /// The blocks of `page` that are fenced as `language`.
 fn blocks(page: &str, language: &str) -> Vec<String> {
@@ -25,4 +26,40 @@ fn every_config_in_the_readme_is_valid() {
     for config in configs.iter().filter(|text| text.contains("[[service]]")) {
         check("README.md", config);
     }
+}
+
+/// One line of the table of drivers.
+fn line_of(driver: &Driver) -> String {
+    fn cell<T>(fact: &Fact<T>, told: String) -> String {
+        match fact.seen {
+            Seen::Test(_) => format!("{told}, tested"),
+            Seen::Read | Seen::Assumed => told,
+        }
+    }
+    let yes = |fact: &Fact<bool>| cell(fact, if fact.is { "yes" } else { "no" }.into());
+    let Driver { name, zero_copy, sends_without_program, buffer_step_octets, resets_link } = driver;
+    let step = match buffer_step_octets.is {
+        1 => "not at all".into(),
+        octets => format!("{octets} octets"),
+    };
+    let cells = [
+        format!("`{name}`"),
+        yes(zero_copy),
+        yes(sends_without_program),
+        cell(buffer_step_octets, step),
+        yes(resets_link),
+    ];
+    format!("| {} |\n", cells.join(" | "))
+}
+
+#[test]
+fn the_table_of_drivers_is_the_one_that_the_program_has() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/nics.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, rest) = page.split_once("<!-- drivers -->\n").unwrap();
+    let (table, _) = rest.split_once("<!-- end of drivers -->").unwrap();
+    let head = "| driver | zero-copy | sends without program | rounds buffers to | resets its link |\n\
+                |---|---|---|---|---|\n";
+    let expected: String = Driver::KNOWN.iter().map(line_of).collect();
+    assert_eq!(table.trim(), format!("{head}{expected}").trim());
 }

@@ -22,6 +22,10 @@ const ZERO_COPY: &str = "it announces NETDEV_XDP_ACT_XSK_ZEROCOPY";
 const NOT_ASKED: &str = "without zero-copy the stack sends, which asks for no program";
 const NOT_ROUNDED: &str = "without zero-copy the kernel copies into the chunk, octet by octet";
 
+/// The skb is `CHECKSUM_PARTIAL`, as the kernel's own are.
+const FINISHES: &str = "xsk_build_skb() of net/xdp/xsk.c asks as the stack does: the card sums, or \
+                        skb_checksum_help() before it is asked";
+
 /// `xp_assign_dev()` and `xsk_pool_get_rx_frame_size()` of newer kernels round so for all drivers.
 const STEP_OF_ALL: u32 = 128;
 
@@ -46,6 +50,11 @@ impl Driver {
                 "veth_xdp_set() of veth.c leaves the carrier alone",
                 "driver::a_veth_keeps_its_carrier_through_attach_bind_and_close",
             ),
+            finishes_checksums: tested(
+                false,
+                "veth_setup() of veth.c offers NETIF_F_HW_CSUM, and the other end gets the sum undone",
+                "offloads::on_a_veth_that_offers_to_sum_the_octets_are_right_only_where_it_is_not_asked",
+            ),
         },
         Self {
             name: "virtio_net",
@@ -62,6 +71,11 @@ impl Driver {
                 false,
                 "virtnet_xdp_set() and virtnet_xsk_pool_enable() of virtio_net.c leave the carrier \
                  alone",
+            ),
+            finishes_checksums: read(
+                false,
+                "virtnet_probe() of virtio_net.c sets IFF_TX_SKB_NO_LINEAR, and for such \
+                 xsk_build_skb_zerocopy() of net/xdp/xsk.c does not read what is asked, up to 6.18",
             ),
         },
         Self {
@@ -82,6 +96,7 @@ impl Driver {
                 "igb_xdp_setup() of igb_main.c closes and opens the interface; the link is \
                  negotiated anew",
             ),
+            finishes_checksums: tested(true, FINISHES, "vm::igb::does_what_is_said_of_it"),
         },
         Self {
             name: "igc",
@@ -99,6 +114,7 @@ impl Driver {
                 "igc_xdp_set_prog() of igc_xdp.c closes and opens the interface in many kernels; \
                  the newest restart its rings only",
             ),
+            finishes_checksums: read(true, FINISHES),
         },
         Self {
             name: "ixgbe",
@@ -117,6 +133,7 @@ impl Driver {
                 "ixgbe_xdp_setup() calls ixgbe_setup_tc() of ixgbe_main.c, which closes and opens \
                  the interface",
             ),
+            finishes_checksums: read(true, FINISHES),
         },
         Self {
             name: "i40e",
@@ -134,6 +151,7 @@ impl Driver {
                 "i40e_xdp_setup() of i40e_main.c resets and rebuilds the function; i40e_down() \
                  takes the carrier off",
             ),
+            finishes_checksums: read(true, FINISHES),
         },
         Self {
             name: "ice",
@@ -150,6 +168,7 @@ impl Driver {
                 true,
                 "ice_xdp_setup_prog() calls ice_down() of ice_main.c, which takes the carrier off",
             ),
+            finishes_checksums: read(true, FINISHES),
         },
         Self {
             name: "mlx5_core",
@@ -167,6 +186,7 @@ impl Driver {
                 true,
                 "mlx5e_switch_priv_channels() of en_main.c takes the carrier off for a moment",
             ),
+            finishes_checksums: read(true, FINISHES),
         },
         Self {
             // The name that stmmac_ethtool_getdrvinfo() gives to its Ethernet MACs.
@@ -185,6 +205,7 @@ impl Driver {
                 "stmmac_xdp_set_prog() calls stmmac_xdp_release() of stmmac_main.c, which takes \
                  the carrier off",
             ),
+            finishes_checksums: read(true, FINISHES),
         },
         Self {
             name: "ena",
@@ -196,6 +217,7 @@ impl Driver {
                 "ena_xdp_set() of ena_xdp.c takes the interface down and up where a program comes \
                  or goes",
             ),
+            finishes_checksums: read(true, FINISHES),
         },
     ];
 
@@ -206,5 +228,6 @@ impl Driver {
         sends_without_program: assumed(false, "then a program is attached in any case"),
         buffer_step_octets: assumed(STEP_OF_ALL, "what the kernel rounds to for all drivers"),
         resets_link: assumed(false, "a link that had its carrier is waited for in any case"),
+        finishes_checksums: assumed(false, "then we sum, which is right in any case"),
     };
 }

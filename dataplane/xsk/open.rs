@@ -11,6 +11,7 @@ use super::KernelStatistics;
 use super::queue::{Backend, Bind, Queue, Rings};
 use super::ring::{Entry, MappedRing};
 use super::tx_metadata;
+use crate::driver::Driver;
 use crate::offload::{ChecksumWish, Circumstances, TxOffloads};
 use crate::steer::privilege;
 use crate::sys::ethtool::{Channels, Ethtool};
@@ -281,12 +282,11 @@ fn register(fd: BorrowedFd<'_>, umem: &Umem, wish: ChecksumWish) -> Result<bool,
 
 /// What is obtained for packets that are sent. Who cannot be asked has nothing.
 fn tx_offloads(options: &Options, index: u32, copy: CopyMode, has_room: bool) -> TxOffloads {
-    let link = netlink::Netlink::open().and_then(|mut it| it.link_by_index(index));
     let found = Circumstances {
         zero_copy: copy == CopyMode::ZeroCopy,
         has_room,
         features: netlink::features(index).ok().flatten().unwrap_or_default(),
-        is_virtual: link.map_or(true, |link| link.kind.is_some()),
+        kernel_finishes: Driver::of(&options.interface).finishes_checksums.is,
     };
     TxOffloads::of(options.tx_checksum, found)
 }

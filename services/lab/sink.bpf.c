@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// The end of the line: counts packets and octets and then drops or passes them.
+// The end of the line: counts packets and octets by queue and then drops or passes them.
 
 #include <linux/bpf.h>
 
@@ -14,6 +14,9 @@ static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)BPF_FUN
 // What the loader sets, in sink.rs: XDP_DROP or XDP_PASS.
 const volatile __u32 action = XDP_DROP;
 
+// As in sink.rs. What comes on later queues is counted with the last.
+#define QUEUES 64
+
 struct count {
 	__u64 packets;
 	__u64 octets;
@@ -21,7 +24,7 @@ struct count {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, QUEUES);
 	__type(key, __u32);
 	__type(value, struct count);
 } counts SEC(".maps");
@@ -29,8 +32,8 @@ struct {
 SEC("xdp")
 int tidegate_sink(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
-	struct count *count = bpf_map_lookup_elem(&counts, &zero);
+	__u32 queue = ctx->rx_queue_index < QUEUES ? ctx->rx_queue_index : QUEUES - 1;
+	struct count *count = bpf_map_lookup_elem(&counts, &queue);
 
 	if (count) {
 		count->packets += 1;

@@ -13,6 +13,9 @@ use super::{End, LabError};
 /// Made from sink.bpf.c by `dataplane/steer/rebuild`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("sink.bpf.o");
 
+/// Queues that are told apart, as in sink.bpf.c.
+pub const QUEUES: usize = 64;
+
 /// What becomes of a packet when it was counted; the numbers are the kernel's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -73,13 +76,30 @@ impl Sink {
     ///
     /// Where the kernel does not let the counts be read.
     pub fn arrived(&self) -> Result<Arrived, LabError> {
-        let counts = self
-            .counts
-            .get(&0, 0)
-            .map_err(|source| LabError::bpf("read the sink's counts", source))?;
-        Ok(counts.iter().fold(Arrived::default(), |sum, [packets, octets]| Arrived {
-            packets: sum.packets + packets,
-            octets: sum.octets + octets,
+        let by_queue = self.arrived_by_queue()?;
+        Ok(by_queue.into_iter().fold(Arrived::default(), |sum, it| Arrived {
+            packets: sum.packets + it.packets,
+            octets: sum.octets + it.octets,
         }))
+    }
+
+    /// The same for each of the first [`QUEUES`] queues; what came on later ones is with the last.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::arrived`].
+    pub fn arrived_by_queue(&self) -> Result<[Arrived; QUEUES], LabError> {
+        let mut arrived = [Arrived::default(); QUEUES];
+        for (queue, arrived) in (0..).zip(&mut arrived) {
+            let counts = self
+                .counts
+                .get(&queue, 0)
+                .map_err(|source| LabError::bpf("read the sink's counts", source))?;
+            for [packets, octets] in counts.iter() {
+                arrived.packets += packets;
+                arrived.octets += octets;
+            }
+        }
+        Ok(arrived)
     }
 }

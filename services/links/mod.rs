@@ -68,6 +68,8 @@ impl Links {
     pub(crate) fn settle(&mut self, patience: Duration, now_ns: u64) -> Beginning {
         let Some(deadline_ns) = self.deadline_ns else {
             self.deadline_ns = Some(now_ns + CARRIER_NS_MAX);
+            // How they are counts, not how they came to be so.
+            while matches!(self.watch.next(Duration::ZERO), Ok(Some(_))) {}
             self.ask_anew(now_ns);
             for link in self.links.iter().filter(|link| link.is_awaited()) {
                 info!(interface = &*link.name, "waits for the carrier");

@@ -1,8 +1,11 @@
 //! The first process of the guest: makes it fit to live in, plays one scenario, switches it off.
 
 pub(crate) mod cards;
+pub(crate) mod configs;
+pub(crate) mod flows;
 mod modules;
 pub(crate) mod program;
+pub(crate) mod traffic;
 
 use std::fs::{self, File, OpenOptions};
 use std::panic::{self, AssertUnwindSafe};
@@ -92,6 +95,11 @@ pub(crate) fn step(what: &str) {
     let up = fs::read_to_string("/proc/uptime").unwrap_or_default();
     let at_s = up.split(' ').next().and_then(|seconds| seconds.parse().ok());
     say(&Line::Step { what: what.into(), at_s: at_s.unwrap_or_default() });
+}
+
+/// Has the host pull the cable of a card or plug it in; the carrier follows.
+pub(crate) fn cable(card: u8, plugged: bool) {
+    say(&Line::Cable { card, plugged });
 }
 
 fn play() -> Line {

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 use crate::image::image;
 use crate::machine::{Order, play};
@@ -44,8 +46,10 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
-    for (what, time) in TIMES.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-        tell(&format!("{:6.1} s  {what}", time.as_secs_f64()));
+    for Time { what, took, used } in TIMES.lock().unwrap_or_else(PoisonError::into_inner).drain(..)
+    {
+        let [took, used] = [took, used].map(|time| time.as_secs_f64());
+        tell(&format!("{took:6.1} s, {used:6.1} s of processors  {what}"));
     }
     conclusion.exit_code()
 }
@@ -86,13 +90,14 @@ impl Stage {
 
     fn play(&self, scenario: &'static Scenario) -> Result<(), Failed> {
         let Self { packages, image } = self;
-        let &Scenario { name, nics, time, .. } = scenario;
-        let order = Order { packages, image, nics, scenario: name, time };
+        let &Scenario { name, nics, .. } = scenario;
+        let order = Order { packages, image, nics, scenario: name, time: TIME };
         let (mut last, mut steps) = (None, Vec::new());
         let end = timed(name, || {
             play(&order, |line| match line {
                 Line::Step { what, at_s } => steps.push(format!("  {at_s:6.2} s {what}")),
                 Line::Played { .. } | Line::Failed { .. } => last = Some(line.clone()),
+                Line::Cable { .. } => {}
             })
         });
         let why = match (end, last) {
@@ -137,14 +142,32 @@ fn build() -> Result<PathBuf, String> {
         .ok_or_else(|| "cargo named no program".into())
 }
 
+/// How long a guest may take: ten times what it does, as other work on a machine makes it slow.
+const TIME: Duration = Duration::from_secs(300);
+
 /// How long everything took, told at the end.
-static TIMES: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+static TIMES: Mutex<Vec<Time>> = Mutex::new(Vec::new());
+
+/// How long something took. On a busy machine the time of processors says more.
+struct Time {
+    what: String,
+    took: Duration,
+    used: Duration,
+}
 
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
+    let (start, used) = (Instant::now(), used());
     let result = work();
-    TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((what.into(), start.elapsed()));
+    let time = Time { what: what.into(), took: start.elapsed(), used: self::used() - used };
+    TIMES.lock().unwrap_or_else(PoisonError::into_inner).push(time);
     result
+}
+
+/// The time that processors spent on processes that we started and that have ended.
+fn used() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the kernel counts");
+    let used = usage.user_time() + usage.system_time();
+    Duration::from_micros(used.num_microseconds().try_into().unwrap_or(0))
 }
 
 /// Past whatever captures what is printed.

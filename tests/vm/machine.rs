@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   memfd: image ──► QEMU ──► serial line 1: console ──► memfd, shown when something goes wrong
-//!                     │ └───► serial line 2: results ──► pipe
+//!                     │ ├───► serial line 2: results ──► pipe
+//!                     │ └◄─── monitor: the cables ◄───── socket
 //!                  NIC ═ hub ═ NIC       nothing leaves the process
 //! ```
 //!
@@ -14,11 +15,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::packages::Packages;
@@ -29,6 +32,8 @@ use crate::report::{Line, SCENARIO, hear};
 pub(crate) enum Nics {
     /// `virtio_net`.
     Virtio,
+    /// `virtio_net`, without the IOMMU that zero-copy wants.
+    VirtioPlain,
     /// `igb`: the 82576.
     Igb,
 }
@@ -40,7 +45,7 @@ impl Nics {
     /// The driver's name, as ethtool tells it.
     pub(crate) const fn driver(self) -> &'static str {
         match self {
-            Self::Virtio => "virtio_net",
+            Self::Virtio | Self::VirtioPlain => "virtio_net",
             Self::Igb => "igb",
         }
     }
@@ -51,19 +56,20 @@ impl Nics {
         for (number, mac) in MACS.iter().enumerate() {
             let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
             words.extend(["-netdev".into(), format!("hubport,id=h{number},hubid=0")]);
+            let common = format!("id=n{number},netdev=h{number},mac={mac},romfile=");
             let device = match self {
                 // iommu_platform: without it the driver does no DMA by addresses, and AF_XDP's
                 // memory is refused.
-                Self::Virtio => format!(
-                    "virtio-net-pci,netdev=h{number},mac={mac},disable-legacy=on,\
-                     iommu_platform=on,romfile="
-                ),
+                Self::Virtio => {
+                    format!("virtio-net-pci,disable-legacy=on,iommu_platform=on,{common}")
+                }
+                Self::VirtioPlain => format!("virtio-net-pci,disable-legacy=on,{common}"),
                 Self::Igb => {
                     words.extend([
                         "-device".into(),
                         format!("pcie-root-port,id=rp{number},chassis={number},slot={number}"),
                     ]);
-                    format!("igb,bus=rp{number},netdev=h{number},mac={mac},romfile=")
+                    format!("igb,bus=rp{number},{common}")
                 }
             };
             words.extend(["-device".into(), device]);
@@ -97,7 +103,7 @@ pub(crate) fn play(order: &Order<'_>, mut each: impl FnMut(&Line)) -> Result<(),
     let (console, errors) = (memory("console").map_err(told)?, memory("errors").map_err(told)?);
     let mut guest = Guest::start(order, &console, &errors).map_err(told)?;
     let deadline = Instant::now() + order.time;
-    let out = guest.0.stdout.take().expect("a pipe, as asked for");
+    let out = guest.emulator.stdout.take().expect("a pipe, as asked for");
     let (say, heard) = mpsc::channel();
     // Ends with the guest, whose end of the pipe closes then.
     let ear = thread::spawn(move || hear(out, |line| drop(say.send(line))));
@@ -105,6 +111,7 @@ pub(crate) fn play(order: &Order<'_>, mut each: impl FnMut(&Line)) -> Result<(),
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match heard.recv_timeout(left) {
+            Ok(Ok(Line::Cable { card, plugged })) => guest.cable(card, plugged),
             Ok(Ok(line)) => each(&line),
             Ok(Err(error)) => wrong = wrong.or(Some(error.to_string())),
             Err(RecvTimeoutError::Disconnected) => break,
@@ -127,36 +134,48 @@ pub(crate) fn play(order: &Order<'_>, mut each: impl FnMut(&Line)) -> Result<(),
 }
 
 /// A running emulator. Dropping it kills it.
-struct Guest(Child);
+struct Guest {
+    emulator: Child,
+    /// Its monitor, which takes commands of people.
+    monitor: UnixStream,
+}
 
 impl Guest {
     fn start(order: &Order<'_>, console: &File, errors: &File) -> io::Result<Self> {
         let mut image = memory("image")?;
         image.write_all(order.image)?;
-        let mut command = command(order, &image, console);
-        let child = command.stderr(errors.try_clone()?).spawn()?;
-        Ok(Self(child))
+        let (monitor, inherited) = UnixStream::pair()?;
+        fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let mut command = command(order, &image, console, &inherited);
+        let emulator = command.stderr(errors.try_clone()?).spawn()?;
+        Ok(Self { emulator, monitor })
+    }
+
+    /// Plugs the cable of a card in, or pulls it. Whether it worked the guest sees by its carrier.
+    fn cable(&mut self, card: u8, plugged: bool) {
+        let word = if plugged { "on" } else { "off" };
+        let _ = writeln!(self.monitor, "set_link n{card} {word}");
     }
 
     /// It has closed its pipe and ends, or is past its time: gone when this returns.
     fn end(&mut self) -> io::Result<ExitStatus> {
         let patience = Instant::now() + Duration::from_secs(2);
         while Instant::now() < patience {
-            if let Some(status) = self.0.try_wait()? {
+            if let Some(status) = self.emulator.try_wait()? {
                 return Ok(status);
             }
             thread::sleep(Duration::from_millis(5));
         }
-        self.0.kill()?;
-        self.0.wait()
+        self.emulator.kill()?;
+        self.emulator.wait()
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         // Where it has ended already, both do nothing.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.emulator.kill();
+        let _ = self.emulator.wait();
     }
 }
 
@@ -165,7 +184,7 @@ fn memory(name: &str) -> io::Result<File> {
     Ok(memfd_create(name, MFdFlags::empty())?.into())
 }
 
-fn command(order: &Order<'_>, image: &File, console: &File) -> Command {
+fn command(order: &Order<'_>, image: &File, console: &File, monitor: &UnixStream) -> Command {
     let Order { packages, nics, scenario, .. } = order;
     let path = |file: &File| format!("/dev/fd/{}", file.as_raw_fd());
     // Dies with the thread that started it; it is the emulator itself from then on (exec).
@@ -181,6 +200,9 @@ fn command(order: &Order<'_>, image: &File, console: &File) -> Command {
     let boot = format!("console=ttyS0 loglevel=6 panic=-1 mitigations=off {SCENARIO}{scenario}");
     command.args(["-append", &boot]);
     command.args(["-serial", &format!("file:{}", path(console))]);
+    // Nobody reads what it answers: its few words to a few commands fit the socket's buffer.
+    command.args(["-chardev", &format!("socket,id=monitor,fd={}", monitor.as_raw_fd())]);
+    command.args(["-mon", "chardev=monitor,mode=readline"]);
     command.args(["-chardev", "stdio,id=results,signal=off", "-serial", "chardev:results"]);
     command.args(nics.words().into_iter().map(OsString::from));
     command.stdin(Stdio::null()).stdout(Stdio::piped());

@@ -21,6 +21,13 @@ pub(crate) enum Line {
         /// Seconds since the guest's kernel started.
         at_s: f64,
     },
+    /// A request: that a card's cable be pulled or plugged in.
+    Cable {
+        /// 0 is near, 1 is far.
+        card: u8,
+        /// How it is to be.
+        plugged: bool,
+    },
     /// The scenario was played to its end: its facts, as JSON.
     Played {
         /// What the scenario's judge reads.

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tidegate::lab::Namespace;
+use tidegate_runtime::control;
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use crate::image::PROGRAM;
 use crate::scenario::facts::Left;
 
 /// How long anything of a program may take: several times what it takes on a software CPU.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `tidegate run` with a config. Dropping it kills it.
 pub(crate) struct Program {
@@ -75,8 +76,18 @@ impl Program {
         self.log() + &stacks.collect::<String>()
     }
 
-    /// What `tidegate stats --json` says now.
-    pub(crate) fn stats(&self) -> Snapshot {
+    /// What it counts now, asked as `tidegate stats` does, but without starting that.
+    pub(crate) fn now(&self) -> Snapshot {
+        let socket = control::socket_path(&control::directory(), &self.instance);
+        let answer = socket.map(|socket| control::request(&socket, "stats"));
+        match answer {
+            Ok(Ok(answer)) => serde_json::from_value(answer).expect("a snapshot"),
+            other => panic!("{} does not answer: {other:?}\n{}", self.instance, self.state()),
+        }
+    }
+
+    /// What `tidegate stats --json` says.
+    fn stats(&self) -> Snapshot {
         let mut command = Command::new(PROGRAM);
         command.args(["stats", "--json", "--instance", &self.instance]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -87,19 +98,27 @@ impl Program {
             .unwrap_or_else(|error| panic!("{error}: {errors}\n{}", self.log()))
     }
 
-    /// What it says when nothing moves any more.
+    /// What `tidegate stats --json` says when nothing moves any more.
     ///
     /// # Panics
     ///
     /// Where something always does.
     pub(crate) fn quiet(&self) -> Snapshot {
+        self.quiet_by(|snapshot| (snapshot.totals().1, snapshot.steering.clone()))
+    }
+
+    /// What `tidegate stats --json` says when that which `moves` does not any more.
+    ///
+    /// # Panics
+    ///
+    /// Where it always does.
+    pub(crate) fn quiet_by<T: PartialEq>(&self, moves: impl Fn(&Snapshot) -> T) -> Snapshot {
         let give_up = Instant::now() + PATIENCE;
-        let mut before = self.stats();
+        let mut before = self.now();
         loop {
             thread::sleep(Duration::from_millis(300));
             let now = self.stats();
-            let moved = |it: &Snapshot| (it.totals().1, it.steering.clone());
-            if moved(&before) == moved(&now) {
+            if moves(&before) == moves(&now) {
                 return now;
             }
             assert!(Instant::now() < give_up, "something moves still: {now:#?}");
