@@ -97,6 +97,8 @@ struct Open {
     /// TAI of the moment that the timestamp names.
     named_ns: u64,
     ended: bool,
+    /// When the last packet came: packets of one burst have one latency.
+    last_ns: u64,
     times: Times,
 }
 
@@ -108,7 +110,8 @@ pub struct Arrivals {
     open: Option<Open>,
     /// Packets of the image before, as its and the next one's sequence numbers say.
     packets_before: u32,
-    levels: Option<Levels>,
+    /// Whether the last packet was one of the image that is being measured.
+    taken: bool,
 }
 
 /// A packet whose timestamp is behind by less than this is a straggler of an image that is over;
@@ -122,7 +125,7 @@ const NEAR_TICKS: i32 = 90_000;
 impl Arrivals {
     /// Of a stream of which nothing has come.
     pub const fn new(expected: Expected) -> Self {
-        Self { expected, meter: None, open: None, packets_before: 0, levels: None }
+        Self { expected, meter: None, open: None, packets_before: 0, taken: false }
     }
 
     /// The same where it is known how many packets an image has.
@@ -137,8 +140,8 @@ impl Arrivals {
     }
 
     /// VRX and C_INST after the last packet, where it was measured.
-    pub const fn levels(&self) -> Option<Levels> {
-        self.levels
+    pub fn levels(&self) -> Option<Levels> {
+        self.meter.as_ref().filter(|_| self.taken).map(Meter::levels)
     }
 
     /// The meter, once it is known how many packets an image has.
@@ -155,7 +158,7 @@ impl Arrivals {
         match &self.open {
             Some(open) if open.timestamp == stamp.timestamp && !self.next_segment(open) => {}
             Some(open) if is_straggler(open.timestamp, stamp.timestamp) => {
-                self.levels = None;
+                self.taken = false;
                 return None;
             }
             _ => {
@@ -166,10 +169,16 @@ impl Arrivals {
         if let Some(open) = &mut self.open {
             open.packets = open.packets.saturating_add(1);
             open.ended |= stamp.marker;
-            let latency = Span::of(difference(tai_ns, open.named_ns));
-            open.times.latency = open.times.latency.and(&latency);
+            if open.last_ns != at_ns {
+                open.last_ns = at_ns;
+                let latency = Span::of(difference(tai_ns, open.named_ns));
+                open.times.latency = open.times.latency.and(&latency);
+            }
         }
-        self.levels = self.meter.as_mut().map(|meter| meter.packet(at_ns));
+        if let Some(meter) = &mut self.meter {
+            meter.packet(at_ns);
+        }
+        self.taken = true;
         arrived
     }
 
@@ -199,7 +208,8 @@ impl Arrivals {
             packets: 0,
             named_ns,
             ended: false,
-            times: Times { first_packet, latency: Span::NONE },
+            last_ns: at_ns,
+            times: Times { first_packet, latency: Span::of(difference(tai_ns, named_ns)) },
         });
         if let Some(meter) = &mut self.meter {
             meter.begin(index, at_ns, tai_at_zero_ns);
