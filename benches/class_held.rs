@@ -6,6 +6,9 @@
 //! XDP. The meter takes the clock at each wake-up, so this shows the sender's scheduling and the
 //! machine's, not a wire: a virtual link has no spacing of its own to measure.
 //!
+//! With `PCAP=/tmp/class` the packets go to the far end's kernel instead, and `tcpdump` writes what
+//! arrives there to one file for each sender, for `tidegate stream plot`: the check from outside.
+//!
 //! First, and again after each sender, the machine is looked at: a loop on the same CPU that does
 //! nothing but read the clock, and how long it was away. No sender can be better than that; a
 //! narrow one has 18 to 23 microseconds of patience, a wide one hundreds.
@@ -20,6 +23,7 @@ use std::time::{Duration, Instant};
 use common::{number, start, wire};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
+use tidegate::lab::End;
 use tidegate::lab::sink::{Action, Sink};
 use tidegate::runtime::metrics::snapshot::{ServiceSnapshot, Snapshot};
 
@@ -50,7 +54,8 @@ fn measure(
     cpu: u64,
 ) {
     let wire = wire();
-    let sink = Sink::attach(&wire.far, Action::Drop).expect("a sink");
+    let capture = std::env::var("PCAP").ok().map(|path| Capture::start(&path, name, &wire.far));
+    let sink = capture.is_none().then(|| Sink::attach(&wire.far, Action::Drop).expect("a sink"));
     let program = start(
         &wire.near,
         &format!(
@@ -101,12 +106,14 @@ class = "{class}"
         level("c_max"),
     );
     println!(
-        "  groups late {}, frames late {}, skipped {}; packets sent {}, arrived {}",
+        "  groups late {}, frames late {}, skipped {}; packets sent {}{}",
         count("groups_late"),
         count("frames_late"),
         count("frames_skipped"),
         count("packets_sent"),
-        sink.arrived().expect("a count").packets,
+        sink.map_or(String::new(), |sink| {
+            format!(", arrived {}", sink.arrived().expect("a count").packets)
+        }),
     );
     let stats = &before_stop.shards[0].stats;
     let share = |ns: u64| ns as f64 * 100.0 / stats.total_ns.max(1) as f64;
@@ -117,6 +124,37 @@ class = "{class}"
         stats.longest_turn_ns / 1000,
         load(),
     );
+    if let Some(capture) = capture {
+        println!("  captured to {}", capture.end());
+    }
+}
+
+/// `tcpdump` at an end, for as many packets as a plot needs.
+struct Capture {
+    child: std::process::Child,
+    path: String,
+}
+
+impl Capture {
+    fn start(prefix: &str, name: &str, end: &End) -> Self {
+        let path = format!("{prefix}-{}.pcap", name.replace(' ', "-"));
+        let mut command = std::process::Command::new("tcpdump");
+        command.args(["-i", &end.name, "-s", "96", "--time-stamp-precision", "nano"]);
+        // A second at most; a buffer for all of it.
+        command.args(["-c", "200000", "-B", "65536", "-w", &path, "udp", "port", "9"]);
+        command.stderr(std::process::Stdio::null());
+        let child = end.namespace.spawn(&mut command).expect("tcpdump, as Debian packages it");
+        std::thread::sleep(Duration::from_millis(500));
+        Self { child, path }
+    }
+
+    fn end(mut self) -> String {
+        // Not killed: it still has to write what it has.
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process"));
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+        self.path
+    }
 }
 
 fn camera(snapshot: &Snapshot) -> &ServiceSnapshot {
