@@ -425,6 +425,28 @@ mod tests {
     }
 
     #[test]
+    fn a_step_of_less_than_half_a_period_moves_the_next_frame_and_bursts_not_either() {
+        let class = Class::Narrow;
+        for step_ns in [-8_000_000_i64, 8_000_000] {
+            let mut run = Run::new(hd(class), class);
+            let first = run.next(ZERO_NS).image;
+            run.send(first, &mut |_| 0);
+            let zero_ns = ZERO_NS.checked_add_signed(step_ns).unwrap();
+            let mut held = None;
+            for frame in 1..=12 {
+                let next = run.next(zero_ns);
+                let plain = Next { image: first + frame, skipped: 0, stepped: false };
+                assert_eq!(next, plain, "{step_ns}");
+                let done = run.send(next.image, &mut |_| 0);
+                assert!(done.extremes.burst_max <= 5, "{step_ns}: {done:?}");
+                held = done.held;
+            }
+            // Forward, frames are late at first, and catch up a tenth of a period with each.
+            assert_eq!(held, Some(class), "{step_ns}: in time again");
+        }
+    }
+
+    #[test]
     fn groups_may_be_smaller_than_the_class_allows() {
         let mut pacer = Pacer::new(hd(Class::Wide), Class::Wide, 0, ZERO_NS);
         pacer.limit_groups(64);
