@@ -141,8 +141,10 @@ fn draw(analysis: &Analysis, args: &Plot, title: &str) -> String {
     let Analysis { schedule, limits, points, worst, .. } = analysis;
     let first = points.first().map_or(0, |point| point.tai_ns);
     let period = schedule.period_ns();
-    let from = first + u64::from(args.skip) * period;
-    let until = from + u64::from(args.pictures) * period;
+    let later =
+        |from: u64, pictures: u32| from.saturating_add(period.saturating_mul(pictures.into()));
+    let (from, until) =
+        (later(first, args.skip), later(first, args.skip.saturating_add(args.pictures)));
     let shown: Vec<&Point> =
         points.iter().filter(|point| (from..until).contains(&point.tai_ns)).collect();
     let of = |level: fn(&Point) -> i64| -> Vec<(u64, i64)> {

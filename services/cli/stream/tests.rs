@@ -93,6 +93,18 @@ fn a_captured_stream_is_measured_and_drawn() {
 }
 
 #[test]
+fn any_pictures_can_be_asked_for() {
+    let scratch = Scratch::new("any");
+    let (pcap, svg) = (scratch.path("a.pcap"), scratch.path("a.svg"));
+    capture(&pcap, "wide", 6);
+    for more in ["--skip 4294967295", "--pictures 4294967295 --skip 1", "--pictures 0"] {
+        output(&format!("stream plot {pcap} {FORMAT} --out {svg} {more}")).unwrap();
+    }
+    // A clock of long ago, lines that no picture has.
+    output(&format!("stream plot {pcap} --rate 500 --height 0 --tai-offset 4294967295")).unwrap();
+}
+
+#[test]
 fn the_same_stream_is_late_by_another_offset_or_another_second() {
     let scratch = Scratch::new("late");
     let pcap = scratch.path("a.pcap");
