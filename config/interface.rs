@@ -6,8 +6,17 @@ use crate::reader::{Read, Reader, Section, Wrong};
 use crate::value::{Numbers, integer, text, words};
 
 /// Keys of the table.
-pub(crate) const KEYS: &[&str] =
-    &["name", "queues", "steering", "xdp", "copy", "umem", "ring_entries", "fill_frames"];
+pub(crate) const KEYS: &[&str] = &[
+    "name",
+    "queues",
+    "steering",
+    "xdp",
+    "copy",
+    "multi_buffer",
+    "umem",
+    "ring_entries",
+    "fill_frames",
+];
 
 /// Keys of `umem`.
 pub(crate) const UMEM_KEYS: &[&str] = &["frames", "chunk_octets", "pages"];
@@ -25,6 +34,8 @@ pub struct Interface {
     pub xdp: XdpMode,
     /// Whether the network card reaches UMEM itself.
     pub copy: CopyMode,
+    /// Whether a packet may lie in several chunks.
+    pub multi_buffer: MultiBuffer,
     /// Memory of each queue.
     pub umem: Umem,
     /// Entries of each of the four rings of a queue, a power of two.
@@ -77,6 +88,18 @@ words! {
         Copy = "copy",
         /// The network card reads and writes UMEM.
         ZeroCopy = "zero-copy",
+    }
+}
+
+words! {
+    /// Whether a packet may lie in several chunks.
+    pub enum MultiBuffer {
+        /// It may where the MTU is longer than a chunk holds, if that can be had.
+        Auto = "auto",
+        /// It may; it is an error if that cannot be had.
+        On = "on",
+        /// It may not: what no chunk holds is lost.
+        Off = "off",
     }
 }
 
@@ -156,6 +179,7 @@ pub(crate) fn read(reader: &mut Reader, section: &Section<'_>) -> Option<Interfa
         steering: section.read(reader, "steering").unwrap_or(Steering::Xdp),
         xdp: section.read(reader, "xdp").unwrap_or(XdpMode::Auto),
         copy: section.read(reader, "copy").unwrap_or(CopyMode::Auto),
+        multi_buffer: section.read(reader, "multi_buffer").unwrap_or(MultiBuffer::Auto),
         umem,
         ring_entries,
         fill_frames,

@@ -46,7 +46,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeTable;
 
-pub use interface::{CopyMode, Interface, Pages, Steering, Umem, XdpMode};
+pub use interface::{CopyMode, Interface, MultiBuffer, Pages, Steering, Umem, XdpMode};
 pub use interval::Interval;
 pub use nearest::nearest;
 pub use options::Options;

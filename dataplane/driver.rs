@@ -33,8 +33,8 @@ pub struct Driver {
     /// Zero-copy receive buffers are a multiple of so many octets; what a chunk has beyond that is
     /// not used. See [`Driver::whole_octets`].
     pub buffer_step_octets: Fact<u32>,
-    /// Whether the link goes down when a program is attached or detached, or a socket bound or
-    /// closed. Whoever did that waits for the carrier before anything is sent.
+    /// Whether the link goes down when a program is attached or detached. Whoever did that waits
+    /// for the carrier before anything is sent.
     pub resets_link: Fact<bool>,
     /// Whether a checksum that is left to the kernel in copy mode is right in the octets that leave.
     pub finishes_checksums: Fact<bool>,

@@ -1,4 +1,4 @@
-//! The frame: a move-only handle to one chunk and the packet in it.
+//! The frame: a move-only handle to one packet and the memory in which it lies.
 //!
 //! # The law
 //!
@@ -7,9 +7,18 @@
 //! ([`crate::xsk::Queue::send`]) or released ([`Frame::release`]); one that is merely
 //! dropped finds its way back to the pool and is counted as reclaimed, and one that is used twice
 //! cannot be written.
+//!
+//! # Long packets
+//!
+//! One frame is one packet, also where that lies in several chunks (a jumbo packet, on a queue that
+//! obtained multi-buffer): sent, released or dropped, it takes all of its chunks along. The octets
+//! of each chunk are a *part*. [`Frame::bytes`] is the first part, which begins with the headers and
+//! for most packets is all there is; [`Frame::octets`] counts the whole packet, and
+//! [`Frame::parts`] shows it. Whoever judges a packet by its length asks for `octets`.
 
 use crate::offload::TxOffloads;
-use crate::umem::{Lease, TAG_BITS};
+use crate::umem::chain::{CHUNKS_MAX, Walk};
+use crate::umem::{Lease, Parts, PartsMut, TAG_BITS};
 
 /// Octets left free in front of a packet that is built here: a cache line, so that payloads are
 /// aligned and the TX metadata that some drivers read in front of the packet finds room.
@@ -18,9 +27,9 @@ pub const TX_HEADROOM: u16 = 64;
 /// Selector of a packet that came without word from the steering program.
 pub const NO_SELECTOR: u16 = u16::MAX;
 
-/// One packet in one chunk, held by the shard.
+/// One packet, held by the shard.
 ///
-/// Where the packet lies and which selector it matched are kept in the lease's own word (see
+/// Where its first part lies and which selector it matched are kept in the lease's own word (see
 /// [`Lease`] for why): from bit 0 the offset, then the length, then the selector, then whether
 /// something is asked in front of it (see [`crate::offload`]).
 #[derive(Debug)]
@@ -71,19 +80,20 @@ impl Frame {
         self.field(0, OFFSET_BITS) as usize
     }
 
-    /// The packet, from its Ethernet header on.
+    /// The packet, from its Ethernet header on; of a packet in several chunks the first part, which
+    /// is longer than any headers that the steering program reads.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.lease.bytes(self.offset(), self.len())
     }
 
-    /// The packet, to be changed in place.
+    /// The same, to be changed in place.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         self.lease.bytes_mut(self.offset(), self.len())
     }
 
-    /// Octets in the packet.
+    /// Octets in [`Self::bytes`].
     #[inline]
     pub const fn len(&self) -> usize {
         self.field(OFFSET_BITS, LEN_BITS) as usize
@@ -101,14 +111,15 @@ impl Frame {
         self.lease.octets() as usize - self.offset()
     }
 
-    /// Sets the length of the packet. New octets hold what the chunk held before. What was left to
-    /// the driver (see [`crate::offload`]) is not: it was asked for another packet.
+    /// Sets the length of a packet in one chunk. New octets hold what the chunk held before. What was
+    /// left to the driver (see [`crate::offload`]) is not: it was asked for another packet.
     ///
     /// # Panics
     ///
-    /// When `octets` exceed [`Self::capacity`].
+    /// When `octets` exceed [`Self::capacity`], or the packet lies in several chunks.
     #[inline]
     pub fn set_len(&mut self, octets: usize) {
+        assert!(!self.is_chain(), "the length of a packet in several chunks is what they hold");
         assert!(octets <= self.capacity(), "{octets} octets of {}", self.capacity());
         let len_mask = ((1 << LEN_BITS) - 1) << OFFSET_BITS;
         // The kernel would not take a packet that ends before its checksum, nor any behind it.
@@ -153,7 +164,52 @@ impl Frame {
         self.lease.port()
     }
 
-    /// Puts the chunk back into its pool: the ordinary end of a frame that is not sent.
+    /// Whether the packet lies in several chunks: only then is there more than [`Self::bytes`].
+    #[inline]
+    pub const fn is_chain(&self) -> bool {
+        self.lease.is_chain()
+    }
+
+    /// Octets in the whole packet.
+    #[inline]
+    pub fn octets(&self) -> usize {
+        if self.is_chain() {
+            self.walk().map(|part| usize::from(part.len)).sum()
+        } else {
+            self.len()
+        }
+    }
+
+    /// Chunks in which the packet lies.
+    #[inline]
+    pub fn chunks(&self) -> u32 {
+        if self.is_chain() { self.walk().fold(0, |count, _| count + 1) } else { 1 }
+    }
+
+    /// The whole packet, chunk by chunk, none of them empty unless the packet is.
+    #[inline]
+    pub fn parts(&self) -> Parts<'_> {
+        self.lease.parts(self.field(0, OFFSET_BITS), self.field(OFFSET_BITS, LEN_BITS))
+    }
+
+    /// The same, to be changed in place.
+    pub fn parts_mut(&mut self) -> PartsMut<'_> {
+        self.lease.parts_mut(self.field(0, OFFSET_BITS), self.field(OFFSET_BITS, LEN_BITS))
+    }
+
+    /// The whole packet in one piece: what it is already, or a copy in `memory`, for those who need
+    /// it so. Allocates where `memory` has not the capacity.
+    #[inline]
+    pub fn contiguous<'a>(&'a self, memory: &'a mut Vec<u8>) -> &'a [u8] {
+        if !self.is_chain() {
+            return self.bytes();
+        }
+        memory.clear();
+        self.parts().for_each(|part| memory.extend_from_slice(part));
+        memory
+    }
+
+    /// Puts the chunks back into their pool: the ordinary end of a frame that is not sent.
     #[inline]
     pub fn release(self) {
         self.lease.release();
@@ -163,6 +219,30 @@ impl Frame {
     #[inline]
     pub(crate) fn address(&self) -> u64 {
         self.lease.address() + self.offset() as u64
+    }
+
+    /// Where the parts lie.
+    #[inline]
+    pub(crate) fn walk(&self) -> Walk<'_> {
+        self.lease.walk(self.field(0, OFFSET_BITS), self.field(OFFSET_BITS, LEN_BITS))
+    }
+
+    /// Makes one packet of several frames, whose parts they become in their order. `rest` is empty
+    /// afterwards.
+    ///
+    /// # Panics
+    ///
+    /// As [`Lease::link`], and when there are more than [`CHUNKS_MAX`].
+    pub(crate) fn join(
+        mut self,
+        rest: impl DoubleEndedIterator<Item = Self> + ExactSizeIterator,
+    ) -> Self {
+        assert!(rest.len() < CHUNKS_MAX as usize, "{} chunks for one packet", rest.len() + 1);
+        self.lease.link(rest.map(|part| {
+            let place = (part.field(0, OFFSET_BITS), part.field(OFFSET_BITS, LEN_BITS));
+            (part.lease, place.0, place.1)
+        }));
+        self
     }
 
     #[inline]

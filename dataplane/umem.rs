@@ -8,13 +8,14 @@
 //! A chunk is in the pool, with the kernel for receiving (fill ring, the kernel's hands, RX ring),
 //! with the shard, or with the kernel for sending (TX ring, the kernel's hands, completion ring).
 //! The shard's hold on a chunk is a [`Lease`]: it cannot be copied, so a chunk cannot be given
-//! away twice, and one that is dropped goes back to the pool and is counted. The table of owners
-//! is the second witness: what the kernel returns is believed only where the table says that the
-//! kernel has it.
+//! away twice, and one that is dropped goes back to the pool and is counted. A packet that lies in
+//! several chunks has one lease too, see [`chain`]. The table of owners is the second witness: what
+//! the kernel returns is believed only where the table says that the kernel has it.
 #![allow(unsafe_code)] // The only door to the octets of chunks.
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::fmt;
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::error;
 use std::io;
@@ -22,6 +23,9 @@ use std::rc::Rc;
 
 use crate::offload::TxOffloads;
 use crate::sys::mapping::Mapping;
+use chain::{Link, Place, Walk};
+
+pub mod chain;
 
 /// Kind of pages under a UMEM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +148,10 @@ struct Arena {
     released: Cell<u64>,
     /// Number of the port that it belongs to.
     port: Cell<u16>,
+    /// Where packets of several chunks go on; empty before [`Umem::allow_chains`].
+    links: OnceCell<Box<[Cell<Link>]>>,
+    /// Chunks that the shard has behind the first one of a packet: they have no lease of their own.
+    parts: Cell<u32>,
     /// What its queue obtained for sending.
     tx_offloads: Cell<TxOffloads>,
 }
@@ -182,6 +190,8 @@ impl Umem {
             reclaimed: Cell::new(0),
             released: Cell::new(0),
             port: Cell::new(0),
+            links: OnceCell::new(),
+            parts: Cell::new(0),
             tx_offloads: Cell::default(),
         })))
     }
@@ -345,7 +355,10 @@ impl Arena {
     }
 
     #[cold]
-    fn reclaim(&self, chunk: u32) {
+    fn reclaim(&self, chunk: u32, chain: bool) {
+        if chain {
+            self.rest_to(chunk, Owner::Pool);
+        }
         self.put_back(chunk, Owner::Shard);
         self.reclaimed.set(self.reclaimed.get() + 1);
     }
@@ -367,14 +380,16 @@ impl Arena {
     }
 }
 
-/// The shard's hold on one chunk: move-only, and alone while the table says [`Owner::Shard`].
+/// The shard's hold on one chunk, or on all chunks of one packet: move-only, and alone while the
+/// table says [`Owner::Shard`].
 ///
 /// Two words, so that it moves in two registers: a third makes the compiler build it in memory,
 /// piece by piece, and read it back in other pieces, which stalls each move by some 15 cycles.
 pub struct Lease {
     arena: Rc<Arena>,
     /// From bit 0: the chunk; [`GIVEN`] once it was given away and only the shell is left to
-    /// drop; from [`TAG_SHIFT`] on, whatever the holder keeps beside it.
+    /// drop; [`CHAIN`] where the packet goes on in other chunks; from [`TAG_SHIFT`] on, whatever
+    /// the holder keeps beside it.
     word: u64,
 }
 
@@ -385,8 +400,11 @@ const _: () = assert!(FRAMES_MAX as u64 - 1 <= CHUNK_MASK, "every chunk's number
 /// The bit of a lease that was given away.
 const GIVEN: u64 = 1 << 20;
 
+/// The bit of a lease whose chunk is linked to others.
+const CHAIN: u64 = 1 << 21;
+
 /// Where the holder's own bits of a lease's word begin.
-const TAG_SHIFT: u32 = 21;
+const TAG_SHIFT: u32 = 22;
 
 /// Bits that a holder may keep beside its lease.
 pub(crate) const TAG_BITS: u32 = u64::BITS - TAG_SHIFT;
@@ -413,7 +431,7 @@ impl Lease {
     #[inline]
     pub(crate) const fn set_tag(&mut self, tag: u64) {
         debug_assert!(tag >> TAG_BITS == 0);
-        self.word = self.word & (CHUNK_MASK | GIVEN) | tag << TAG_SHIFT;
+        self.word = self.word & (CHUNK_MASK | GIVEN | CHAIN) | tag << TAG_SHIFT;
     }
 
     /// Address of the chunk's first octet, from the start of the UMEM.
@@ -472,19 +490,33 @@ impl Lease {
         Rc::ptr_eq(&self.arena, &umem.0)
     }
 
-    /// Puts the chunk back into the pool: the ordinary end.
+    /// Puts the chunk back into the pool, and all that are linked behind it: the ordinary end.
     #[inline]
     pub(crate) fn release(mut self) {
         self.word |= GIVEN;
+        if self.is_chain() {
+            self.arena.rest_to(self.chunk(), Owner::Pool);
+        }
         self.arena.put_back(self.chunk(), Owner::Shard);
         self.arena.released.set(self.arena.released.get() + 1);
     }
 
-    /// Gives the chunk to the kernel for sending.
+    /// Gives the chunk to the kernel for sending. What is linked behind it was given before.
     #[inline]
     pub(crate) fn give_to_tx(mut self) {
         self.word |= GIVEN;
         self.arena.pass(self.chunk(), Owner::Shard, Owner::Tx);
+    }
+
+    /// The parts of the packet whose first is `len` octets from `offset` of the chunk.
+    #[inline]
+    pub(crate) fn parts(&self, offset: u16, len: u16) -> Parts<'_> {
+        Parts(self.walk(offset, len))
+    }
+
+    /// The same, to write.
+    pub(crate) fn parts_mut(&mut self, offset: u16, len: u16) -> PartsMut<'_> {
+        PartsMut { walk: self.walk(offset, len), _lease: PhantomData }
     }
 }
 
@@ -492,7 +524,7 @@ impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
         if self.word & GIVEN == 0 {
-            self.arena.reclaim(self.chunk());
+            self.arena.reclaim(self.chunk(), self.is_chain());
         }
     }
 }
@@ -503,94 +535,41 @@ impl fmt::Debug for Lease {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The octets of a packet, chunk by chunk.
+#[derive(Clone, Debug)]
+pub struct Parts<'a>(Walk<'a>);
 
-    fn small() -> Umem {
-        Umem::new(&Options { frames: 4, pages: Pages::Ordinary, ..Options::default() }).unwrap()
-    }
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a [u8];
 
-    #[test]
-    fn a_chunk_is_leased_to_one_at_a_time() {
-        let umem = small();
-        let leases: Vec<_> = std::iter::from_fn(|| umem.take()).collect();
-        let mut addresses: Vec<_> = leases.iter().map(Lease::address).collect();
-        addresses.sort_unstable();
-        assert_eq!(addresses, [0, 2048, 4096, 6144]);
-        assert_eq!(umem.count(Owner::Shard), 4);
-        assert_eq!(umem.count(Owner::Pool), 0);
-    }
-
-    #[test]
-    fn a_dropped_lease_is_reclaimed_and_counted() {
-        let umem = small();
-        drop(umem.take());
-        assert_eq!((umem.count(Owner::Pool), umem.reclaimed()), (4, 1));
-        umem.take().unwrap().release();
-        assert_eq!((umem.count(Owner::Pool), umem.reclaimed()), (4, 1));
-    }
-
-    #[test]
-    fn an_address_is_believed_only_where_the_table_says_so() {
-        let umem = small();
-        let address = umem.take_for_fill().unwrap();
-        assert!(umem.lease(address, Owner::Tx).is_none(), "it is not sending");
-        assert!(umem.lease(4 * 2048, Owner::Fill).is_none(), "past the memory");
-        assert!(umem.lease(u64::MAX, Owner::Fill).is_none(), "far past the memory");
-        let lease = umem.lease(address + 256, Owner::Fill).unwrap();
-        assert!(umem.lease(address + 256, Owner::Fill).is_none(), "a second time");
-        lease.release();
-        assert_eq!(umem.count(Owner::Pool), 4);
-    }
-
-    #[test]
-    fn what_is_written_through_one_lease_is_not_seen_in_another() {
-        let umem = small();
-        let (mut first, second) = (umem.take().unwrap(), umem.take().unwrap());
-        first.bytes_mut(0, 2048).fill(0xa5);
-        assert!(second.bytes(0, 2048).iter().all(|&octet| octet == 0));
-        first.release();
-        second.release();
-    }
-
-    #[test]
-    #[should_panic(expected = "past the chunk")]
-    fn a_range_past_the_chunk_is_our_mistake() {
-        let umem = small();
-        let _ = umem.take().unwrap().bytes(2047, 2);
-    }
-
-    #[test]
-    fn a_lease_keeps_the_memory_alive() {
-        let umem = small();
-        let mut lease = umem.take().unwrap();
-        drop(umem);
-        lease.bytes_mut(0, 1)[0] = 7;
-        assert_eq!(lease.bytes(0, 1), [7]);
-    }
-
-    #[test]
-    fn refuses_sizes_that_the_kernel_refuses_and_says_what_it_takes() {
-        let chunk = Options { chunk_octets: 1500, ..Options::default() };
-        assert_eq!(
-            Umem::new(&chunk).unwrap_err().to_string(),
-            "chunks of 1500 octets: the kernel takes 2048 or 4096"
-        );
-        let frames = Options { frames: 0, ..Options::default() };
-        assert_eq!(
-            Umem::new(&frames).unwrap_err().to_string(),
-            "a UMEM of 0 frames: 1 to 1048576 are possible"
-        );
-        let huge = Error::Memory {
-            octets: 8 << 20,
-            pages: Pages::Huge,
-            source: io::ErrorKind::OutOfMemory.into(),
-        };
-        assert_eq!(
-            huge.to_string(),
-            "no 8388608 octets of huge pages for the UMEM; reserve them with \
-             `sysctl vm.nr_hugepages=4` or set pages = \"auto\""
-        );
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let Place { chunk, offset, len } = self.0.next()?;
+        let place = self.0.arena().place(chunk, offset.into(), len.into());
+        // SAFETY: as in `Lease::bytes`: `chunk` is the lease's own or linked behind it, so that the
+        // lease, which is borrowed for `'a`, is the only hold on it.
+        Some(unsafe { core::slice::from_raw_parts(place.as_ptr(), len.into()) })
     }
 }
+
+/// The octets of a packet, chunk by chunk, to write.
+#[derive(Debug)]
+pub struct PartsMut<'a> {
+    walk: Walk<'a>,
+    _lease: PhantomData<&'a mut Lease>,
+}
+
+impl<'a> Iterator for PartsMut<'a> {
+    type Item = &'a mut [u8];
+
+    fn next(&mut self) -> Option<&'a mut [u8]> {
+        let Place { chunk, offset, len } = self.walk.next()?;
+        let place = self.walk.arena().place(chunk, offset.into(), len.into());
+        // SAFETY: as in `Parts::next`; the lease is borrowed alone, and a walk meets each chunk
+        // once, because a chunk is linked once (see `Lease::link`): no two slices overlap.
+        Some(unsafe { core::slice::from_raw_parts_mut(place.as_ptr(), len.into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

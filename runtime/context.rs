@@ -195,13 +195,29 @@ impl ShardContext {
     /// When the shard has no such port.
     #[inline]
     pub fn take(&mut self, port: usize) -> Option<Frame> {
+        self.take_by(port, Port::take)
+    }
+
+    /// A frame of `port` for a packet of `octets`, in as many chunks as that needs
+    /// ([`Frame::parts_mut`]), with what the chunks held before. `None` as for [`Self::take`].
+    ///
+    /// # Panics
+    ///
+    /// When the shard has no such port, or `octets` exceed its
+    /// [`packet_capacity_octets`](PortFacts::packet_capacity_octets).
+    pub fn take_packet(&mut self, port: usize, octets: usize) -> Option<Frame> {
+        self.take_by(port, |port| port.take_packet(octets))
+    }
+
+    #[inline]
+    fn take_by(&self, port: usize, take: impl FnOnce(&Port) -> Option<Frame>) -> Option<Frame> {
         let service = self.service();
         let counters = &service.account.metrics.counters;
         if service.held.get() >= service.held_max {
             counters.over_budget.increment();
             return None;
         }
-        let frame = self.shared.ports[port].take()?;
+        let frame = take(&self.shared.ports[port])?;
         service.held.set(service.held.get() + 1);
         counters.taken_frames.increment();
         Some(frame)
@@ -240,13 +256,12 @@ impl ShardContext {
             if !group.is_empty() && self.service().burn() {
                 self.send(port, group);
             }
-            if group.is_empty() {
-                return Poll::Ready(Delivery::Received);
-            }
+            let Some(next) = group.first() else { return Poll::Ready(Delivery::Received) };
             if self.shared.ports[port].tx_is_stuck() {
                 return self.drained();
             }
-            self.service().waiting.set(Waiting::Room { port });
+            let chunks = next.chunks();
+            self.service().waiting.set(Waiting::Room { port, chunks });
             Poll::Pending
         })
     }

@@ -7,7 +7,7 @@
 //! Two things about glommio that shape it. Its timers and its ring are looked at only when its
 //! preemption timer says so, which is why deadlines of services are the shard's own. And it can
 //! park although a task is ready; the watchdog's beat ends such a sleep within a millisecond, once
-//! the executor has run anything. [`run`] takes care of the time before.
+//! the executor has run anything. `run` takes care of the time before.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;

@@ -185,13 +185,19 @@ counters! {
     PortCounters => PortStats {
         #[doc = "Frames taken from the RX ring"]
         rx_frames: Counter,
+        #[doc = "Chunks of those frames beyond the first one of each, for packets in several"]
+        rx_parts: Counter,
         #[doc = "Octets taken from the RX ring, Ethernet header included"]
         rx_octets: Counter,
+        #[doc = "Packets thrown away: in more chunks than a frame may have"]
+        overlong_packets: Counter,
         #[doc = "Frames put into the TX ring"]
         tx_frames: Counter,
+        #[doc = "Chunks of those frames beyond the first one of each, for packets in several"]
+        tx_parts: Counter,
         #[doc = "Octets put into the TX ring, Ethernet header included"]
         tx_octets: Counter,
-        #[doc = "Frames that the kernel gave back after transmission"]
+        #[doc = "Chunks that the kernel gave back after transmission"]
         completed_frames: Counter,
         #[doc = "Frames in the TX ring or with the device when the shard left: not sent, or nobody knows"]
         unsent_frames: Counter,
@@ -239,19 +245,21 @@ counters! {
         kernel_rx_fill_ring_empty_descs: Counter,
         #[doc = "Kernel: times the TX ring was found empty (tx_ring_empty_descs)"]
         kernel_tx_ring_empty_descs: Counter,
-        #[doc = "Frames of the port's memory, all of them"]
+        #[doc = "Chunks of the port's memory, all of them"]
         total_frames: Gauge,
-        #[doc = "Frames in the pool"]
+        #[doc = "Chunks in the pool"]
         free_frames: Gauge,
-        #[doc = "Frames in the fill ring or with the device"]
+        #[doc = "Chunks in the fill ring or with the device"]
         fill_frames: Gauge,
-        #[doc = "Frames in the RX ring"]
+        #[doc = "Chunks in the RX ring"]
         ring_rx_frames: Gauge,
         #[doc = "Frames with services, not yet settled"]
         held_frames: Gauge,
-        #[doc = "Frames in the TX ring or with the device"]
+        #[doc = "Chunks of those frames beyond the first one of each, for packets in several"]
+        held_parts: Gauge,
+        #[doc = "Chunks in the TX ring or with the device"]
         ring_tx_frames: Gauge,
-        #[doc = "Frames in the completion ring"]
+        #[doc = "Chunks in the completion ring"]
         completion_frames: Gauge,
         #[doc = "Frames with the injector"]
         injector_frames: Gauge,
@@ -259,13 +267,14 @@ counters! {
 }
 
 impl PortStats {
-    /// Frames that are in no known place, or in two. Anything but 0 is our
-    /// mistake: every frame is owned by exactly one of the places summed here.
+    /// Chunks that are in no known place, or in two. Anything but 0 is our
+    /// mistake: every chunk is owned by exactly one of the places summed here.
     pub const fn unaccounted(&self) -> u64 {
         let known = self.free_frames
             + self.fill_frames
             + self.ring_rx_frames
             + self.held_frames
+            + self.held_parts
             + self.ring_tx_frames
             + self.completion_frames
             + self.injector_frames;
@@ -289,6 +298,11 @@ impl PortStats {
     /// Packets that the kernel lost between steering and the RX ring.
     pub const fn kernel_losses(&self) -> u64 {
         self.kernel_rx_dropped + self.kernel_rx_ring_full
+    }
+
+    /// Packets that steering redirected and that became no frame.
+    pub const fn lost_packets(&self) -> u64 {
+        self.kernel_losses() + self.overlong_packets
     }
 }
 

@@ -38,13 +38,25 @@ pub(crate) const TX_RETRY_NS: u64 = 1_000_000;
 /// An object, so that `sim` can record what a service reinjects; the one virtual call per packet
 /// vanishes beside the copy that it makes.
 pub trait Reinject {
-    /// Copies the packet into the batch, which may be handed over when full. False when the batch
-    /// is full and could not be handed over: the packet was not taken.
-    fn inject(&mut self, packet: &[u8], now_ns: u64) -> bool;
+    /// Copies the whole packet into the batch, which may be handed over when full.
+    ///
+    /// # Errors
+    ///
+    /// Why the packet was not taken.
+    fn inject(&mut self, packet: &Frame, now_ns: u64) -> Result<(), NotTaken>;
 
     /// Hands the batch over, at the end of a turn. Returns how many packets the kernel refused
     /// since the last call.
     fn flush(&mut self, now_ns: u64) -> u32;
+}
+
+/// Why a packet did not go back into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The batch is full and could not be handed over.
+    Full,
+    /// No way back that is open takes packets of its length.
+    Length,
 }
 
 /// For a port that reinjects nothing: takes no packet.
@@ -52,8 +64,8 @@ pub trait Reinject {
 pub struct NoReinject;
 
 impl Reinject for NoReinject {
-    fn inject(&mut self, _: &[u8], _: u64) -> bool {
-        false
+    fn inject(&mut self, _: &Frame, _: u64) -> Result<(), NotTaken> {
+        Err(NotTaken::Full)
     }
 
     fn flush(&mut self, _: u64) -> u32 {
@@ -72,8 +84,12 @@ pub struct PortFacts {
     pub mtu: u32,
     /// The queue of the interface, counting from 0.
     pub queue: u32,
-    /// Octets that a blank frame can hold, Ethernet header included.
+    /// Octets that a blank frame can hold in one chunk, Ethernet header included.
     pub chunk_capacity_octets: usize,
+    /// Octets of the longest packet that can be built here
+    /// ([`take_packet`](crate::context::ShardContext::take_packet)): more than that of one chunk only
+    /// where the port obtained multi-buffer.
+    pub packet_capacity_octets: usize,
     /// Where the steering program runs, in words (`native`, `generic`); empty where there is none.
     pub xdp: Box<str>,
     /// What is done for packets that are sent.
@@ -95,6 +111,7 @@ impl PortFacts {
         let mut words = BTreeMap::from([
             ("copy".to_owned(), copy.to_owned()),
             ("pages".to_owned(), pages.to_owned()),
+            ("packet_chunks_max".to_owned(), bind.packet_chunks_max.to_string()),
             ("tx_checksum".to_owned(), bind.tx.checksum.to_string()),
             ("launch_time".to_owned(), launch_time.to_owned()),
         ]);
@@ -202,21 +219,29 @@ impl Port {
     pub(crate) fn reinject(&self, mut frame: Frame, account: &Account, now_ns: u64) {
         // A checksum that was left to the driver is finished here: this is not its way.
         frame.ask_nobody();
-        if self.reinject.borrow_mut().inject(frame.bytes(), now_ns) {
-            self.reinject_dirty.set(true);
-            account.metrics.counters.settled_reinject.increment();
-            self.counters.settled_reinject.increment();
-            frame.release();
-        } else {
-            account.metrics.count_drop(account.reasons.reinject_full, 1);
-            frame.release();
+        match self.reinject.borrow_mut().inject(&frame, now_ns) {
+            Ok(()) => {
+                self.reinject_dirty.set(true);
+                account.metrics.counters.settled_reinject.increment();
+                self.counters.settled_reinject.increment();
+            }
+            Err(NotTaken::Full) => account.metrics.count_drop(account.reasons.reinject_full, 1),
+            Err(NotTaken::Length) => account.metrics.count_drop(account.reasons.reinject_length, 1),
         }
+        frame.release();
     }
 
     /// Takes a blank frame.
     #[inline]
     pub(crate) fn take(&self) -> Option<Frame> {
         let frame = self.queue.borrow_mut().take()?;
+        self.counters.taken_frames.increment();
+        Some(frame)
+    }
+
+    /// Takes a frame for a packet of so many octets.
+    pub(crate) fn take_packet(&self, octets: usize) -> Option<Frame> {
+        let frame = self.queue.borrow_mut().take_packet(octets)?;
         self.counters.taken_frames.increment();
         Some(frame)
     }
@@ -292,8 +317,11 @@ impl Port {
         let (stats, census, counters) = (queue.stats(), queue.census(), &self.counters);
         for (counter, value) in [
             (&counters.rx_frames, stats.rx_frames),
+            (&counters.rx_parts, stats.rx_parts),
             (&counters.rx_octets, stats.rx_octets),
+            (&counters.overlong_packets, stats.overlong_packets),
             (&counters.tx_frames, stats.tx_frames),
+            (&counters.tx_parts, stats.tx_parts),
             (&counters.tx_octets, stats.tx_octets),
             (&counters.completed_frames, stats.completed_frames),
             (&counters.bad_descriptors, stats.bad_descriptors),
@@ -310,6 +338,7 @@ impl Port {
             (&counters.fill_frames, u64::from(census.fill)),
             (&counters.ring_rx_frames, u64::from(census.rx)),
             (&counters.held_frames, u64::from(census.held)),
+            (&counters.held_parts, u64::from(census.held_parts)),
             (&counters.ring_tx_frames, u64::from(census.tx)),
             (&counters.completion_frames, u64::from(census.completion)),
         ] {

@@ -64,6 +64,13 @@ pub trait Service: Sized + 'static {
     /// injector, which needs memory and privileges that others do without.
     const REINJECTS: bool = false;
 
+    /// Whether it knows that a packet may lie in several chunks: that
+    /// [`Frame::bytes`](tidegate_dataplane::frame::Frame::bytes) is its first part then and
+    /// [`Frame::octets`](tidegate_dataplane::frame::Frame::octets) its length. Of one that does not,
+    /// such packets are dropped (`in_parts`) before it can take a part for the whole. They come only
+    /// from ports that obtained multi-buffer.
+    const READS_PARTS: bool = false;
+
     /// Its own options table.
     type Options: Clone + Send + Sync + 'static;
 
@@ -91,6 +98,9 @@ pub trait BurstHandler: Sized + 'static {
     /// See [`Service::REINJECTS`].
     const REINJECTS: bool = false;
 
+    /// See [`Service::READS_PARTS`].
+    const READS_PARTS: bool = false;
+
     /// See [`Service::Options`].
     type Options: Clone + Send + Sync + 'static;
 
@@ -117,6 +127,7 @@ pub trait BurstHandler: Sized + 'static {
 impl<H: BurstHandler> Service for H {
     const KIND: &'static str = H::KIND;
     const REINJECTS: bool = H::REINJECTS;
+    const READS_PARTS: bool = H::READS_PARTS;
     type Options = H::Options;
 
     fn build(options: &Self::Options, build: &mut Build<'_>) -> Result<Self, BuildError> {

@@ -29,7 +29,7 @@ use crate::plan::{Policy, Restart, ServicePlan};
 use crate::port::{Opened, Port, PortFacts};
 use crate::service::Build;
 use crate::service::BuildError;
-use crate::shared::{Account, MAIL_MAX, ServiceCell, Shared, Waiting, inbox_capacity};
+use crate::shared::{Account, MAIL_MAX, ServiceCell, Several, Shared, Waiting, inbox_capacity};
 use crate::task::{Ended, Factory, Task};
 use crate::verdict::OwnReasons;
 use crate::wake::Unpark;
@@ -219,11 +219,18 @@ impl Shard {
                 Port::new(queue, reinject, counters, number(at))
             })
             .collect();
+        let chains = ports.iter().any(|port| port.queue.borrow().obtained().packet_chunks_max > 1);
         let mut cell = |plan: &ServicePlan| {
+            let several = match plan.factory.reads_parts() {
+                _ if !chains => Several::Never,
+                true => Several::Read,
+                false => Several::Refused,
+            };
             let metrics = metrics.add_service(&plan.name, plan.factory.kind());
             let reasons = OwnReasons::register(&metrics).expect("they come first");
             let account = Account { metrics, reasons };
-            ServiceCell::new(plan.name.clone(), plan.held_frames_max, ports.len(), account)
+            let (name, held_max) = (plan.name.clone(), plan.held_frames_max);
+            ServiceCell::new(name, held_max, several, ports.len(), account)
         };
         let cells: Box<[Rc<ServiceCell>]> = services.iter().map(&mut cell).map(Rc::new).collect();
         let room = |plan: &ServicePlan| {

@@ -65,7 +65,18 @@ pub(crate) enum Waiting {
     /// Mail.
     Mail,
     /// Room on the TX ring of a port.
-    Room { port: usize },
+    Room { port: usize, chunks: u32 },
+}
+
+/// What a service does with packets that lie in several chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Several {
+    /// None come: no port of the shard has multi-buffer.
+    Never,
+    /// It would take the first chunk for all.
+    Refused,
+    /// It reads them.
+    Read,
 }
 
 /// A message to a service; what is in it is between its sender and the service.
@@ -99,13 +110,20 @@ pub(crate) struct ServiceCell {
     /// Frames that the service has, its inbox included.
     pub(crate) held: Cell<u32>,
     pub(crate) held_max: u32,
+    pub(crate) several: Several,
     inbox_capacity: usize,
     pub(crate) mail: RefCell<VecDeque<Mail>>,
     pub(crate) account: Account,
 }
 
 impl ServiceCell {
-    pub(crate) fn new(name: Box<str>, held_max: u32, ports: usize, account: Account) -> Self {
+    pub(crate) fn new(
+        name: Box<str>,
+        held_max: u32,
+        several: Several,
+        ports: usize,
+        account: Account,
+    ) -> Self {
         Self {
             name,
             inbox: RefCell::new(Vec::with_capacity(inbox_capacity(held_max, ports))),
@@ -117,6 +135,7 @@ impl ServiceCell {
             fuel: Cell::new(0),
             held: Cell::new(0),
             held_max,
+            several,
             inbox_capacity: inbox_capacity(held_max, ports),
             mail: RefCell::new(VecDeque::with_capacity(MAIL_MAX)),
             account,
@@ -201,10 +220,18 @@ impl Shared {
     pub(crate) fn deliver(&self, service: &ServiceCell, staged: &mut Vec<Frame>) {
         let Account { metrics, reasons } = &service.account;
         metrics.counters.rx_frames.add(staged.len() as u64);
-        metrics.counters.rx_octets.add(staged.iter().map(|frame| frame.len() as u64).sum());
+        let octets: usize = match service.several {
+            Several::Never => staged.iter().map(Frame::len).sum(),
+            Several::Refused | Several::Read => staged.iter().map(Frame::octets).sum(),
+        };
+        metrics.counters.rx_octets.add(octets as u64);
         if !service.running.get() {
             self.drop_frames(service, staged.drain(..), reasons.abandoned);
             return;
+        }
+        if service.several == Several::Refused {
+            let several = staged.extract_if(.., |frame| frame.is_chain());
+            self.drop_frames(service, several, reasons.in_parts);
         }
         let room = service.held_max.saturating_sub(service.held.get()) as usize;
         if staged.len() > room {

@@ -18,6 +18,7 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::offload::TxOffloads;
 use tidegate_dataplane::umem::{self, Pages};
 use tidegate_dataplane::xsk::testing::{self, Kernel};
@@ -25,7 +26,7 @@ use tidegate_dataplane::xsk::testing::{self, Kernel};
 use crate::clock::{Clock, Manual};
 use crate::metrics::registry::Registry;
 use crate::plan::{Policy, ServicePlan};
-use crate::port::{PortFacts, Reinject};
+use crate::port::{NotTaken, PortFacts, Reinject};
 use crate::report::ShardReport;
 use crate::shard::{self, Equipment, Shard};
 use crate::shared::{Mail, ShardId};
@@ -60,6 +61,10 @@ pub struct SimPort {
     pub ring_entries: u32,
     /// Chunks that the fill ring should hold.
     pub fill_frames: u32,
+    /// Packets may lie in several chunks.
+    pub multi_buffer: bool,
+    /// Octets of the longest packet that goes back into the kernel.
+    pub reinject_octets_max: usize,
     /// Its name, address and MTU, and what its driver does for packets that are sent.
     pub facts: PortFacts,
 }
@@ -73,10 +78,19 @@ impl Default for SimPort {
             mtu: 1500,
             queue: 0,
             chunk_capacity_octets: 0,
+            packet_capacity_octets: 0,
             xdp: Box::default(),
             tx: TxOffloads::default(),
         };
-        Self { umem_frames: 256, chunk_octets: 2048, ring_entries: 64, fill_frames: 64, facts }
+        Self {
+            umem_frames: 256,
+            chunk_octets: 2048,
+            ring_entries: 64,
+            fill_frames: 64,
+            multi_buffer: false,
+            reinject_octets_max: usize::MAX,
+            facts,
+        }
     }
 }
 
@@ -111,12 +125,18 @@ struct End {
 }
 
 /// A way back into a kernel that is a vector.
-struct Recorder(Rc<RefCell<Vec<Vec<u8>>>>);
+struct Recorder {
+    packets: Rc<RefCell<Vec<Vec<u8>>>>,
+    octets_max: usize,
+}
 
 impl Reinject for Recorder {
-    fn inject(&mut self, packet: &[u8], _: u64) -> bool {
-        self.0.borrow_mut().push(packet.to_vec());
-        true
+    fn inject(&mut self, packet: &Frame, _: u64) -> Result<(), NotTaken> {
+        if packet.octets() > self.octets_max {
+            return Err(NotTaken::Length);
+        }
+        self.packets.borrow_mut().push(packet.parts().flatten().copied().collect());
+        Ok(())
     }
 
     fn flush(&mut self, _: u64) -> u32 {
@@ -159,14 +179,19 @@ impl Sim {
                 frames: port.umem_frames,
                 pages: Pages::Ordinary,
             };
-            let (mut queue, kernel) = testing::pair(&umem, port.ring_entries, port.fill_frames)
+            let pair = if port.multi_buffer { testing::multi_buffer_pair } else { testing::pair };
+            let (mut queue, kernel) = pair(&umem, port.ring_entries, port.fill_frames)
                 .expect("sizes that a UMEM can have");
             queue.set_tx_offloads(port.facts.tx);
-            let facts =
-                PortFacts { chunk_capacity_octets: queue.blank_capacity(), ..port.facts.clone() };
+            let facts = PortFacts {
+                chunk_capacity_octets: queue.blank_capacity(),
+                packet_capacity_octets: queue.packet_capacity(),
+                ..port.facts.clone()
+            };
             let reinjected = Rc::default();
-            let recorder: Box<dyn Reinject> = Box::new(Recorder(Rc::clone(&reinjected)));
-            opened.push((queue, recorder, facts));
+            let recorder =
+                Recorder { packets: Rc::clone(&reinjected), octets_max: port.reinject_octets_max };
+            opened.push((queue, Box::new(recorder) as Box<dyn Reinject>, facts));
             ends.push(End { kernel, sent: Vec::new(), reinjected, stalled: false });
         }
         let number = self.shards.len();

@@ -34,6 +34,7 @@ type Make = dyn Fn(&mut Build<'_>, ShardContext) -> Result<ServiceFuture, BuildE
 pub struct Factory {
     kind: &'static str,
     reinjects: bool,
+    reads_parts: bool,
     make: Box<Make>,
 }
 
@@ -45,7 +46,12 @@ impl Factory {
             let future = async move { service.run(&mut cx).await };
             Ok(Box::pin(future) as ServiceFuture)
         };
-        Self { kind: S::KIND, reinjects: S::REINJECTS, make: Box::new(make) }
+        Self {
+            kind: S::KIND,
+            reinjects: S::REINJECTS,
+            reads_parts: S::READS_PARTS,
+            make: Box::new(make),
+        }
     }
 
     /// [`Service::KIND`] of what it makes.
@@ -56,6 +62,11 @@ impl Factory {
     /// [`Service::REINJECTS`] of what it makes.
     pub const fn reinjects(&self) -> bool {
         self.reinjects
+    }
+
+    /// [`Service::READS_PARTS`] of what it makes.
+    pub const fn reads_parts(&self) -> bool {
+        self.reads_parts
     }
 
     /// Builds the service and starts nothing yet. A panic in `build` counts as its refusal.

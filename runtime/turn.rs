@@ -272,10 +272,12 @@ impl Shard {
     #[inline]
     fn is_ready(&self, index: usize) -> bool {
         let cell = &self.shared.services[index];
-        let has_room = |port: usize| self.shared.ports[port].queue.borrow_mut().tx_room() > 0;
+        let has_room = |port: usize, chunks: u32| {
+            self.shared.ports[port].queue.borrow_mut().tx_room() >= chunks
+        };
         cell.ready.get()
             || self.residents[index].task.take_woken()
-            || matches!(cell.waiting.get(), Waiting::Room { port } if has_room(port))
+            || matches!(cell.waiting.get(), Waiting::Room { port, chunks } if has_room(port, chunks))
     }
 
     fn poll(&mut self, index: usize, now_ns: u64) {

@@ -4,15 +4,15 @@
 use crate::registry::NoOptions;
 use tidegate_dataplane::wire::packet::{Network, Packet, Transport};
 use tidegate_runtime::service::{Build, BuildError, BurstHandler, ServiceError};
-use tidegate_runtime::{
-    burst::Burst, context::ShardContext, verdict::DropReason, verdict::Verdict,
-};
+use tidegate_runtime::verdict::{DropReason, Verdict};
+use tidegate_runtime::{burst::Burst, context::ShardContext};
 
 /// The service: one on each of its shards, which it never leaves. Its field is a counter.
 pub struct Echo(DropReason);
 
 impl BurstHandler for Echo {
     const KIND: &'static str = "echo";
+    const READS_PARTS: bool = true; // Of a jumbo packet, `bytes` has the headers: no more is read.
     type Options = NoOptions;
     fn build(_: &NoOptions, build: &mut Build<'_>) -> Result<Self, BuildError> {
         Ok(Self(build.drop_reason("not_udp", "Frames dropped: not a UDP packet")))
@@ -24,7 +24,7 @@ impl BurstHandler for Echo {
         cx: &mut ShardContext,
     ) -> Result<(), ServiceError> {
         for mut frame in burst.frames.drain(..) {
-            let answer = turn_round(frame.bytes_mut());
+            let answer = turn_round(frame.octets(), frame.bytes_mut());
             cx.settle(frame, answer.map_or(Verdict::Drop(self.0), |()| Verdict::Transmit));
         }
         Ok(())
@@ -32,16 +32,16 @@ impl BurstHandler for Echo {
 }
 
 /// Swaps sender and receiver. They stand side by side, and the checksum, a sum, stays right.
-fn turn_round(bytes: &mut [u8]) -> Option<()> {
-    let packet = Packet::parse(bytes).ok()?;
+fn turn_round(octets: usize, head: &mut [u8]) -> Option<()> {
+    let packet = Packet::parse_head(head, octets).ok()?;
     let Transport::Udp(_) = packet.transport() else { return None };
     let ip = packet.ethernet().header_octets();
     let (addresses, size, datagram) = match packet.network() {
-        Network::V4(v4) => (ip + 12, 4, v4.payload()),
-        Network::V6(v6) => (ip + 8, 16, v6.payload()),
+        Network::V4(v4) => (ip + 12, 4, v4.payload_octets()),
+        Network::V6(v6) => (ip + 8, 16, v6.payload_octets()),
     };
-    for (pair, size) in [(0, 6), (addresses, size), (ip + packet.ip_octets() - datagram.len(), 2)] {
-        bytes[pair..pair + 2 * size].rotate_left(size);
+    for (pair, size) in [(0, 6), (addresses, size), (ip + packet.ip_octets() - datagram, 2)] {
+        head[pair..pair + 2 * size].rotate_left(size);
     }
     Some(())
 }

@@ -7,6 +7,7 @@
 mod contained;
 mod forbidden;
 mod instance;
+mod links;
 mod measure;
 mod refused;
 mod steering;
@@ -77,11 +78,17 @@ impl Process {
     /// Waits until it says that it serves packets.
     #[track_caller]
     fn await_running(&mut self) {
+        self.await_words(" running ");
+    }
+
+    /// Waits until its log has these words.
+    #[track_caller]
+    fn await_words(&mut self, words: &str) {
         let give_up = Instant::now() + PATIENCE;
-        while !self.errors.heard().contains(" running ") {
+        while !self.errors.heard().contains(words) {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", self.errors.heard());
-            assert!(Instant::now() < give_up, "does not start: {}", self.errors.heard());
+            assert!(Instant::now() < give_up, "no {words:?}: {}", self.errors.heard());
             thread::sleep(Duration::from_millis(5));
         }
     }

@@ -12,6 +12,7 @@ mod echo;
 mod fuzz;
 mod inject;
 mod interop;
+mod jumbo;
 mod lab;
 mod links;
 mod offloads;

@@ -37,7 +37,14 @@ fn line_of(driver: &Driver) -> String {
         }
     }
     let yes = |fact: &Fact<bool>| cell(fact, if fact.is { "yes" } else { "no" }.into());
-    let Driver { name, zero_copy, sends_without_program, buffer_step_octets, resets_link } = driver;
+    let Driver {
+        name,
+        zero_copy,
+        sends_without_program,
+        buffer_step_octets,
+        resets_link,
+        finishes_checksums,
+    } = driver;
     let step = match buffer_step_octets.is {
         1 => "not at all".into(),
         octets => format!("{octets} octets"),
@@ -48,6 +55,7 @@ fn line_of(driver: &Driver) -> String {
         yes(sends_without_program),
         cell(buffer_step_octets, step),
         yes(resets_link),
+        yes(finishes_checksums),
     ];
     format!("| {} |\n", cells.join(" | "))
 }
@@ -58,8 +66,8 @@ fn the_table_of_drivers_is_the_one_that_the_program_has() {
     let page = fs::read_to_string(page).unwrap();
     let (_, rest) = page.split_once("<!-- drivers -->\n").unwrap();
     let (table, _) = rest.split_once("<!-- end of drivers -->").unwrap();
-    let head = "| driver | zero-copy | sends without program | rounds buffers to | resets its link |\n\
-                |---|---|---|---|---|\n";
+    let head = "| driver | zero-copy | sends without program | rounds buffers to | resets its link | \
+                finishes checksums |\n|---|---|---|---|---|---|\n";
     let expected: String = Driver::KNOWN.iter().map(line_of).collect();
     assert_eq!(table.trim(), format!("{head}{expected}").trim());
 }

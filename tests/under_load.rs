@@ -8,6 +8,7 @@
 //! what steering redirected was received or lost by a name that the kernel has for it, and what
 //! was received was settled.
 
+mod jumbo;
 mod leave;
 mod links;
 mod reinject;
@@ -207,13 +208,13 @@ fn law(outcome: &Outcome) {
         let outcomes: u64 = counters.values().sum::<u64>() - counters["received"];
         assert_eq!(outcomes, counters["received"], "{counters:?}");
         let port = ports(snapshot, &steering.interface);
-        let came = port.rx_frames + port.bad_descriptors + port.kernel_losses();
+        let came = port.rx_frames + port.bad_descriptors + port.lost_packets();
         assert_eq!(counters["redirected"], came, "{port:#?}");
         assert_eq!(port.bad_descriptors, 0);
         assert_eq!(port.held_frames, 0);
         let (here, left) = port.flow();
         assert_eq!(here, left, "{port:#?}");
-        assert_eq!(port.tx_frames, port.completed_frames, "{port:#?}");
+        assert_eq!(port.tx_frames + port.tx_parts, port.completed_frames, "{port:#?}");
     }
     for service in snapshot.shards.iter().flat_map(|shard| &shard.services) {
         let (came, left) = service.stats.flow();

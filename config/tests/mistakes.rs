@@ -177,6 +177,13 @@ fn mistakes_in_an_interface() {
     interface("xdp = \"nativ\"", "xdp", "\"nativ\"; did you mean \"native\"?", modes);
     let copies = "one of \"auto\" \"copy\" \"zero-copy\"";
     interface("copy = \"zerocopy\"", "copy", "\"zerocopy\"; did you mean \"zero-copy\"?", copies);
+    let several = "one of \"auto\" \"on\" \"off\"";
+    interface(
+        "multi_buffer = \"offf\"",
+        "multi_buffer",
+        "\"offf\"; did you mean \"off\"?",
+        several,
+    );
     interface("ring_entries = 1000", "ring_entries", "1000", "a power of two, such as 512 or 1024");
     interface("ring_entries = 8", "ring_entries", "the integer 8", "an integer from 64 to 32768");
     let fill = "at most ring_entries, which is 2048";
@@ -404,7 +411,7 @@ fn an_interface_has_room_for_so_many_selectors() {
 #[test]
 fn no_text_makes_the_reader_panic() {
     // Prefixes of the manual, and the manual without its comments and without each octet in turn.
-    for end in (0..EXAMPLE.len()).step_by(7) {
+    for end in (0..EXAMPLE.len()).step_by(7).filter(|&end| EXAMPLE.is_char_boundary(end)) {
         let _ = parse(&EXAMPLE[..end]).map_err(|error| error.to_string());
     }
     let dense: String = EXAMPLE

@@ -26,6 +26,10 @@ const NOT_ROUNDED: &str = "without zero-copy the kernel copies into the chunk, o
 const FINISHES: &str = "xsk_build_skb() of net/xdp/xsk.c asks as the stack does: the card sums, or \
                         skb_checksum_help() before it is asked";
 
+/// What shows the facts of the drivers that an emulator has.
+const VIRTIO: &str = "vm::virtio_net::does_what_is_said_of_it";
+const IGB: &str = "vm::igb::does_what_is_said_of_it";
+
 /// `xp_assign_dev()` and `xsk_pool_get_rx_frame_size()` of newer kernels round so for all drivers.
 const STEP_OF_ALL: u32 = 128;
 
@@ -58,19 +62,21 @@ impl Driver {
         },
         Self {
             name: "virtio_net",
-            zero_copy: read(true, ZERO_COPY),
-            sends_without_program: read(
+            zero_copy: tested(true, ZERO_COPY, VIRTIO),
+            sends_without_program: tested(
                 true,
                 "virtnet_xsk_wakeup() of virtio_net.c asks for no program",
+                VIRTIO,
             ),
             buffer_step_octets: read(
                 STEP_OF_ALL,
                 "virtnet_add_recvbuf_xsk() of virtio_net.c gives the whole frame to the device",
             ),
-            resets_link: read(
+            resets_link: tested(
                 false,
                 "virtnet_xdp_set() and virtnet_xsk_pool_enable() of virtio_net.c leave the carrier \
                  alone",
+                VIRTIO,
             ),
             finishes_checksums: read(
                 false,
@@ -80,21 +86,24 @@ impl Driver {
         },
         Self {
             name: "igb",
-            zero_copy: read(true, ZERO_COPY),
-            sends_without_program: read(
+            zero_copy: tested(true, ZERO_COPY, IGB),
+            sends_without_program: tested(
                 false,
                 "igb_xsk_wakeup() of igb_xsk.c answers EINVAL unless igb_xdp_is_enabled()",
+                IGB,
             ),
-            buffer_step_octets: read(
+            buffer_step_octets: tested(
                 1024,
                 "igb_setup_srrctl() of igb_main.c writes the size in KiB, rounded down; a longer \
                  packet fills several buffers, and igb_clean_rx_irq_zc() of igb_xsk.c takes each \
                  for a packet",
+                IGB,
             ),
-            resets_link: read(
+            resets_link: tested(
                 true,
-                "igb_xdp_setup() of igb_main.c closes and opens the interface; the link is \
-                 negotiated anew",
+                "igb_xdp_setup() of igb_main.c closes and opens the interface where a program \
+                 comes or goes, and the link is negotiated anew; a bind restarts its queue only",
+                IGB,
             ),
             finishes_checksums: tested(true, FINISHES, "vm::igb::does_what_is_said_of_it"),
         },

@@ -49,6 +49,30 @@ impl Sum {
     }
 }
 
+/// A running sum over octets that come in pieces of any length.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pieces {
+    sum: Sum,
+    octets: usize,
+}
+
+impl Pieces {
+    /// Adds the next piece.
+    #[must_use]
+    pub fn then(self, piece: &[u8]) -> Self {
+        let word = !Sum::default().add_octets(piece).finish();
+        // RFC 1071, section 2(B): the sum of octets that stand in the other half of their words is
+        // the same with its halves exchanged.
+        let word = if self.octets.is_multiple_of(2) { word } else { word.swap_bytes() };
+        Self { sum: self.sum.add_word(word), octets: self.octets + piece.len() }
+    }
+
+    /// The sum of all of them.
+    pub const fn sum(self) -> Sum {
+        self.sum
+    }
+}
+
 /// The checksum of `octets`.
 pub fn of(octets: &[u8]) -> u16 {
     Sum::default().add_octets(octets).finish()
@@ -106,6 +130,18 @@ mod tests {
         let mut blank = HEADER;
         blank[10..12].fill(0);
         assert_eq!(of(&blank), 0xb861);
+    }
+
+    #[test]
+    fn pieces_of_any_length_sum_to_the_whole() {
+        let octets: Vec<u8> = (0..67u8).map(|i| i.wrapping_mul(151) | 0x80).collect();
+        for first in 0..octets.len() {
+            for second in first..octets.len() {
+                let pieces = [&octets[..first], &octets[first..second], &octets[second..]];
+                let sum = pieces.iter().fold(Pieces::default(), |sum, piece| sum.then(piece)).sum();
+                assert_eq!(sum.finish(), of(&octets), "cut at {first} and {second}");
+            }
+        }
     }
 
     #[test]

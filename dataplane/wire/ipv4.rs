@@ -9,8 +9,8 @@ pub const HEADER_LEN: usize = 20;
 
 /// A checked view of one IPv4 packet.
 ///
-/// Holding an `Ipv4` proves that header and options are whole, that the total length fits the bytes
-/// present, and that a fragment ends where a datagram may. Octets past the total length (Ethernet
+/// Holding an `Ipv4` proves that header and options are whole, that the total length fits the octets
+/// of the packet, and that a fragment ends where a datagram may. Octets past the total length (Ethernet
 /// padding) are not part of the view. The options are not parsed and the header checksum is not
 /// verified; see [`Ipv4::checksum_is_right`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,21 @@ impl<'a> Ipv4<'a> {
     ///   datagram.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let have = bytes.len();
-        let (header, _) = bytes
+        Self::parse_head(bytes, bytes.len())
+    }
+
+    /// Checks `head`, which starts at the version field and is the beginning of `octets` octets.
+    /// Of the payload the view has what is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`], with `octets` for the bytes present; [`Malformed::Truncated`] also when
+    /// the options are not whole in `head`.
+    #[inline]
+    pub fn parse_head(head: &'a [u8], octets: usize) -> Result<Self, Malformed> {
+        debug_assert!(head.len() <= octets, "a beginning is no longer than the whole");
+        let have = head.len();
+        let (header, _) = head
             .split_first_chunk::<HEADER_LEN>()
             .ok_or(Malformed::Truncated { have, need: HEADER_LEN })?;
         if header[0] >> 4 != 4 {
@@ -43,20 +56,26 @@ impl<'a> Ipv4<'a> {
         // RFC 791, section 3.1: the total length includes the header, so it also bounds the header
         // length.
         let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        let packet = bytes.get(..total).ok_or(Malformed::Length { field: total, have })?;
+        if total > octets {
+            return Err(Malformed::Length { field: total, have: octets });
+        }
+        let packet = &head[..total.min(have)];
         let header_octets = usize::from(header[0] & 0x0f) * 4;
-        let (head, payload) = packet
-            .split_at_checked(header_octets)
-            .ok_or(Malformed::Length { field: header_octets, have: total })?;
-        let options = head
+        let (before, payload) =
+            packet.split_at_checked(header_octets).ok_or(match header_octets <= total {
+                true => Malformed::Truncated { have, need: header_octets },
+                false => Malformed::Length { field: header_octets, have: total },
+            })?;
+        let options = before
             .get(HEADER_LEN..)
             .ok_or(Malformed::Length { field: header_octets, have: total })?;
         let ip = Self { header, options, payload };
         let offset = ip.offset_octets();
         // The "ping of death": an offset near the top makes the reassembled datagram longer than
         // any buffer for it.
-        if usize::from(offset) + header_octets + payload.len() > usize::from(u16::MAX) {
-            return Err(Malformed::Fragment { offset: offset.into(), length: payload.len() });
+        if usize::from(offset) + total > usize::from(u16::MAX) {
+            let length = total - header_octets;
+            return Err(Malformed::Fragment { offset: offset.into(), length });
         }
         Ok(ip)
     }
@@ -120,7 +139,13 @@ impl<'a> Ipv4<'a> {
     /// Octets of the packet by its total length.
     #[inline]
     pub const fn total_octets(self) -> usize {
-        HEADER_LEN + self.options.len() + self.payload.len()
+        u16::from_be_bytes([self.header[2], self.header[3]]) as usize
+    }
+
+    /// Octets behind header and options by the total length: [`Self::payload`] where all is there.
+    #[inline]
+    pub const fn payload_octets(self) -> usize {
+        self.total_octets() - HEADER_LEN - self.options.len()
     }
 
     /// Whether header and options sum to their checksum.
@@ -129,7 +154,7 @@ impl<'a> Ipv4<'a> {
         checksum::Sum::default().add_octets(self.header).add_octets(self.options).finish() == 0
     }
 
-    /// What the packet carries.
+    /// What the packet carries, as far as it was there to be parsed.
     #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload

@@ -14,8 +14,8 @@ pub const MAX_EXTENSION_HEADERS: usize = 8;
 
 /// A checked view of one IPv6 packet and of its chain of extension headers.
 ///
-/// Holding an `Ipv6` proves that the header is whole, that the payload length fits the bytes
-/// present, that the chain ends within it after at most [`MAX_EXTENSION_HEADERS`], and that a
+/// Holding an `Ipv6` proves that the header is whole, that the payload length fits the octets of the
+/// packet, that the chain ends within it after at most [`MAX_EXTENSION_HEADERS`], and that a
 /// fragment keeps the rules of section 4.5. Octets past the payload length are not part of the
 /// view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,21 @@ impl<'a> Ipv6<'a> {
     ///   or one ends past the largest datagram.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let have = bytes.len();
-        let (header, rest) = bytes
+        Self::parse_head(bytes, bytes.len())
+    }
+
+    /// Checks `head`, which starts at the version field and is the beginning of `octets` octets.
+    /// Of the payload the view has what is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`], with `octets` for the bytes present; the extension headers have to be in
+    /// `head`.
+    #[inline]
+    pub fn parse_head(head: &'a [u8], octets: usize) -> Result<Self, Malformed> {
+        debug_assert!(head.len() <= octets, "a beginning is no longer than the whole");
+        let have = head.len();
+        let (header, rest) = head
             .split_first_chunk::<HEADER_LEN>()
             .ok_or(Malformed::Truncated { have, need: HEADER_LEN })?;
         if header[0] >> 4 != 6 {
@@ -54,8 +67,11 @@ impl<'a> Ipv6<'a> {
         }
         // RFC 8200, section 3: the payload length counts extension headers, but not this header.
         let field = usize::from(u16::from_be_bytes([header[4], header[5]]));
-        let body = rest.get(..field).ok_or(Malformed::Length { field, have: rest.len() })?;
-        let chain = walk(header[6], body)?;
+        if field > octets - HEADER_LEN {
+            return Err(Malformed::Length { field, have: octets - HEADER_LEN });
+        }
+        let body = &rest[..field.min(rest.len())];
+        let chain = walk(header[6], body, field)?;
         let (extensions, payload) = body.split_at(chain.octets);
         let fragment = chain.fragment.unwrap_or(Fragment::Whole);
         let Chain { protocol, has_stops, .. } = chain;
@@ -108,7 +124,14 @@ impl<'a> Ipv6<'a> {
     /// Octets of the packet by its payload length, header included.
     #[inline]
     pub const fn total_octets(self) -> usize {
-        HEADER_LEN + self.extensions.len() + self.payload.len()
+        HEADER_LEN + u16::from_be_bytes([self.header[4], self.header[5]]) as usize
+    }
+
+    /// Octets behind the last extension header by the payload length: [`Self::payload`] where all is
+    /// there.
+    #[inline]
+    pub const fn payload_octets(self) -> usize {
+        self.total_octets() - HEADER_LEN - self.extensions.len()
     }
 
     /// Whether a routing header has stops to go: then [`Self::destination`] is not the final one.
@@ -117,7 +140,7 @@ impl<'a> Ipv6<'a> {
         self.has_stops
     }
 
-    /// What follows the last extension header.
+    /// What follows the last extension header, as far as it was there to be parsed.
     #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
@@ -138,7 +161,8 @@ struct Chain {
     has_stops: bool,
 }
 
-fn walk(first: u8, body: &[u8]) -> Result<Chain, Malformed> {
+/// Walks over the extension headers in `body`, the beginning of a payload of `octets`.
+fn walk(first: u8, body: &[u8], octets: usize) -> Result<Chain, Malformed> {
     let mut chain = Chain { protocol: first, octets: 0, fragment: None, has_stops: false };
     let mut count = 0;
     while is_extension(chain.protocol) {
@@ -146,7 +170,7 @@ fn walk(first: u8, body: &[u8]) -> Result<Chain, Malformed> {
             return Err(Malformed::Depth { limit: MAX_EXTENSION_HEADERS });
         }
         count += 1;
-        step(&mut chain, body)?;
+        step(&mut chain, body, octets)?;
         // Behind a later fragment's header is the middle of something: no chain to walk.
         if matches!(chain.fragment, Some(Fragment::Later { .. })) {
             break;
@@ -172,7 +196,7 @@ const fn is_extension(header: u8) -> bool {
 }
 
 /// Moves over one extension header.
-fn step(chain: &mut Chain, body: &[u8]) -> Result<(), Malformed> {
+fn step(chain: &mut Chain, body: &[u8], octets: usize) -> Result<(), Malformed> {
     let header = chain.protocol;
     let here = &body[chain.octets..];
     let have = here.len();
@@ -195,7 +219,9 @@ fn step(chain: &mut Chain, body: &[u8]) -> Result<(), Malformed> {
         // RFC 8200, section 4.1: hop-by-hop options appear immediately after the IPv6 header only.
         protocol::HOP_BY_HOP if chain.octets > 0 => return Err(Malformed::Order { header }),
         protocol::FRAGMENT if chain.fragment.is_some() => return Err(Malformed::Order { header }),
-        protocol::FRAGMENT => chain.fragment = Some(fragment(start, have - need)?),
+        protocol::FRAGMENT => {
+            chain.fragment = Some(fragment(start, octets - chain.octets - need)?);
+        }
         // RFC 8200, section 4.4: the fourth octet is the number of segments left.
         protocol::ROUTING => chain.has_stops |= start[3] != 0,
         _ => {}

@@ -40,9 +40,15 @@ fn damage(frame: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Touches everything that a view can show; returns whether the frame was read.
+/// Touches everything that a view can show; returns whether the frame was read. Read as the
+/// beginning of a longer one, nothing comes from outside of it either.
 fn look(frame: &[u8]) -> bool {
-    let Ok(packet) = Packet::parse(frame) else { return false };
+    look_at(frame, frame.len() + 1_000);
+    look_at(frame, frame.len())
+}
+
+fn look_at(frame: &[u8], octets: usize) -> bool {
+    let Ok(packet) = Packet::parse_head(frame, octets) else { return false };
     let bounds = frame.as_ptr_range();
     let payload = packet.payload().as_ptr_range();
     assert!(bounds.start <= payload.start && payload.end <= bounds.end, "{packet:?}");

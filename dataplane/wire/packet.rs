@@ -34,7 +34,8 @@ pub enum Transport<'a> {
 /// A frame whose headers were all checked, from Ethernet to transport.
 ///
 /// Holding a `Packet` proves that every header it shows is whole, that all lengths agree, and that
-/// reading it cost a bounded number of steps. It borrows the frame and copies nothing.
+/// reading it cost a bounded number of steps. It borrows the frame and copies nothing. Of a packet
+/// that lies in several parts it is made from the first, and lengths are those of the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
     frame_octets: usize,
@@ -51,14 +52,31 @@ impl<'a> Packet<'a> {
     /// What the views say; [`Malformed::NotIp`] for frames that carry neither IPv4 nor IPv6.
     #[inline]
     pub fn parse(frame: &'a [u8]) -> Result<Self, Malformed> {
-        let ethernet = Ethernet::parse(frame)?;
+        Self::parse_head(frame, frame.len())
+    }
+
+    /// Checks `head`, the beginning of a frame of `octets`, which has all headers in it: of a packet
+    /// in several chunks the first part. For one that is whole, the same as [`Self::parse`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`], also where a header is not whole in `head`.
+    ///
+    /// # Panics
+    ///
+    /// When `octets` are fewer than `head` has.
+    #[inline]
+    pub fn parse_head(head: &'a [u8], octets: usize) -> Result<Self, Malformed> {
+        assert!(head.len() <= octets, "a beginning is no longer than the whole");
+        let ethernet = Ethernet::parse(head)?;
+        let (body, body_octets) = (ethernet.payload(), octets - ethernet.header_octets());
         let network = match ethernet.ether_type() {
-            ether_type::IPV4 => Network::V4(Ipv4::parse(ethernet.payload())?),
-            ether_type::IPV6 => Network::V6(Ipv6::parse(ethernet.payload())?),
+            ether_type::IPV4 => Network::V4(Ipv4::parse_head(body, body_octets)?),
+            ether_type::IPV6 => Network::V6(Ipv6::parse_head(body, body_octets)?),
             ether_type => return Err(Malformed::NotIp { ether_type }),
         };
         let transport = Transport::parse(network)?;
-        Ok(Self { frame_octets: frame.len(), ethernet, network, transport })
+        Ok(Self { frame_octets: octets, ethernet, network, transport })
     }
 
     /// The link layer.
@@ -125,7 +143,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// The octets behind the last header that was read.
+    /// The octets behind the last header that was read, as far as they were there to be parsed.
     #[inline]
     pub const fn payload(&self) -> &'a [u8] {
         match self.transport {
@@ -145,7 +163,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Octets of the frame, as it was given.
+    /// Octets of the whole frame, as it was given.
     #[inline]
     pub const fn frame_octets(&self) -> usize {
         self.frame_octets
@@ -159,11 +177,15 @@ impl<'a> Transport<'a> {
             Network::V4(ip) => (ip.protocol(), ip.fragment(), ip.payload(), false),
             Network::V6(ip) => (ip.protocol(), ip.fragment(), ip.payload(), true),
         };
+        let octets = || match network {
+            Network::V4(ip) => ip.payload_octets(),
+            Network::V6(ip) => ip.payload_octets(),
+        };
         Ok(match (number, fragment) {
             (_, Fragment::Later { .. }) => Self::Fragment(payload),
             (protocol::TCP, _) => Self::Tcp(Tcp::parse(payload)?),
-            (protocol::UDP, Fragment::Whole) => Self::Udp(Udp::parse(payload)?),
-            (protocol::UDP, _) => Self::Udp(Udp::parse_first_fragment(payload)?),
+            (protocol::UDP, Fragment::Whole) => Self::Udp(Udp::parse_head(payload, octets())?),
+            (protocol::UDP, _) => Self::Udp(Udp::parse_first_fragment(payload, octets())?),
             // ICMP belongs to IPv4 and ICMPv6 to IPv6; the other pairings are not messages that
             // anyone answers.
             (protocol::ICMP, _) if !v6 => Self::Icmp(Icmp::parse(payload)?),
@@ -234,6 +256,58 @@ mod tests {
         let mut frame = samples::udp_v4(b"payload");
         frame[13] = 6;
         assert_eq!(Packet::parse(&frame), Err(Malformed::NotIp { ether_type: 0x0806 }));
+    }
+
+    /// What a packet says of itself, in which all of it takes part.
+    fn told(packet: &Packet<'_>) -> impl PartialEq + core::fmt::Debug + use<> {
+        let octets = (packet.ip_octets(), packet.frame_octets());
+        let ends = (packet.source(), packet.destination(), packet.ports());
+        (octets, ends, packet.protocol(), packet.fragment())
+    }
+
+    #[test]
+    fn a_beginning_with_all_headers_says_what_the_whole_says() {
+        for mut frame in samples::all() {
+            // Padding too, which is not the datagram's.
+            frame.extend([0; 5]);
+            let whole = Packet::parse(&frame).unwrap();
+            let payload = whole.payload();
+            let headers = payload.as_ptr() as usize - frame.as_ptr() as usize;
+            for end in 0..=frame.len() {
+                let head = Packet::parse_head(&frame[..end], frame.len());
+                assert_eq!(head.is_ok(), end >= headers, "{end} of {frame:02x?}");
+                let Ok(head) = head else { continue };
+                assert_eq!(told(&head), told(&whole));
+                assert_eq!(head.payload(), &payload[..payload.len().min(end - headers)]);
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_held_against_the_whole_packet_not_against_its_beginning() {
+        let frame = samples::udp_v4(&[7; 100]);
+        let head = &frame[..60];
+        assert!(Packet::parse(head).is_err());
+        assert!(Packet::parse_head(head, frame.len()).is_ok());
+        let short = Packet::parse_head(head, frame.len() - 1).unwrap_err();
+        assert_eq!(short, Malformed::Length { field: 128, have: 127 });
+        // A datagram longer than the packet that carries it.
+        let mut long = frame.clone();
+        long[39] += 1;
+        let refusal = Packet::parse_head(&long[..60], frame.len()).unwrap_err();
+        assert_eq!(refusal, Malformed::Length { field: 109, have: 108 });
+        // A fragment whose end is past the largest datagram, though its beginning is not.
+        let mut last = samples::udp_v4(&[7; 9000]);
+        last[20..22].copy_from_slice(&(57_000_u16 / 8).to_be_bytes());
+        let refusal = Packet::parse_head(&last[..60], last.len()).unwrap_err();
+        assert_eq!(refusal, Malformed::Fragment { offset: 57_000, length: 9008 });
+    }
+
+    #[test]
+    #[should_panic(expected = "a beginning is no longer than the whole")]
+    fn a_beginning_longer_than_the_whole_is_our_mistake() {
+        let frame = samples::udp_v4(b"payload");
+        let _ = Packet::parse_head(&frame, frame.len() - 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 use core::fmt;
 use std::error;
 
-use super::checksum::{Sum, for_udp, pseudo_v4, pseudo_v6};
+use super::checksum::{Pieces, Sum, for_udp, pseudo_v4, pseudo_v6};
 use super::packet::{Network, Packet, Transport};
 use super::{Fragment, Malformed};
 
@@ -62,19 +62,28 @@ impl TransportChecksum {
     ///
     /// [`NoChecksum`] where the packet has none.
     pub fn of(packet: &[u8]) -> Result<Self, NoChecksum> {
-        let parsed = Packet::parse(packet).map_err(NoChecksum::Malformed)?;
+        Self::of_head(packet, packet.len())
+    }
+
+    /// Finds it in a packet of `octets` that begins with `head`, which has all headers in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of`].
+    pub fn of_head(head: &[u8], octets: usize) -> Result<Self, NoChecksum> {
+        let parsed = Packet::parse_head(head, octets).map_err(NoChecksum::Malformed)?;
         if parsed.fragment() != Fragment::Whole {
             return Err(NoChecksum::Fragment);
         }
         let body = match parsed.network() {
-            Network::V4(ip) => ip.payload(),
+            Network::V4(ip) => ip.payload_octets(),
             Network::V6(ip) if ip.has_stops() => return Err(NoChecksum::Routed),
-            Network::V6(ip) => ip.payload(),
+            Network::V6(ip) => ip.payload_octets(),
         };
         // RFC 768 sums what the UDP length says, which may be less than IP brings.
         let (field, octets) = match parsed.transport() {
-            Transport::Udp(udp) => (6, super::udp::HEADER_LEN + udp.payload().len()),
-            Transport::Tcp(_) => (16, body.len()),
+            Transport::Udp(udp) => (6, udp.octets().into()),
+            Transport::Tcp(_) => (16, body),
             _ => return Err(NoChecksum::Protocol(parsed.protocol())),
         };
         let octets = u16::try_from(octets).map_err(|_| too_long(octets))?;
@@ -85,7 +94,7 @@ impl TransportChecksum {
             }
         };
         let ip = parsed.ethernet().header_octets();
-        let start = ip + parsed.ip_octets() - body.len();
+        let start = ip + parsed.ip_octets() - body;
         let start = u16::try_from(start).map_err(|_| too_long(start))?;
         let end = start.checked_add(octets).ok_or(too_long(octets.into()))?;
         Ok(Self { start, field, end, pseudo: !pseudo.finish() })
@@ -127,6 +136,25 @@ impl TransportChecksum {
         self.begin(packet);
         let covered = &packet[self.start.into()..self.end.into()];
         self.write(packet, for_udp(Sum::default().add_octets(covered)));
+    }
+
+    /// Writes the checksum of a packet that lies in `parts`, of which the first has all headers.
+    ///
+    /// # Panics
+    ///
+    /// When the first part is shorter than its headers.
+    pub fn finish_parts<'a>(&self, mut parts: impl Iterator<Item = &'a mut [u8]>) {
+        let Some(head) = parts.next() else { return };
+        self.begin(head);
+        let (mut sum, mut left) = (Pieces::default(), usize::from(self.end - self.start));
+        let mut add = |piece: &[u8]| {
+            let covered = &piece[..piece.len().min(left)];
+            left -= covered.len();
+            sum = sum.then(covered);
+        };
+        add(&head[self.start.into()..]);
+        parts.for_each(|part| add(part));
+        self.write(head, for_udp(sum.sum()));
     }
 
     fn write(&self, packet: &mut [u8], value: u16) {
@@ -213,6 +241,28 @@ mod tests {
             assert_ne!(begun, packet);
             assert!(finish_begun(&mut begun, place.start(), place.field()));
             assert_eq!(begun, packet);
+        }
+    }
+
+    #[test]
+    fn a_packet_in_parts_gets_the_checksum_of_the_whole() {
+        for mut whole in packets() {
+            whole.extend([0xa5; 7]); // Padding.
+            let place = TransportChecksum::of(&whole).unwrap();
+            let headers = usize::from(place.start() + place.field()) + 4;
+            let mut parts = whole.clone();
+            place.finish(&mut whole);
+            for first in headers..parts.len() {
+                if TransportChecksum::of_head(&parts[..first], parts.len()) != Ok(place) {
+                    continue; // Inside a header.
+                }
+                for second in first..parts.len() {
+                    let (head, rest) = parts.split_at_mut(first);
+                    let (middle, last) = rest.split_at_mut(second - first);
+                    place.finish_parts([head, middle, last].into_iter());
+                    assert_eq!(parts, whole, "cut at {first} and {second}");
+                }
+            }
         }
     }
 

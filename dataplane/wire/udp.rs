@@ -7,8 +7,8 @@ pub const HEADER_LEN: usize = 8;
 
 /// A checked view of one UDP datagram.
 ///
-/// Holding a `Udp` proves that the header is whole and that its length field fits the bytes
-/// present, so no accessor can fail. Octets past the length field (Ethernet padding, say) are not
+/// Holding a `Udp` proves that the header is whole and that its length field fits the octets of the
+/// datagram, so no accessor can fail. Octets past the length field (Ethernet padding, say) are not
 /// part of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Udp<'a> {
@@ -25,30 +25,40 @@ impl<'a> Udp<'a> {
     /// - [`Malformed::Length`] when the length field is under [`HEADER_LEN`] or runs past `bytes`.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let have = bytes.len();
-        let (header, rest, field) = Self::split(bytes)?;
-        // RFC 768, Fields: the length counts header and data, so 8 is its minimum. A zero for
-        // "jumbogram" (RFC 2675, section 4) needs a hop-by-hop option that nobody sends.
-        let payload = field
-            .checked_sub(HEADER_LEN)
-            .and_then(|len| rest.get(..len))
-            .ok_or(Malformed::Length { field, have })?;
-        Ok(Self { header, payload })
+        Self::parse_head(bytes, bytes.len())
     }
 
-    /// Checks `bytes` of a datagram's first fragment: there the length field counts parts that are
-    /// still to come, so the payload is what is here.
+    /// Checks `head`, which starts at the UDP header and is the beginning of `octets` octets of IP
+    /// payload. Of the data the view has what is there.
     ///
     /// # Errors
     ///
-    /// As [`Self::parse`], but the length field has to run past `bytes`: parts follow, and a
+    /// As [`Self::parse`], with `octets` for the bytes present.
+    #[inline]
+    pub fn parse_head(head: &'a [u8], octets: usize) -> Result<Self, Malformed> {
+        debug_assert!(head.len() <= octets, "a beginning is no longer than the whole");
+        let (header, rest, field) = Self::split(head)?;
+        // RFC 768, Fields: the length counts header and data, so 8 is its minimum. A zero for
+        // "jumbogram" (RFC 2675, section 4) needs a hop-by-hop option that nobody sends.
+        let len = field
+            .checked_sub(HEADER_LEN)
+            .filter(|_| field <= octets)
+            .ok_or(Malformed::Length { field, have: octets })?;
+        Ok(Self { header, payload: &rest[..len.min(rest.len())] })
+    }
+
+    /// Checks `head` of a datagram's first fragment, the beginning of `octets` octets: there the
+    /// length field counts parts that are still to come, so the payload is what is here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`], but the length field has to run past `octets`: parts follow, and a
     /// datagram that ends before them is a trick on whoever reassembles.
     #[inline]
-    pub fn parse_first_fragment(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let have = bytes.len();
-        let (header, payload, field) = Self::split(bytes)?;
-        if field <= have {
-            return Err(Malformed::Length { field, have });
+    pub fn parse_first_fragment(head: &'a [u8], octets: usize) -> Result<Self, Malformed> {
+        let (header, payload, field) = Self::split(head)?;
+        if field <= octets {
+            return Err(Malformed::Length { field, have: octets });
         }
         Ok(Self { header, payload })
     }
@@ -72,6 +82,12 @@ impl<'a> Udp<'a> {
         u16::from_be_bytes([self.header[2], self.header[3]])
     }
 
+    /// Octets of header and data by the length field. In a first fragment it counts later ones too.
+    #[inline]
+    pub const fn octets(self) -> u16 {
+        u16::from_be_bytes([self.header[4], self.header[5]])
+    }
+
     /// Checksum as sent, or `None` where the sender computed none.
     ///
     /// RFC 768, Fields: an all-zero checksum means "not computed". Over IPv6 that is an error by
@@ -85,7 +101,7 @@ impl<'a> Udp<'a> {
         }
     }
 
-    /// The data octets, without header and without padding.
+    /// The data octets, without header and without padding, as far as they were there to be parsed.
     #[inline]
     pub const fn payload(self) -> &'a [u8] {
         self.payload
@@ -166,13 +182,13 @@ mod tests {
         let mut bytes = DATAGRAM;
         bytes[4] = 9;
         assert_eq!(Udp::parse(&bytes), Err(Malformed::Length { field: 0x90a, have: 12 }));
-        let udp = Udp::parse_first_fragment(&bytes).unwrap();
+        let udp = Udp::parse_first_fragment(&bytes, 12).unwrap();
         assert_eq!(udp.payload(), [0xaa, 0xff, 0, 0]);
     }
 
     #[test]
     fn refuses_a_first_fragment_that_says_it_is_all() {
-        let refusal = Udp::parse_first_fragment(&DATAGRAM).unwrap_err();
+        let refusal = Udp::parse_first_fragment(&DATAGRAM, 12).unwrap_err();
         assert_eq!(refusal, Malformed::Length { field: 10, have: 12 });
     }
 }

@@ -18,8 +18,10 @@
 //! Binding a queue whose earlier socket is still being torn down answers `EBUSY` for a while, so
 //! [`open()`] waits for it, with a bound.
 //!
-//! What this module does not do: shared UMEM between sockets, unaligned chunks, packets of more
-//! than one chunk.
+//! *Long packets.* Where the bind obtained multi-buffer ([`MultiBuffer`]), a packet that no chunk
+//! holds lies in several, and is one [`crate::frame::Frame`] all the same.
+//!
+//! What this module does not do: shared UMEM between sockets, unaligned chunks.
 
 pub mod open;
 pub mod queue;
@@ -28,5 +30,5 @@ pub mod testing;
 pub mod tx_metadata;
 
 pub use crate::sys::xdp::KernelStatistics;
-pub use open::{CopyMode, Error, Options, open};
+pub use open::{CopyMode, Error, MultiBuffer, Options, open};
 pub use queue::{Backend, Bind, Census, Queue, QueueStats};

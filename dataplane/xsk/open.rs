@@ -16,9 +16,10 @@ use crate::offload::{ChecksumWish, Circumstances, TxOffloads};
 use crate::steer::privilege;
 use crate::sys::ethtool::{Channels, Ethtool};
 use crate::sys::mapping::Mapping;
-use crate::sys::netlink;
+use crate::sys::netlink::{self, Features};
 use crate::sys::xdp::{self, RingOffset};
 use crate::umem::Umem;
+use crate::umem::chain::CHUNKS_MAX;
 
 /// Whether the driver reads and writes the UMEM itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,18 @@ impl fmt::Display for CopyMode {
     }
 }
 
+/// Whether a packet may lie in several chunks, `XDP_USE_SG`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MultiBuffer {
+    /// It may not: the kernel drops what is longer than a chunk holds (`rx_dropped`).
+    #[default]
+    Off,
+    /// It may where that can be had: zero-copy is given up for it unless it is demanded.
+    Prefer,
+    /// It may, or the open fails.
+    Require,
+}
+
 /// What to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -55,6 +68,8 @@ pub struct Options {
     pub fill_frames: u32,
     /// Copy mode asked for.
     pub copy: CopyMode,
+    /// Whether a packet may lie in several chunks.
+    pub multi_buffer: MultiBuffer,
     /// Whether the kernel may sleep and ask for wake-ups. Off only to measure.
     pub need_wakeup: bool,
     /// Who shall finish checksums.
@@ -70,6 +85,7 @@ impl Options {
             ring_entries: 2048,
             fill_frames: 2048,
             copy: CopyMode::Auto,
+            multi_buffer: MultiBuffer::Off,
             need_wakeup: true,
             tx_checksum: ChecksumWish::Auto,
         }
@@ -108,6 +124,15 @@ pub enum Error {
     NoZeroCopy {
         /// The name as configured.
         interface: Box<str>,
+    },
+    /// Multi-buffer was demanded, and the queue can be had without it only.
+    NoMultiBuffer {
+        /// The name as configured.
+        interface: Box<str>,
+        /// The driver's, where it has one.
+        driver: Option<Box<str>>,
+        /// Whether zero-copy was demanded too.
+        zero_copy: bool,
     },
     /// Zero-copy was demanded, the driver has it and will not give it.
     ZeroCopyRefused {
@@ -167,6 +192,19 @@ impl fmt::Display for Error {
                 "the driver of {interface} has no zero-copy for this queue; set copy = \"auto\" \
                  or \"copy\"",
             ),
+            Self::NoMultiBuffer { interface, driver, zero_copy: true } => write!(
+                f,
+                "the driver of {interface} ({}) has no zero-copy for packets in several chunks; \
+                 set copy = \"auto\" or \"copy\", or multi_buffer = \"off\" and an MTU that one \
+                 chunk holds",
+                driver.as_deref().unwrap_or("of no name"),
+            ),
+            Self::NoMultiBuffer { interface, driver, zero_copy: false } => write!(
+                f,
+                "the kernel takes no packets in several chunks from {interface} (driver {}), which \
+                 came with Linux 6.6; set multi_buffer = \"off\" and an MTU that one chunk holds",
+                driver.as_deref().unwrap_or("of no name"),
+            ),
             Self::ZeroCopyRefused { interface, queue } => write!(
                 f,
                 "the driver of {interface} refuses zero-copy for queue {queue} (EINVAL): chunks \
@@ -222,14 +260,78 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
     }
     let index = nix::net::if_::if_nametoindex(&**interface)
         .map_err(|_| Error::NoInterface { interface: interface.clone() })?;
+    let (Bound { socket, rings, tx_budget, has_room }, several) = match options.multi_buffer {
+        MultiBuffer::Off => (bound(options, index, &umem, false)?, false),
+        wanted => match bound(options, index, &umem, true) {
+            Ok(bound) => (bound, true),
+            Err(
+                Error::NoZeroCopy { .. } | Error::ZeroCopyRefused { .. } | Error::NoQueue { .. },
+            ) => {
+                // The kernel answers the same to a queue that is not there, and to zero-copy that
+                // is not there at all: then it refuses this too.
+                let without = bound(options, index, &umem, false)?;
+                let refusal = no_multi_buffer(options);
+                if wanted == MultiBuffer::Require {
+                    return Err(refusal);
+                }
+                tracing::warn!(interface = &**interface, queue, reason = %refusal, "no multi-buffer");
+                (without, false)
+            }
+            Err(other) => return Err(other),
+        },
+    };
+    let copy = match xdp::is_zero_copy(socket.as_fd()).map_err(os("getsockopt(XDP_OPTIONS)"))? {
+        true => CopyMode::ZeroCopy,
+        false => CopyMode::Copy,
+    };
+    let features = netlink::features(index).ok().flatten().unwrap_or_default();
+    let packet_chunks_max = match (several, copy, features.zero_copy_segments_max) {
+        (false, ..) => 1,
+        // Of a packet in more, a driver gives no chunk back. One that does not say how many it
+        // takes has taken the bind for packets of several.
+        (true, CopyMode::ZeroCopy, most @ 2..) => most.min(CHUNKS_MAX),
+        (true, ..) => CHUNKS_MAX,
+    };
+    let tx = tx_offloads(options, copy, has_room, features);
+    let bind = Bind { copy, pages: umem.pages(), tx_budget, packet_chunks_max, tx };
+    tracing::info!(
+        interface = &**interface, queue, copy = %copy, pages = ?umem.pages(), tx_budget,
+        packet_chunks_max, tx_checksum = %tx.checksum, launch_time = tx.launch_time,
+        frames = umem.frames(), "queue opened"
+    );
+    Ok(Queue::new(Box::new(Socket(socket)), rings, umem, bind, options.fill_frames))
+}
 
+fn no_multi_buffer(options: &Options) -> Error {
+    Error::NoMultiBuffer {
+        interface: options.interface.clone(),
+        driver: Ethtool::open().and_then(|ethtool| ethtool.driver(&options.interface)).ok(),
+        zero_copy: options.copy == CopyMode::ZeroCopy,
+    }
+}
+
+/// A socket that has its queue.
+struct Bound {
+    rings: Rings,
+    socket: OwnedFd,
+    tx_budget: Option<u32>,
+    has_room: bool,
+}
+
+/// Makes a socket and binds it, with packets in several chunks or without. A socket that was refused
+/// once is not used again: its memory is marked for what was refused.
+fn bound(options: &Options, index: u32, umem: &Umem, multi_buffer: bool) -> Result<Bound, Error> {
+    let ring_entries = options.ring_entries;
     let socket = xdp::socket().map_err(|source| match source.raw_os_error() {
         Some(libc::EPERM) => not_permitted(),
         Some(libc::EAFNOSUPPORT) => Error::NoSockets,
         _ => Error::Os { call: "socket(AF_XDP)", source },
     })?;
     let fd = socket.as_fd();
-    let has_room = register(fd, &umem, options.tx_checksum)?;
+    // A socket that was refused just before has the memory charged to it until the kernel has torn
+    // it down, after close(2) has returned.
+    let second = !multi_buffer && options.multi_buffer != MultiBuffer::Off;
+    let has_room = register(fd, umem, options.tx_checksum, if second { BIND_TRIES } else { 1 })?;
     for (option, call) in [
         (xdp::XDP_UMEM_FILL_RING, "setsockopt(XDP_UMEM_FILL_RING)"),
         (xdp::XDP_UMEM_COMPLETION_RING, "setsockopt(XDP_UMEM_COMPLETION_RING)"),
@@ -238,69 +340,81 @@ pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
     ] {
         xdp::set_option(fd, option, ring_entries).map_err(os(call))?;
     }
-    // Absent before Linux 6.18: then 32 packets go out by one wake-up.
+    // Absent before Linux 6.18: then 32 descriptors go out by one wake-up.
     let tx_budget =
         xdp::set_option(fd, xdp::XDP_MAX_TX_SKB_BUDGET, ring_entries).ok().map(|()| ring_entries);
-
     let rings = map_rings(fd, ring_entries)?;
-    bind(fd, index, options)?;
-    let copy = match xdp::is_zero_copy(fd).map_err(os("getsockopt(XDP_OPTIONS)"))? {
-        true => CopyMode::ZeroCopy,
-        false => CopyMode::Copy,
-    };
-    let tx = tx_offloads(options, index, copy, has_room);
-    let bind = Bind { copy, pages: umem.pages(), tx_budget, tx };
-    tracing::info!(
-        interface = &**interface, queue, copy = %copy, pages = ?umem.pages(), tx_budget,
-        tx_checksum = %tx.checksum, launch_time = tx.launch_time,
-        frames = umem.frames(), "queue opened"
-    );
-    Ok(Queue::new(Box::new(Socket(socket)), rings, umem, bind, options.fill_frames))
+    bind(fd, index, options, multi_buffer)?;
+    Ok(Bound { rings, socket, tx_budget, has_room })
 }
 
-/// Registers the UMEM; whether with room for TX metadata.
-fn register(fd: BorrowedFd<'_>, umem: &Umem, wish: ChecksumWish) -> Result<bool, Error> {
+/// Registers the UMEM, as soon as its memory may be locked; whether with room for TX metadata.
+fn register(
+    fd: BorrowedFd<'_>,
+    umem: &Umem,
+    wish: ChecksumWish,
+    tries: u32,
+) -> Result<bool, Error> {
     let (start, octets) = umem.region();
     let room = match wish {
         ChecksumWish::KernelAlone => xdp::TxRoom::KernelSums(tx_metadata::LEN),
         _ => xdp::TxRoom::Octets(tx_metadata::LEN),
     };
     let register = |room| xdp::register_umem(fd, start, octets, umem.chunk_octets(), room);
-    let answer = match register(room) {
-        // Before Linux 6.11; or something else is wrong, and will be so again.
-        Err(refusal) if refusal.raw_os_error() == Some(libc::EINVAL) => {
-            register(xdp::TxRoom::None).map(|()| false)
+    for left in (0..tries).rev() {
+        let answer = match register(room) {
+            // Before Linux 6.11; or something else is wrong, and will be so again.
+            Err(refusal) if refusal.raw_os_error() == Some(libc::EINVAL) => {
+                register(xdp::TxRoom::None).map(|()| false)
+            }
+            answer => answer.map(|()| true),
+        };
+        let source = match answer {
+            Ok(has_room) => return Ok(has_room),
+            Err(source) => source,
+        };
+        match source.raw_os_error() {
+            Some(libc::ENOBUFS) if left > 0 => thread::sleep(BIND_PAUSE),
+            Some(libc::ENOBUFS) => break,
+            Some(libc::EPERM) => return Err(not_permitted()),
+            _ => return Err(Error::Os { call: "setsockopt(XDP_UMEM_REG)", source }),
         }
-        answer => answer.map(|()| true),
-    };
-    answer.map_err(|source| match source.raw_os_error() {
-        Some(libc::ENOBUFS) => Error::MemoryLock { octets },
-        Some(libc::EPERM) => not_permitted(),
-        _ => Error::Os { call: "setsockopt(XDP_UMEM_REG)", source },
-    })
+    }
+    Err(Error::MemoryLock { octets })
 }
 
 /// What is obtained for packets that are sent. Who cannot be asked has nothing.
-fn tx_offloads(options: &Options, index: u32, copy: CopyMode, has_room: bool) -> TxOffloads {
+fn tx_offloads(
+    options: &Options,
+    copy: CopyMode,
+    has_room: bool,
+    features: Features,
+) -> TxOffloads {
     let found = Circumstances {
         zero_copy: copy == CopyMode::ZeroCopy,
         has_room,
-        features: netlink::features(index).ok().flatten().unwrap_or_default(),
+        features,
         kernel_finishes: Driver::of(&options.interface).finishes_checksums.is,
     };
     TxOffloads::of(options.tx_checksum, found)
 }
 
-fn bind(fd: BorrowedFd<'_>, index: u32, options: &Options) -> Result<(), Error> {
+fn bind(
+    fd: BorrowedFd<'_>,
+    index: u32,
+    options: &Options,
+    multi_buffer: bool,
+) -> Result<(), Error> {
     let copy = match options.copy {
         CopyMode::Auto => 0,
         CopyMode::Copy => xdp::XDP_COPY,
         CopyMode::ZeroCopy => xdp::XDP_ZEROCOPY,
     };
     let wakeup = if options.need_wakeup { xdp::XDP_USE_NEED_WAKEUP } else { 0 };
+    let parts = if multi_buffer { xdp::XDP_USE_SG } else { 0 };
     let (interface, queue) = (options.interface.clone(), options.queue);
     for _ in 0..BIND_TRIES {
-        let Err(source) = xdp::bind(fd, index, queue, copy | wakeup) else { return Ok(()) };
+        let Err(source) = xdp::bind(fd, index, queue, copy | wakeup | parts) else { return Ok(()) };
         match source.raw_os_error() {
             Some(libc::EBUSY) => thread::sleep(BIND_PAUSE),
             Some(libc::EOPNOTSUPP) if options.copy == CopyMode::ZeroCopy => {
@@ -402,6 +516,25 @@ mod tests {
                 Error::NoZeroCopy { interface: interface.clone() },
                 "the driver of eth7 has no zero-copy for this queue; set copy = \"auto\" or \
                  \"copy\"",
+            ),
+            (
+                Error::NoMultiBuffer {
+                    interface: interface.clone(),
+                    driver: Some("igb".into()),
+                    zero_copy: true,
+                },
+                "the driver of eth7 (igb) has no zero-copy for packets in several chunks; set \
+                 copy = \"auto\" or \"copy\", or multi_buffer = \"off\" and an MTU that one chunk \
+                 holds",
+            ),
+            (
+                Error::NoMultiBuffer {
+                    interface: interface.clone(),
+                    driver: None,
+                    zero_copy: false,
+                },
+                "the kernel takes no packets in several chunks from eth7 (driver of no name), which \
+                 came with Linux 6.6; set multi_buffer = \"off\" and an MTU that one chunk holds",
             ),
             (
                 Error::ZeroCopyRefused { interface: interface.clone(), queue: 1 },

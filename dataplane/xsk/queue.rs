@@ -14,6 +14,9 @@ use crate::frame::{Frame, NO_SELECTOR};
 use crate::offload::TxOffloads;
 use crate::steer::Metadata;
 use crate::umem::{Lease, Owner, Pages, Umem};
+use chains::Chains;
+
+mod chains;
 
 /// Frames that are handled together: large enough that a ring's cache line and the service's poll
 /// are paid once for many (past 64 nothing is gained), small enough that a burst stays in L1 and a
@@ -66,8 +69,10 @@ pub struct Bind {
     pub copy: CopyMode,
     /// Kind of pages under the UMEM.
     pub pages: Pages,
-    /// Packets that one wake-up sends in copy mode, where the kernel lets it be set.
+    /// Descriptors that one wake-up sends in copy mode, where the kernel lets it be set.
     pub tx_budget: Option<u32>,
+    /// Chunks that one packet may have: 1 without multi-buffer.
+    pub packet_chunks_max: u32,
     /// What is done for packets that are sent.
     pub tx: TxOffloads,
 }
@@ -77,13 +82,19 @@ pub struct Bind {
 pub struct QueueStats {
     /// Frames taken from the RX ring.
     pub rx_frames: u64,
+    /// Chunks that they had beyond their first ones.
+    pub rx_parts: u64,
     /// Octets in them, Ethernet header included.
     pub rx_octets: u64,
+    /// Packets in more chunks than a frame may have, thrown away.
+    pub overlong_packets: u64,
     /// Frames put on the TX ring.
     pub tx_frames: u64,
+    /// Chunks that they had beyond their first ones.
+    pub tx_parts: u64,
     /// Octets in them.
     pub tx_octets: u64,
-    /// Frames that came back through the completion ring.
+    /// Chunks that came back through the completion ring.
     pub completed_frames: u64,
     /// Descriptors and addresses from the kernel that could not be true.
     pub bad_descriptors: u64,
@@ -112,8 +123,10 @@ pub struct Census {
     pub fill: u32,
     /// In the RX ring.
     pub rx: u32,
-    /// With the shard: bursts and services.
+    /// With the shard, one for each frame: bursts and services.
     pub held: u32,
+    /// With the shard, behind the first ones of frames that have several.
+    pub held_parts: u32,
     /// In the TX ring or in the driver's hands.
     pub tx: u32,
     /// In the completion ring.
@@ -125,7 +138,8 @@ pub struct Census {
 impl Census {
     /// Chunks that are nowhere. Anything but 0 is a bug of ours.
     pub const fn unaccounted(&self) -> u32 {
-        let found = self.free + self.fill + self.rx + self.held + self.tx + self.completion;
+        let held = self.held + self.held_parts;
+        let found = self.free + self.fill + self.rx + held + self.tx + self.completion;
         self.total.abs_diff(found)
     }
 }
@@ -144,6 +158,8 @@ pub struct Queue {
     tx_pending: bool,
     tx_call: TxCall,
     stats: QueueStats,
+    /// Where packets may lie in several chunks. All others take the short ways.
+    chains: Option<Chains>,
 }
 
 /// Whether a call would tell the kernel something about the TX ring that it does not know.
@@ -171,9 +187,13 @@ impl Queue {
         let fill_frames = fill_frames.min(rings.fill.size());
         let stats = QueueStats::default();
         umem.set_tx_offloads(bind.tx);
+        let chains = (bind.packet_chunks_max > 1).then(|| {
+            umem.allow_chains();
+            Chains::new(bind.packet_chunks_max, rings.tx.size())
+        });
         let (tx_pending, tx_call) = (false, TxCall::Due);
         let mut queue =
-            Self { backend, rings, umem, bind, fill_frames, tx_pending, tx_call, stats };
+            Self { backend, rings, umem, bind, fill_frames, tx_pending, tx_call, stats, chains };
         queue.refill();
         queue
     }
@@ -198,6 +218,9 @@ impl Queue {
     /// Takes up to `max` received frames. Descriptors that cannot be true are counted, not taken.
     #[inline]
     pub fn recv(&mut self, into: &mut impl Extend<Frame>, max: u32) -> u32 {
+        if self.chains.is_some() {
+            return self.recv_packets(into, max);
+        }
         let Self { rings, umem, stats, .. } = self;
         let before = stats.rx_frames;
         rings.rx.peek_burst(max, |descriptor| umem.prefetch(descriptor.addr));
@@ -226,13 +249,13 @@ impl Queue {
         Some(Frame::blank(self.umem.take()?))
     }
 
-    /// Octets that a blank frame can hold.
+    /// Octets that a blank frame can hold, in one chunk.
     pub fn blank_capacity(&self) -> usize {
         self.umem.chunk_octets() as usize - usize::from(crate::frame::TX_HEADROOM)
     }
 
     /// Puts frames of this queue on the TX ring, from the front of `group`; returns how many found
-    /// room. The rest stay in `group`. [`Self::kick`] hands them over.
+    /// room, each with all its chunks. The rest stay in `group`. [`Self::kick`] hands them over.
     ///
     /// # Panics
     ///
@@ -240,6 +263,9 @@ impl Queue {
     /// the kernel would otherwise answer by sending what it should not.
     #[inline]
     pub fn send(&mut self, group: &mut Group) -> u32 {
+        if self.chains.is_some() {
+            return self.send_packets(group);
+        }
         let Self { rings, umem, stats, .. } = self;
         let want = u32::try_from(group.len()).unwrap_or(u32::MAX);
         let fit = rings.tx.free(want).min(want);
@@ -266,7 +292,7 @@ impl Queue {
         sent
     }
 
-    /// Room on the TX ring now.
+    /// Room on the TX ring now, in chunks.
     pub fn tx_room(&mut self) -> u32 {
         self.rings.tx.free(self.rings.tx.size())
     }
@@ -278,7 +304,7 @@ impl Queue {
         frame.release();
     }
 
-    /// Takes back what the kernel has sent; returns how many frames.
+    /// Takes back what the kernel has sent; returns how many chunks.
     #[inline]
     pub fn reap(&mut self) -> u32 {
         if self.umem.count(Owner::Tx) == 0 {
@@ -375,7 +401,7 @@ impl Queue {
         self.tx_pending
     }
 
-    /// Frames given to the kernel for sending that have not come back.
+    /// Chunks given to the kernel for sending that have not come back.
     pub fn tx_outstanding(&self) -> u32 {
         self.umem.count(Owner::Tx)
     }
@@ -413,11 +439,13 @@ impl Queue {
     pub fn census(&self) -> Census {
         let rx = self.rings.rx.waiting();
         let completion = self.rings.completion.waiting();
+        let held_parts = self.umem.parts();
         Census {
             free: self.umem.count(Owner::Pool),
             fill: self.umem.count(Owner::Fill).saturating_sub(rx),
             rx,
-            held: self.umem.count(Owner::Shard),
+            held: self.umem.count(Owner::Shard).saturating_sub(held_parts),
+            held_parts,
             tx: self.umem.count(Owner::Tx).saturating_sub(completion),
             completion,
             total: self.umem.frames(),
@@ -425,21 +453,26 @@ impl Queue {
     }
 }
 
-/// The frame that a descriptor means, if it can be true.
+/// The frame that a descriptor means, if it can be true and is a whole packet.
 #[inline]
 fn receive(umem: &Umem, descriptor: Descriptor) -> Option<Frame> {
+    let (lease, offset, len) = lease(umem, descriptor)?;
+    let selector = selector(&lease, offset);
+    Some(Frame::received(lease, offset, len, selector))
+}
+
+/// The chunk that a descriptor means, with offset and length of what is in it, if it can be true.
+#[inline]
+fn lease(umem: &Umem, descriptor: Descriptor) -> Option<(Lease, u16, u16)> {
     let chunk_octets = umem.chunk_octets();
     let offset = u32::try_from(descriptor.addr & u64::from(chunk_octets - 1)).ok()?;
     // `options` is not 0 for a part of a packet that goes on in the next descriptor
-    // (XDP_PKT_CONTD): not asked for at bind, so it cannot be true.
+    // (XDP_PKT_CONTD): where that was not asked for at bind, it cannot be true.
     if descriptor.options != 0 || descriptor.len == 0 || descriptor.len > chunk_octets - offset {
         return None;
     }
-    let lease = umem.lease(descriptor.addr, Owner::Fill)?;
-    let offset = u16::try_from(offset).ok()?;
-    let selector = selector(&lease, offset);
-    let len = u16::try_from(descriptor.len).ok()?;
-    Some(Frame::received(lease, offset, len, selector))
+    let (offset, len) = (u16::try_from(offset).ok()?, u16::try_from(descriptor.len).ok()?);
+    Some((umem.lease(descriptor.addr, Owner::Fill)?, offset, len))
 }
 
 /// The selector that the steering program wrote right in front of the packet.

@@ -216,7 +216,7 @@ impl<T: Entry, M> Consumer<T, M> {
     /// Entries that may be read now, at most `max`. Reads the other side's index only when the
     /// cached one leaves fewer.
     #[inline]
-    fn ready(&mut self, max: u32) -> u32 {
+    pub(super) fn ready(&mut self, max: u32) -> u32 {
         if self.head.wrapping_sub(self.tail) < max {
             // SAFETY: valid and aligned by the contract of `new`. Acquire pairs with the
             // producer's release: the entries before this index are written.
@@ -227,7 +227,7 @@ impl<T: Entry, M> Consumer<T, M> {
 
     /// The entry `step` places from the next; `step` is below what `ready` said.
     #[inline]
-    fn read(&self, step: u32) -> T {
+    pub(super) fn read(&self, step: u32) -> T {
         let slot = (self.tail.wrapping_add(step) & self.mask) as usize;
         // SAFETY: `slot <= mask`, so it is one of the `size` entries of the contract of `new`.
         let slot = unsafe { self.parts.entries.add(slot) };
@@ -244,11 +244,19 @@ impl<T: Entry, M> Consumer<T, M> {
             each(self.read(step));
         }
         if count > 0 {
-            self.tail = self.tail.wrapping_add(count);
-            // SAFETY: as above. Release: our reads are done before the slots are free.
-            unsafe { self.parts.consumer.as_ref() }.store(self.tail, Ordering::Release);
+            self.pass(count);
         }
         count
+    }
+
+    /// Frees the slots of the next `count` entries, which `ready` said that there are.
+    #[inline]
+    pub(super) fn pass(&mut self, count: u32) {
+        debug_assert!(count <= self.head.wrapping_sub(self.tail), "{count} were not shown");
+        self.tail = self.tail.wrapping_add(count);
+        // SAFETY: valid and aligned by the contract of `new`. Release: our reads are done before the
+        // slots are free.
+        unsafe { self.parts.consumer.as_ref() }.store(self.tail, Ordering::Release);
     }
 
     /// Number of entries in the ring.

@@ -10,6 +10,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
+use smallvec::SmallVec;
+
 use super::KernelStatistics;
 use super::open::CopyMode;
 use super::queue::{Backend, Bind, Queue, Rings};
@@ -17,6 +19,8 @@ use super::ring::{Consumer, Descriptor, HeapRing, Producer, heap_pair};
 use super::tx_metadata::{self, TxMetadata, XDP_TX_METADATA};
 use crate::offload::TxOffloads;
 use crate::steer::Metadata;
+use crate::sys::xdp::XDP_PKT_CONTD;
+use crate::umem::chain::CHUNKS_MAX;
 use crate::umem::{self, Pages, Umem};
 use crate::wire::transport::finish_begun;
 
@@ -32,7 +36,9 @@ pub struct Kernel {
     completion: Producer<u64, Rc<HeapRing<u64>>>,
     tx_ring: Rc<HeapRing<Descriptor>>,
     umem: Umem,
-    /// Sent and not completed, oldest first.
+    /// A packet may lie in several chunks.
+    multi_buffer: bool,
+    /// Chunks sent and not completed, oldest first.
     sent: VecDeque<u64>,
     shared: Rc<Shared>,
 }
@@ -94,7 +100,24 @@ pub fn pair(
     ring_entries: u32,
     fill_frames: u32,
 ) -> Result<(Queue, Kernel), umem::Error> {
-    bound(umem, ring_entries, fill_frames, CopyMode::Copy)
+    joined(umem, ring_entries, fill_frames, CopyMode::Copy, 1)
+}
+
+/// The same, with packets that may lie in several chunks.
+///
+/// # Errors
+///
+/// As [`pair`].
+///
+/// # Panics
+///
+/// As [`pair`].
+pub fn multi_buffer_pair(
+    umem: &umem::Options,
+    ring_entries: u32,
+    fill_frames: u32,
+) -> Result<(Queue, Kernel), umem::Error> {
+    joined(umem, ring_entries, fill_frames, CopyMode::Copy, CHUNKS_MAX)
 }
 
 /// The same, with a kernel that says that it obtained `copy`.
@@ -111,6 +134,16 @@ pub fn bound(
     ring_entries: u32,
     fill_frames: u32,
     copy: CopyMode,
+) -> Result<(Queue, Kernel), umem::Error> {
+    joined(umem, ring_entries, fill_frames, copy, 1)
+}
+
+fn joined(
+    umem: &umem::Options,
+    ring_entries: u32,
+    fill_frames: u32,
+    copy: CopyMode,
+    packet_chunks_max: u32,
 ) -> Result<(Queue, Kernel), umem::Error> {
     let umem = Umem::new(umem)?;
     let start = u32::MAX - ring_entries / 2;
@@ -133,11 +166,12 @@ pub fn bound(
         completion: completion_in,
         tx_ring,
         umem: umem.clone(),
+        multi_buffer: packet_chunks_max > 1,
         sent: VecDeque::new(),
         shared: Rc::clone(&shared),
     };
     let tx = TxOffloads::default();
-    let bind = Bind { copy, pages: Pages::Ordinary, tx_budget: None, tx };
+    let bind = Bind { copy, pages: Pages::Ordinary, tx_budget: None, packet_chunks_max, tx };
     Ok((Queue::new(Box::new(Calls(shared)), rings, umem, bind, fill_frames), kernel))
 }
 
@@ -169,29 +203,40 @@ impl Kernel {
         let lose = |counter: fn(&mut KernelStatistics) -> &mut u64| {
             *counter(&mut self.shared.statistics.borrow_mut()) += 1;
         };
-        let chunk_octets = u64::from(self.umem.chunk_octets());
-        if packet.len() as u64 > chunk_octets - HEADROOM {
+        // `__xsk_rcv()` of net/xdp/xsk.c: each chunk is filled behind the headroom, and the packet
+        // comes with all of its descriptors or is lost.
+        let room = usize::try_from(u64::from(self.umem.chunk_octets()) - HEADROOM).expect("small");
+        if packet.len() > room && !self.multi_buffer {
             lose(|lost| &mut lost.rx_dropped);
             return Delivery::TooLong;
         }
-        if self.rx.free(1) == 0 {
+        let count = u32::try_from(packet.len().div_ceil(room).max(1)).expect("a packet's");
+        if self.rx.free(count) < count {
             lose(|lost| &mut lost.rx_ring_full);
             return Delivery::RingFull;
         }
-        let mut chunk = None;
-        self.fill.pop_burst(1, |address| chunk = Some(address));
-        let Some(chunk) = chunk else {
+        if self.fill.waiting() < count {
             lose(|lost| &mut lost.rx_fill_ring_empty);
             return Delivery::NoChunk;
-        };
-        let address = chunk + HEADROOM;
+        }
+        let mut chunks = SmallVec::<[u64; 4]>::new();
+        self.fill.pop_burst(count, |address| chunks.push(address));
         let word = selector.map_or([0; Metadata::LEN], |selector| {
             Metadata { selector, l3_offset: 14, l4_offset: None }.emit()
         });
-        self.umem.write_as_kernel(address - Metadata::LEN as u64, &word);
-        self.umem.write_as_kernel(address, packet);
-        let len = u32::try_from(packet.len()).expect("shorter than a chunk");
-        self.post(Descriptor { addr: address, len, options: 0 });
+        self.umem.write_as_kernel(chunks[0] + HEADROOM - Metadata::LEN as u64, &word);
+        let mut rest = packet;
+        let mut descriptors: SmallVec<[Descriptor; 4]> = (chunks.iter())
+            .map(|chunk| {
+                let (part, behind) = rest.split_at(rest.len().min(room));
+                rest = behind;
+                self.umem.write_as_kernel(chunk + HEADROOM, part);
+                let len = u32::try_from(part.len()).expect("shorter than a chunk");
+                let options = if behind.is_empty() { 0 } else { XDP_PKT_CONTD };
+                Descriptor { addr: chunk + HEADROOM, len, options }
+            })
+            .collect();
+        self.rx.push_burst(&mut descriptors.drain(..));
         Delivery::Delivered
     }
 
@@ -220,15 +265,19 @@ impl Kernel {
     ///
     /// # Panics
     ///
-    /// When the descriptor or what stands in front of the packet is such as a driver would refuse.
+    /// When a descriptor or what stands in front of the packet is such as a driver would refuse, or
+    /// a packet is on the ring in part.
     pub fn launch(&mut self) -> Option<(Vec<u8>, Option<u64>)> {
-        let mut next = None;
-        self.tx.pop_burst(1, |descriptor| next = Some(descriptor));
-        let Descriptor { addr, len, options } = next?;
+        let Descriptor { addr, len, options } = self.next_part()?;
         let mut packet = self.umem.read_as_kernel(addr, len as usize);
-        self.sent.push_back(addr);
-        assert_eq!(options & !XDP_TX_METADATA, 0, "options that are not asked for at bind");
-        if options == 0 {
+        let mut more = options & XDP_PKT_CONTD;
+        while more != 0 {
+            let part = self.next_part().expect("a packet without its end");
+            assert_eq!(part.options & !XDP_PKT_CONTD, 0, "asked in front of a later part");
+            packet.extend(self.umem.read_as_kernel(part.addr, part.len as usize));
+            more = part.options;
+        }
+        if options & XDP_TX_METADATA == 0 {
             return Some((packet, None));
         }
         let front = self.umem.read_as_kernel(addr - tx_metadata::LEN as u64, tx_metadata::LEN);
@@ -238,6 +287,28 @@ impl Kernel {
             assert!(finish_begun(&mut packet, start, field), "a checksum past the packet");
         }
         Some((packet, asked.launch_ns))
+    }
+
+    fn next_part(&mut self) -> Option<Descriptor> {
+        let mut next = None;
+        self.tx.pop_burst(1, |descriptor| next = Some(descriptor));
+        let part = next?;
+        let known = XDP_TX_METADATA | if self.multi_buffer { XDP_PKT_CONTD } else { 0 };
+        assert_eq!(part.options & !known, 0, "options that are not asked for at bind");
+        // `xp_aligned_validate_desc()` of net/xdp/xsk_queue.h, for a UMEM with room for metadata.
+        assert!(part.len > 0, "a part without octets");
+        let offset = part.addr & u64::from(self.umem.chunk_octets() - 1);
+        assert!(offset >= tx_metadata::LEN as u64, "a part at {offset}: no room for metadata");
+        self.sent.push_back(part.addr);
+        Some(part)
+    }
+
+    /// Takes an address from the fill ring without receiving into it, for a test that posts
+    /// descriptors of its own.
+    pub fn take_chunk(&mut self) -> Option<u64> {
+        let mut chunk = None;
+        self.fill.pop_burst(1, |address| chunk = Some(address));
+        chunk
     }
 
     /// Returns up to `max` sent chunks through the completion ring; returns how many.
@@ -251,12 +322,12 @@ impl Kernel {
         done
     }
 
-    /// Packets sent and not completed.
+    /// Chunks sent and not completed.
     pub fn uncompleted(&self) -> usize {
         self.sent.len()
     }
 
-    /// Packets that wait in the TX ring.
+    /// Descriptors that wait in the TX ring.
     pub fn tx_waiting(&self) -> u32 {
         self.tx.waiting()
     }
@@ -283,252 +354,6 @@ impl Kernel {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::frame::{Frame, NO_SELECTOR};
-    use crate::xsk::queue::Group;
-
-    const UMEM: umem::Options =
-        umem::Options { chunk_octets: 2048, frames: 64, pages: Pages::Ordinary };
-
-    fn bench() -> (Queue, Kernel) {
-        pair(&UMEM, 16, 16).unwrap()
-    }
-
-    fn send_one(queue: &mut Queue, octets: &[u8]) {
-        let mut frame = queue.take().unwrap();
-        frame.set_len(octets.len());
-        frame.bytes_mut().copy_from_slice(octets);
-        let mut group: Group = [frame].into_iter().collect();
-        assert_eq!(queue.send(&mut group), 1);
-    }
-
-    #[test]
-    fn a_received_packet_comes_with_its_selector() {
-        let (mut queue, mut kernel) = bench();
-        assert_eq!(kernel.deliver(b"a packet", 3), Delivery::Delivered);
-        assert_eq!(kernel.deliver_bare(b"another"), Delivery::Delivered);
-        let mut frames: Vec<Frame> = Vec::new();
-        assert_eq!(queue.recv(&mut frames, 64), 2);
-        assert_eq!((frames[0].bytes(), frames[0].selector()), (&b"a packet"[..], 3));
-        assert_eq!((frames[1].bytes(), frames[1].selector()), (&b"another"[..], NO_SELECTOR));
-        assert_eq!(queue.census().held, 2);
-        frames.into_iter().for_each(|frame| queue.release(frame));
-        assert_eq!(queue.census().unaccounted(), 0);
-    }
-
-    #[test]
-    fn a_group_goes_out_by_one_wakeup_and_comes_home() {
-        let (mut queue, mut kernel) = bench();
-        for octet in 0..5 {
-            send_one(&mut queue, &[octet; 60]);
-        }
-        queue.kick();
-        assert_eq!(kernel.wakeups(), (1, 0));
-        for octet in 0..5 {
-            assert_eq!(kernel.transmit().unwrap(), [octet; 60]);
-        }
-        queue.kick();
-        assert_eq!(kernel.wakeups(), (2, 0), "it was not known yet that all had gone");
-        queue.kick();
-        assert_eq!(kernel.wakeups(), (2, 0), "nothing waits");
-        assert_eq!(queue.census().tx, 5);
-        assert_eq!(kernel.complete(64), 5);
-        assert_eq!(queue.census().completion, 5);
-        assert_eq!(queue.reap(), 5);
-        assert_eq!((queue.census().tx, queue.census().unaccounted()), (0, 0));
-    }
-
-    #[test]
-    fn no_wakeup_where_the_kernel_asks_for_none() {
-        let (mut queue, kernel) = bench();
-        kernel.ask_for_wakeups(false);
-        send_one(&mut queue, &[1; 60]);
-        queue.kick();
-        assert_eq!(kernel.wakeups(), (0, 0));
-        kernel.ask_for_wakeups(true);
-        queue.kick();
-        assert_eq!(kernel.wakeups(), (1, 0), "the flag is read again");
-    }
-
-    #[test]
-    fn in_zero_copy_the_driver_is_told_once_and_again_when_it_has_looked_or_is_late() {
-        let (mut queue, mut kernel) = bound(&UMEM, 16, 16, CopyMode::ZeroCopy).unwrap();
-        let mut told = 0;
-        let mut tells = |queue: &mut Queue, kernel: &Kernel, more: u64, why: &str| {
-            (0..10).for_each(|_| queue.kick());
-            told += more;
-            assert_eq!(kernel.wakeups().0, told, "{why}");
-        };
-        send_one(&mut queue, &[1; 60]);
-        send_one(&mut queue, &[2; 60]);
-        tells(&mut queue, &kernel, 1, "both are new");
-        assert!(queue.tx_pending(), "and are there still");
-        send_one(&mut queue, &[3; 60]);
-        tells(&mut queue, &kernel, 1, "one more is new");
-        assert!(kernel.transmit().is_some());
-        tells(&mut queue, &kernel, 1, "it has taken one and left two");
-        kernel.complete(1);
-        assert_eq!(queue.reap(), 1);
-        tells(&mut queue, &kernel, 1, "it may have waited for room to complete into");
-        queue.tell_again();
-        tells(&mut queue, &kernel, 1, "it is late");
-        while kernel.transmit().is_some() {}
-        tells(&mut queue, &kernel, 1, "it was not known yet that it has taken all");
-        kernel.complete(64);
-        queue.reap();
-        tells(&mut queue, &kernel, 0, "nothing waits");
-        kernel.ask_for_wakeups(false);
-        send_one(&mut queue, &[4; 60]);
-        tells(&mut queue, &kernel, 0, "it looks by itself");
-        kernel.ask_for_wakeups(true);
-        tells(&mut queue, &kernel, 1, "it does not any more, and was not told");
-    }
-
-    #[test]
-    fn a_full_tx_ring_takes_what_fits_and_hands_the_rest_back() {
-        let (mut queue, mut kernel) = bench();
-        let mut group: Group = (0..20)
-            .map(|_| {
-                let mut frame = queue.take().unwrap();
-                frame.set_len(60);
-                frame
-            })
-            .collect();
-        assert_eq!(queue.send(&mut group), 16);
-        assert_eq!(group.len(), 4);
-        assert_eq!(queue.send(&mut group), 0);
-        while kernel.transmit().is_some() {}
-        assert_eq!(queue.send(&mut group), 4);
-        assert_eq!(queue.census().unaccounted(), 0);
-    }
-
-    #[test]
-    fn everyday_answers_are_counted_and_tried_again() {
-        let (mut queue, mut kernel) = bench();
-        send_one(&mut queue, &[1; 60]);
-        for errno in [libc::EAGAIN, libc::EBUSY, libc::ENOBUFS, libc::ENETDOWN, libc::ENXIO] {
-            kernel.answer_wakeups(errno);
-            queue.kick();
-        }
-        let stats = queue.stats();
-        let counted = [
-            stats.wake_again,
-            stats.wake_busy,
-            stats.wake_no_buffers,
-            stats.wake_link_down,
-            stats.wake_other,
-        ];
-        assert_eq!(counted, [1; 5]);
-        assert!(queue.tx_pending());
-        assert!(kernel.transmit().is_some(), "nothing was lost");
-    }
-
-    #[test]
-    fn descriptors_that_cannot_be_true_are_counted_and_not_believed() {
-        let (mut queue, mut kernel) = bench();
-        let lies = [
-            Descriptor { addr: 64 * 2048, len: 60, options: 0 },
-            Descriptor { addr: u64::MAX, len: 60, options: 0 },
-            Descriptor { addr: 256, len: 1793, options: 0 },
-            Descriptor { addr: 256, len: 0, options: 0 },
-            Descriptor { addr: 256, len: 60, options: 1 },
-            // A chunk of the pool: the fill ring has only 16 of the 64.
-            Descriptor { addr: 63 * 2048 + 256, len: 60, options: 0 },
-        ];
-        for lie in lies {
-            assert!(kernel.post(lie));
-        }
-        assert!(kernel.post_completion(0));
-        send_one(&mut queue, &[1; 60]);
-        let mut frames: Vec<Frame> = Vec::new();
-        assert_eq!(queue.recv(&mut frames, 64), 0);
-        assert_eq!(queue.reap(), 0);
-        assert_eq!(queue.stats().bad_descriptors, 7);
-        assert_eq!(queue.census().unaccounted(), 0);
-    }
-
-    #[test]
-    fn the_kernel_names_its_losses() {
-        let (mut queue, mut kernel) = bench();
-        assert_eq!(kernel.deliver(&[0; 1793], 0), Delivery::TooLong);
-        for _ in 0..16 {
-            assert_eq!(kernel.deliver(&[0; 60], 0), Delivery::Delivered);
-        }
-        assert_eq!(kernel.deliver(&[0; 60], 0), Delivery::RingFull);
-        let mut frames: Vec<Frame> = Vec::new();
-        queue.recv(&mut frames, 64);
-        assert_eq!(kernel.deliver(&[0; 60], 0), Delivery::NoChunk);
-        queue.refill();
-        assert_eq!(kernel.deliver(&[0; 60], 0), Delivery::Delivered);
-        let lost = queue.kernel_statistics().unwrap();
-        assert_eq!((lost.rx_dropped, lost.rx_ring_full, lost.rx_fill_ring_empty), (1, 1, 1));
-        frames.into_iter().for_each(|frame| queue.release(frame));
-    }
-
-    #[test]
-    fn an_exhausted_umem_gives_no_frame_and_recovers() {
-        let (mut queue, _kernel) = bench();
-        let frames: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
-        assert_eq!(frames.len(), 48, "64 less the fill ring's 16");
-        frames.into_iter().for_each(|frame| queue.release(frame));
-        assert!(queue.take().is_some());
-    }
-
-    #[test]
-    #[should_panic(expected = "a frame of another UMEM")]
-    fn a_frame_of_another_umem_is_our_mistake() {
-        let (mut queue, _kernel) = bench();
-        let (mut other, _other_kernel) = bench();
-        let mut frame = other.take().unwrap();
-        frame.set_len(60);
-        queue.send(&mut [frame].into_iter().collect());
-    }
-
-    /// Random packets in and out, dropped frames among them: the law holds at every step.
-    #[test]
-    fn the_frame_law_holds_in_any_order_of_things() {
-        let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7_u64);
-        println!("SEED={seed}");
-        let mut state = seed;
-        let mut random = move |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
-        let (mut queue, mut kernel) = bench();
-        let mut held: Vec<Frame> = Vec::new();
-        let mut lost = 0;
-        for _ in 0..if cfg!(miri) { 200 } else { 20_000 } {
-            match random(8) {
-                0 => drop(kernel.deliver(&[0xa5; 60], 0)),
-                1 => drop(queue.recv(&mut held, u32::try_from(random(8)).unwrap())),
-                2 => held.extend(queue.take()),
-                3 if !held.is_empty() => {
-                    let mut frame = held.swap_remove(0);
-                    frame.set_len(60);
-                    let mut group: Group = [frame].into_iter().collect();
-                    queue.send(&mut group);
-                    held.extend(group.drain(..));
-                }
-                4 if !held.is_empty() => queue.release(held.swap_remove(0)),
-                5 if !held.is_empty() => {
-                    drop(held.swap_remove(0));
-                    lost += 1;
-                }
-                6 => while kernel.transmit().is_some() {},
-                _ => {
-                    kernel.complete(usize::try_from(random(8)).unwrap());
-                    queue.reap();
-                    queue.refill();
-                }
-            }
-            let census = queue.census();
-            assert_eq!(census.unaccounted(), 0, "{census:?}");
-            assert_eq!(census.held as usize, held.len());
-            assert_eq!(queue.reclaimed_frames(), lost);
-        }
-        assert_eq!(queue.stats().bad_descriptors, 0);
-    }
-}
+mod chains;
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod bad_days;
 mod budgets;
 mod containment;
 mod drain;
+mod long;
 mod offloads;
 mod ordinary;
 mod services;

@@ -126,7 +126,9 @@ fn interface_plan(text: &mut String, config: &Config, interface: &Interface) {
         .filter(|port| port.interface == *name)
         .map(|port| port.queue)
         .collect();
-    let _ = writeln!(text, "\ninterface {name}: XDP {}, copy {}", interface.xdp, interface.copy);
+    let Interface { xdp, copy, multi_buffer, .. } = interface;
+    let _ =
+        writeln!(text, "\ninterface {name}: XDP {xdp}, copy {copy}, multi-buffer {multi_buffer}");
     let mib = |chunk_octets: u32| (u64::from(umem.frames) * u64::from(chunk_octets)) >> 20;
     let (size, mib) = match umem.chunk_octets {
         Some(octets) => (format!("{octets} octets each"), mib(octets).to_string()),
@@ -137,8 +139,8 @@ fn interface_plan(text: &mut String, config: &Config, interface: &Interface) {
     };
     let _ = writeln!(
         text,
-        "  {}: {} frames of {size}\n  \
-         ({mib} MiB, pages {}), rings of {ring_entries}, {fill_frames} frames for the kernel",
+        "  {}: {} chunks of {size}\n  \
+         ({mib} MiB, pages {}), rings of {ring_entries}, {fill_frames} chunks for the kernel",
         queues(&taken),
         umem.frames,
         umem.pages,
@@ -275,17 +277,17 @@ shard 0 (CPU 0)
 shard 1 (CPU 1)
   eth1 queue 1: shield (scrub)
 
-interface eth1: XDP auto, copy auto
-  queues 0, 1: 8192 frames of 2048 or 4096 octets each, as the driver needs
-  (16 or 32 MiB, pages auto), rings of 2048, 2048 frames for the kernel
+interface eth1: XDP auto, copy auto, multi-buffer auto
+  queues 0, 1: 8192 chunks of 2048 or 4096 octets each, as the driver needs
+  (16 or 32 MiB, pages auto), rings of 2048, 2048 chunks for the kernel
   1. UDP to 198.18.0.0/24 port 1000-2000 from any IPv4 address, and later
      fragments -> shield
   2. ICMPv6 to 2001:db8::/64 -> shield
   what matches none stays with the kernel
 
-interface eth2: XDP auto, copy auto
-  queue 0: 8192 frames of 2048 or 4096 octets each, as the driver needs
-  (16 or 32 MiB, pages auto), rings of 2048, 2048 frames for the kernel
+interface eth2: XDP auto, copy auto, multi-buffer auto
+  queue 0: 8192 chunks of 2048 or 4096 octets each, as the driver needs
+  (16 or 32 MiB, pages auto), rings of 2048, 2048 chunks for the kernel
   1. UDP to 198.18.2.1 port 30000 -> monitor
   2. UDP to 198.18.2.1 port 7 -> ping
   what matches none stays with the kernel

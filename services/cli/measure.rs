@@ -10,7 +10,7 @@
 //! nothing. It ends by itself, and the kernel then has its queues again, also after a kill.
 //!
 //! While it runs the machine hears nothing of what arrives on those queues. So it says so first,
-//! and it refuses the interfaces by which a machine is usually reached; see [`refusal`].
+//! and it refuses the interfaces by which a machine is usually reached; see `refusal`.
 
 mod discard;
 mod only;

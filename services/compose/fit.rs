@@ -70,12 +70,13 @@ pub(super) fn copy_mode(
     }
 }
 
-/// Whether whole packets come into chunks as they are, now that it is known how they are filled.
+/// Whether whole packets come into chunks as they are, now that it is known how they are filled, and
+/// that a packet may have only one.
 ///
 /// # Errors
 ///
 /// Where halves of packets would be taken for packets. That packets are longer than any chunk is
-/// none: those are lost, counted, and perhaps never come.
+/// none: those are lost, counted, and perhaps never come (see `long`).
 pub(super) fn chunk(
     interface: &str,
     driver: &'static Driver,
@@ -92,13 +93,6 @@ pub(super) fn chunk(
         let (interface, driver) = (interface.into(), driver.called());
         return Err(Unfit::Pieces { interface, driver, chunk_octets, whole_octets, mtu });
     }
-    tracing::warn!(
-        interface,
-        mtu,
-        chunk_octets,
-        whole_octets,
-        "longer packets than come whole into a chunk are lost"
-    );
     Ok(())
 }
 

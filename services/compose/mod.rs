@@ -15,6 +15,7 @@
 mod fit;
 mod hardware;
 mod launch;
+mod long;
 mod port;
 mod translate;
 
@@ -71,11 +72,12 @@ pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, 
         let place = interface_index(config, &port.interface);
         let (interface, steering) = (&config.interfaces[place], &steerings[place]);
         let number = shards[shard].ports.len();
-        let reinjects =
-            port.services.iter().any(|&it| registry.reinjects(&config.services[it].kind));
+        let mine = || port.services.iter().map(|&it| &config.services[it]);
+        let reinjects = mine().any(|service| registry.reinjects(&service.kind));
+        let readers = mine().map(|service| reader(registry, service)).collect::<Result<_, _>>()?;
         shards[shard].ports.push(PortPlan {
             name: format!("{} queue {}", interface.name, port.queue).into(),
-            opener: port::opener(interface, port.queue, Arc::clone(steering), reinjects),
+            opener: port::opener(interface, port.queue, Arc::clone(steering), reinjects, readers),
         });
         for &service in &port.services {
             let written = &config.services[service];
@@ -112,6 +114,17 @@ fn planned(
         factory: registry.factory(written)?,
         selectors: Vec::new(),
         held_frames_max: written.held_frames_max,
+    })
+}
+
+fn reader(
+    registry: &Registry,
+    written: &tidegate_config::Service,
+) -> Result<long::Reader, RunError> {
+    Ok(long::Reader {
+        name: written.name.as_str().into(),
+        held_frames_max: written.held_frames_max,
+        reads_parts: registry.factory(written)?.reads_parts(),
     })
 }
 

@@ -67,6 +67,7 @@ pub(super) fn umem(umem: config::Umem, chunk_octets: u32) -> umem::Options {
     umem::Options { chunk_octets, frames: umem.frames, pages }
 }
 
+/// Without multi-buffer, which is decided when the MTU is known.
 pub(super) fn queue(interface: &config::Interface, queue: u32) -> xsk::Options {
     xsk::Options {
         interface: interface.name.as_str().into(),
@@ -74,6 +75,7 @@ pub(super) fn queue(interface: &config::Interface, queue: u32) -> xsk::Options {
         ring_entries: interface.ring_entries,
         fill_frames: interface.fill_frames,
         copy: copy_mode(interface.copy),
+        multi_buffer: xsk::MultiBuffer::Off,
         need_wakeup: true,
         tx_checksum: ChecksumWish::Auto,
     }

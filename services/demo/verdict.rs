@@ -164,7 +164,7 @@ fn unaccounted(facts: &Facts) -> u64 {
         let redirected: u64 =
             snapshot.steering.iter().filter_map(|it| it.counters.get("redirected")).sum();
         let (_, ports, _) = snapshot.totals();
-        redirected.abs_diff(ports.rx_frames + ports.kernel_losses())
+        redirected.abs_diff(ports.rx_frames + ports.lost_packets())
     });
     within + between.iter().sum::<u64>()
 }

@@ -38,19 +38,20 @@ pub(crate) struct Facts<'a> {
     /// An IPv4 address in the low 32 bits, or an IPv6 address.
     pub(super) source: u128,
     pub(super) destination: u128,
-    /// What is behind the last header that was read.
+    /// What is behind the last header that was read, as far as it is in the octets that were given.
     pub(super) payload: &'a [u8],
 }
 
 impl<'a> Facts<'a> {
-    /// Reads `frame`. A frame that is not IP is not malformed, it has no facts.
+    /// Reads `head`, the beginning of a frame of `octets` or all of it. A frame that is not IP is not
+    /// malformed, it has no facts.
     ///
     /// # Errors
     ///
-    /// What [`Packet::parse`] refuses.
+    /// What [`Packet::parse_head`] refuses.
     #[inline]
-    pub(crate) fn of(frame: &'a [u8]) -> Result<Self, Malformed> {
-        match Packet::parse(frame) {
+    pub(crate) fn of(head: &'a [u8], octets: usize) -> Result<Self, Malformed> {
+        match Packet::parse_head(head, octets) {
             Ok(packet) => Ok(Self::gather(&packet)),
             Err(Malformed::NotIp { .. }) => Ok(Self::default()),
             Err(malformed) => Err(malformed),

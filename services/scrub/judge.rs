@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, has};
 use super::limiter::{Admission, Limiter};
-use super::options::{Action, Fallback, Options};
+use super::options::{Action, Fallback, Options, PayloadOptions};
 use super::rule::Rule;
 use super::siphash::Key;
 
@@ -10,6 +10,8 @@ use super::siphash::Key;
 pub struct State {
     rules: Vec<Judged>,
     default: Fallback,
+    /// Octets of payload that some rule looks at, counted from the first.
+    reach: usize,
 }
 
 /// A rule and what it does.
@@ -67,7 +69,24 @@ impl State {
                 Action::Limit(limit) => Outcome::Limit(Box::new(Limiter::new(limit.limit(), key))),
             },
         });
-        Self { rules: rules.collect(), default: options.default }
+        let reach = options.rules.iter().filter_map(|rule| rule.payload.as_ref());
+        Self {
+            rules: rules.collect(),
+            default: options.default,
+            reach: reach.map(PayloadOptions::reach).max().unwrap_or(0),
+        }
+    }
+
+    /// Octets of payload that some rule looks at, counted from the first; 0 where none does.
+    pub const fn reach(&self) -> usize {
+        self.reach
+    }
+
+    /// Whether [`judge_head`] could miss what a rule asks for, in a packet that goes on behind
+    /// `head`.
+    pub fn looks_beyond(&self, head: &[u8], octets: usize) -> bool {
+        let seen = |facts: Facts<'_>| facts.payload.len() < self.reach;
+        self.reach > 0 && Facts::of(head, octets).is_ok_and(seen)
     }
 
     /// How often a source took over another one's bucket, over all limits.
@@ -83,7 +102,14 @@ impl State {
 /// Decides on one frame. Same state, octets and time, same decision.
 #[inline]
 pub fn judge(state: &mut State, frame: &[u8], now_ns: u64) -> Decision {
-    let Ok(facts) = Facts::of(frame) else {
+    judge_head(state, frame, frame.len(), now_ns)
+}
+
+/// Decides on a frame of `octets` by its beginning, which has all headers in it, and of the payload
+/// what rules ask for (see [`State::looks_beyond`]).
+#[inline]
+pub fn judge_head(state: &mut State, head: &[u8], octets: usize, now_ns: u64) -> Decision {
+    let Ok(facts) = Facts::of(head, octets) else {
         return Decision { rule: None, fate: Fate::Drop(Reason::Malformed) };
     };
     for (index, judged) in (0..).zip(&mut state.rules) {

@@ -13,6 +13,9 @@
 //!
 //! A packet is parsed once, however many rules there are. Every packet gets
 //! exactly one decision, malformed ones included, and every drop one reason.
+//! Of a packet in several chunks the headers are in the first, its length is
+//! that of all; only for a rule that looks at payload further behind is it
+//! copied together.
 //!
 //! Not done here: reassembly (a rule with ports never matches a later
 //! fragment, `fragment = true` does), connections, tunnels, checksums (the
@@ -36,7 +39,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-pub use judge::{Decision, Fate, Reason, State, judge};
+pub use judge::{Decision, Fate, Reason, State, judge, judge_head};
 pub use options::{Action, Fallback, LimitOptions, Options, RULES_MAX};
 pub use service::Scrub;
 pub use siphash::Key;

@@ -113,6 +113,13 @@ pub(crate) struct PayloadOptions {
     pub(super) octets: Octets,
 }
 
+impl PayloadOptions {
+    /// Octets of payload up to the last one that is looked at.
+    pub(super) fn reach(&self) -> usize {
+        usize::from(self.offset) + self.octets.0.len()
+    }
+}
+
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,7 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, BurstHandler, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
-use super::judge::{Fate, Reason, State, judge};
+use super::judge::{Fate, Reason, State, judge_head};
 use super::options::{Options, RuleOptions};
 use super::siphash::Key;
 use super::{OWN_REASONS, TAKEOVERS};
@@ -20,6 +20,8 @@ pub struct Scrub {
     /// By rule.
     rules: Vec<Account>,
     takeovers: Counter,
+    /// A packet in several chunks, copied together for a rule that looks at its payload.
+    memory: Vec<u8>,
 }
 
 /// Where one rule is counted.
@@ -32,6 +34,7 @@ struct Account {
 impl BurstHandler for Scrub {
     const KIND: &'static str = "scrub";
     const REINJECTS: bool = true;
+    const READS_PARTS: bool = true;
     type Options = Options;
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
@@ -49,7 +52,12 @@ impl BurstHandler for Scrub {
         let rules = options.rules.iter().map(account).collect();
         let takeovers = build.counter(TAKEOVERS.0, TAKEOVERS.1);
         let state = State::new(options, Key::random());
-        Ok(Self { state, malformed, default, table_full, rules, takeovers })
+        let longest = build.ports().iter().map(|port| port.packet_capacity_octets).max();
+        let memory = match state.reach() {
+            0 => Vec::new(),
+            _ => Vec::with_capacity(longest.unwrap_or(0)),
+        };
+        Ok(Self { state, malformed, default, table_full, rules, takeovers, memory })
     }
 
     async fn on_burst(
@@ -59,7 +67,12 @@ impl BurstHandler for Scrub {
     ) -> Result<(), ServiceError> {
         let takeovers = self.state.takeovers();
         for frame in burst.frames.drain(..) {
-            let decision = judge(&mut self.state, frame.bytes(), burst.at_ns);
+            let octets = frame.octets();
+            let head = match frame.is_chain() && self.state.looks_beyond(frame.bytes(), octets) {
+                true => frame.contiguous(&mut self.memory),
+                false => frame.bytes(),
+            };
+            let decision = judge_head(&mut self.state, head, octets, burst.at_ns);
             let account = decision.rule.map(|rule| self.rules[usize::from(rule)]);
             if let Some(account) = account {
                 cx.count(account.hits, 1);

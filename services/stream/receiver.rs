@@ -135,6 +135,7 @@ const COUNTERS: [(&str, &str); 12] = [
 
 impl Service for StreamReceive {
     const KIND: &'static str = "stream-receive";
+    const READS_PARTS: bool = true;
     type Options = Options;
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
@@ -171,6 +172,9 @@ impl Service for StreamReceive {
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
         let mut burst = Burst::default();
+        // For packets in several chunks, copied together: their pixels are copied in any case.
+        let longest = cx.ports().iter().map(|port| port.packet_capacity_octets).max();
+        let mut memory = Vec::with_capacity(longest.unwrap_or(0));
         loop {
             // While the sink works, its counts change without a packet.
             let until_ns = if self.sink_works() { cx.now_ns() + LOOK_NS } else { u64::MAX };
@@ -178,7 +182,7 @@ impl Service for StreamReceive {
                 break;
             }
             for frame in burst.frames.drain(..) {
-                let verdict = self.judge(frame.bytes(), burst.at_ns, cx);
+                let verdict = self.judge(frame.contiguous(&mut memory), burst.at_ns, cx);
                 cx.settle(frame, verdict);
             }
             self.publish(cx);

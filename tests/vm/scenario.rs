@@ -3,6 +3,7 @@
 //! A scenario is one file with both halves: `play` runs in the guest and returns facts, `judge`
 //! runs on the host and holds them against what must be true.
 
+mod away;
 mod checksums;
 mod doctor;
 mod driver;
@@ -64,6 +65,8 @@ pub(crate) static ALL: &[Scenario] = &[
     ),
     scenario::<flap::Flap>("virtio_net::a_link_that_flaps_costs_its_outage", Nics::Virtio),
     scenario::<flap::Flap>("igb::a_link_that_flaps_costs_its_outage", Nics::Igb),
+    scenario::<away::Away>("virtio_net::a_shard_that_was_away_goes_on", Nics::Virtio),
+    scenario::<away::Away>("igb::a_shard_that_was_away_goes_on", Nics::Igb),
     scenario::<queues::Queues<4>>("igb::shards_take_some_of_4_queues", Nics::Igb),
     scenario::<queues::Queues<8>>("igb::shards_take_some_of_8_queues", Nics::Igb),
     scenario::<steering::Steering>("igb::a_taken_queue_leaves_the_table_and_comes_back", Nics::Igb),

@@ -14,8 +14,8 @@
 //! program: one or several for each selector.
 //!
 //! All of it is put back at the end, and after a `kill -9` by the next that takes the card: what is
-//! changed is told in a record before it is changed ([`record`]), and only what is still ours is
-//! touched ([`undo`]). The XDP program must be on the interface before: it is what keeps two
+//! changed is told in a record before it is changed (`record`), and only what is still ours is
+//! touched (`undo`). The XDP program must be on the interface before: it is what keeps two
 //! processes from one interface, and attaching it makes some drivers start anew.
 //!
 //! What it refuses to do: change the hash, its key or its fields; remove or replace rules of
@@ -181,6 +181,10 @@ impl Hardware {
     ///
     /// Every [`Error`]; then the card is as it was found, or as it was before the killed process.
     pub fn take(options: &Options) -> Result<Option<Self>, Error> {
+        // So that who asks for nothing is not refused for what it takes to change something.
+        if options.mode == Mode::Xdp && !record::are_any(&options.records) {
+            return Ok(None);
+        }
         let (nic, place) = open(&options.interface)?;
         Self::take_card(Box::new(nic), &place, options)
     }

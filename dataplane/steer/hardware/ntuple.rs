@@ -11,7 +11,10 @@
 //!
 //! A rule only chooses the queue: which packets leave the kernel, and for which service, the XDP
 //! program decides there, as always. So a rule that is wider than its selector would do no harm;
-//! none is. What a rule cannot see is a later fragment of a packet: it carries no ports.
+//! none is. Where selectors overlap, the first decides: its rule gets the lower location. A driver
+//! that chooses locations itself keeps its own order, most often the narrower rule first; then a
+//! packet of both may come to the queue of the second, and is unclaimed there where the services
+//! differ. What a rule cannot see is a later fragment of a packet: it carries no ports.
 
 use std::ops::RangeInclusive;
 

@@ -13,7 +13,9 @@
 //! number, hardware address and driver. The directory must be its owner's alone, for who can write
 //! there can have a table set.
 //!
-//! It is not made to outlive the machine's power: then the card has forgotten as well.
+//! It is not made to outlive the machine's power: then the card has forgotten as well. It does have
+//! to outlive its process: a `RuntimeDirectory=` that systemd removes with the unit takes it along,
+//! unless `ExecStopPost=` puts back before.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -28,6 +30,9 @@ use super::error::Error;
 use crate::sys::ethtool::rule::{Rule, Shown};
 use crate::sys::ethtool::{self, Ethtool};
 use crate::sys::netlink::Netlink;
+
+/// How the files of records begin.
+const PREFIX: &str = "steering-";
 
 /// Which interface of which namespace on which boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +81,7 @@ impl Place {
     }
 
     fn file(&self, directory: &Path) -> PathBuf {
-        directory.join(format!("steering-{}-{}.json", self.namespace, self.ifindex))
+        directory.join(format!("{PREFIX}{}-{}.json", self.namespace, self.ifindex))
     }
 }
 
@@ -224,6 +229,14 @@ impl Drop for Journal {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Whether there is any record, of whatever card.
+pub(super) fn are_any(directory: &Path) -> bool {
+    let is_record = |entry: &fs::DirEntry| {
+        entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+    };
+    fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(|it| is_record(&it)))
 }
 
 /// Reads the record of `place` without taking it, and says whether its process lives.

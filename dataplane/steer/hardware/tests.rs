@@ -520,6 +520,16 @@ fn a_refusal_to_put_back_keeps_the_record() {
     assert_as_before(&card, &before, "the third");
 }
 
+#[test]
+fn an_interface_that_is_gone_has_nothing_to_put_back() {
+    let (card, folder) = (Fake::igb(4), Folder::new());
+    let hardware = take(&card, &options(&folder, Mode::Rss, &[1], &[])).unwrap().unwrap();
+    card.fault(0, Fault::Refuse(libc::ENODEV));
+    hardware.put_back().unwrap();
+    assert_eq!(folder.files(), [""; 0]);
+    assert!(Undone::Gone.is_left());
+}
+
 /// Starts, ends, kills and changes of an operator at random: when nobody runs and nothing is left
 /// over, the card is as the operator last wanted it.
 #[test]

@@ -18,10 +18,15 @@ pub(super) fn packet(first: u8) -> [u8; 60] {
 
 /// One shard with one port and these services; selector `n` is service `n`'s.
 pub(super) fn one_shard(services: Vec<ServicePlan>, policy: Policy) -> Sim {
+    one_shard_on(SimPort::default(), services, policy)
+}
+
+/// The same with this port.
+pub(super) fn one_shard_on(port: SimPort, services: Vec<ServicePlan>, policy: Policy) -> Sim {
     let mut sim = Sim::new(7);
     let claim = |(at, plan): (usize, ServicePlan)| plan.selector(0, u16::try_from(at).unwrap());
     let services = services.into_iter().enumerate().map(claim).collect();
-    sim.shard(&[SimPort::default()], services, policy).unwrap();
+    sim.shard(&[port], services, policy).unwrap();
     sim
 }
 
@@ -70,6 +75,7 @@ pub(super) const FAIL: u8 = 10;
 
 impl BurstHandler for Obedient {
     const KIND: &'static str = "obedient";
+    const READS_PARTS: bool = true;
     type Options = ();
 
     fn build(_: &(), build: &mut Build<'_>) -> Result<Self, BuildError> {

@@ -136,7 +136,7 @@ fn ports(snapshot: &Snapshot, total: &PortStats) -> String {
             count(stats.tx_frames),
             count(stats.tx_octets),
             count(stats.held_frames),
-            count(stats.kernel_losses()),
+            count(stats.lost_packets()),
             count(stats.tx_wakes + stats.rx_wakes),
         ]
     };

@@ -22,16 +22,16 @@ use super::traffic::PORT;
 pub(crate) struct Flows {
     /// Of the flood: sources in 198.19.0.0/16.
     pub(crate) floods: Vec<(u32, UdpSocket)>,
-    /// Of those who ask: sources of the wire's own network.
+    /// Of those who ask: sources in 198.18.0.0/16.
     pub(crate) askers: Vec<(u32, Ipv4Addr)>,
     /// Connections to an echo.
     pub(crate) connections: Vec<(u32, TcpStream)>,
 }
 
-/// Enough that each of eight queues has some: one in 5,000 runs has none on a given one.
-const FLOODS: u8 = 64;
+/// Enough that each of eight queues has some; see [`source`].
+const FLOODS: u16 = 64;
 /// The same for those who ask.
-const ASKERS: u8 = 64;
+const ASKERS: u16 = 64;
 const CONNECTIONS: usize = 16;
 
 /// Where the echo is.
@@ -43,8 +43,8 @@ impl Flows {
         let near = &wire.near.namespace;
         let echo = tcp::echo(near, (wire.near.ipv4, ECHO).into()).unwrap();
         let (floods, askers): (Vec<_>, Vec<_>) = (
-            (0..FLOODS).map(|host| Ipv4Addr::new(198, 19, 0, host + 1)).collect(),
-            (0..ASKERS).map(|host| Ipv4Addr::new(198, 18, 1, host + 100)).collect(),
+            (1..=FLOODS).map(|number| source(19, number)).collect(),
+            (1..=ASKERS).map(|number| source(18, number)).collect(),
         );
         let (mut far_links, mut near_links) =
             (wire.far.namespace.netlink().unwrap(), near.netlink().unwrap());
@@ -52,6 +52,7 @@ impl Flows {
             far_links.add_address(wire.far.index, (*address).into(), 32).unwrap();
         }
         for address in &askers {
+            near_links.add_route((*address).into(), 32, None, wire.near.index).unwrap();
             near_links.add_neighbour(wire.near.index, (*address).into(), wire.far.mac).unwrap();
         }
         let sink = Sink::attach(&wire.near, Action::Pass).unwrap();
@@ -105,6 +106,17 @@ impl Flows {
         }
         (0..).zip(sent).filter(|(_, sent)| *sent > 0).collect()
     }
+}
+
+/// An address of 198.18.0.0/16 or 198.19.0.0/16, unlike others in many bits.
+///
+/// The card's hash is linear: each bit that differs turns the same bits of it over, whatever else
+/// does. So with addresses in a row, which differ in six, one boot in 30 had no flow on some of four
+/// queues and one in 16 on some of eight, for 3,000 keys that were tried; with these, none and one
+/// in 400.
+fn source(second: u8, number: u16) -> Ipv4Addr {
+    let [third, fourth] = number.wrapping_mul(40_503).to_be_bytes();
+    Ipv4Addr::new(198, second, third, fourth)
 }
 
 /// Exchanges messages on the connections, one after the other, until told to stop. Messages sent

@@ -1,5 +1,6 @@
 //! Single packets at random gaps, in zero-copy: the shard sleeps in between, each packet wakes it,
-//! and its answer leaves without another one. Then the same program's end, on bad days.
+//! and its answer leaves without another one. Then two ends: killed, and stopped while the interface
+//! is down.
 //!
 //! ```text
 //!   far: asks, waits for the answer, asks ──►  near: echo
@@ -9,6 +10,7 @@ use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tidegate::lab::Wire;
 use tidegate_runtime::metrics::ShardStats;
@@ -22,16 +24,16 @@ use crate::guest::program::Program;
 use crate::guest::step;
 use crate::machine::Nics;
 
-const PACKETS: u32 = 100;
+const PACKETS: u32 = 60;
 const PORT: u16 = 7;
 
 /// Turns from a packet's arrival until the shard sleeps again. The packet is received, answered and
 /// handed to the driver in the first. The driver takes it a little later, on a software CPU some
-/// milliseconds, and until then the shard looks at the TX ring once in each: that is what most are.
+/// milliseconds, and until then the shard looks at the TX ring once in each. Seen: 2 to 5.
 const TURNS_MAX: u64 = 40;
 
 /// Calls that one packet may need: the driver is told of the answer once, and once more each
-/// millisecond while it has not taken it.
+/// millisecond while it has not taken it. Seen: 1 to 3.
 const CALLS_MAX: u64 = TURNS_MAX / 2;
 
 pub(super) struct Singly;
@@ -42,14 +44,10 @@ pub(super) struct Facts {
     /// Over two and a half seconds in which nothing came.
     idle: (u64, u64),
     quiet: Snapshot,
-    left: Left,
-    /// Stopped while its interface was down.
-    down: Snapshot,
-    down_left: Left,
-    down_ms: u64,
-    /// Started again after it was killed.
-    again_ms: u64,
-    again_left: Left,
+    /// Started when the first was killed, and stopped while its interface was down.
+    second: Left,
+    /// How long that took.
+    stop_ms: u64,
 }
 
 /// What one packet cost.
@@ -75,26 +73,15 @@ impl Play for Singly {
         let after = shard(&program).stats;
         let idle = (after.sleeps - before.sleeps, after.turns - before.turns);
         let quiet = program.quiet();
-        let left = program.leave();
-        step("a stop while the interface is down");
-        let (down, down_left, down_ms) = stopped_while_down(&wire);
-        step("a start after a kill");
-        let (again_ms, again_left) = killed(&wire);
-        Facts { singles, idle, quiet, left, down, down_left, down_ms, again_ms, again_left }
+        step("a kill, and a start at once");
+        program.signal(Signal::SIGKILL);
+        drop(program);
+        let (second, stop_ms) = second(&wire);
+        Facts { singles, idle, quiet, second, stop_ms }
     }
 
     fn judge(_: Nics, facts: Facts) {
         let most = |count: fn(&Single) -> u64| facts.singles.iter().map(count).max().unwrap_or(0);
-        println!(
-            "turns {:?}\ncalls {:?}\nidle {:?}, down {} ms, again {} ms",
-            facts.singles.iter().map(|it| it.turns).collect::<Vec<_>>(),
-            facts.singles.iter().map(|it| it.calls).collect::<Vec<_>>(),
-            facts.idle,
-            facts.down_ms,
-            facts.again_ms
-        );
-        println!("{}\n{}", facts.down_left.log, facts.again_left.log);
-        println!("{:#?}", ports(&facts.down));
         assert_eq!(facts.singles.len(), PACKETS as usize);
         assert!(most(|it| it.turns) <= TURNS_MAX, "{:?}", facts.singles);
         assert!(most(|it| it.calls) <= CALLS_MAX, "{:?}", facts.singles);
@@ -105,11 +92,10 @@ impl Play for Singly {
         law(&facts.quiet);
         assert_eq!(obtained(&facts.quiet, "copy"), ["zero-copy"]);
         assert_eq!(ports(&facts.quiet).settled_transmit, u64::from(PACKETS));
-        facts.left.in_order();
 
-        facts.down_left.in_order();
-        assert!(facts.down_ms < 1_900, "drain_timeout is 2 s: {} ms", facts.down_ms);
-        facts.again_left.in_order();
+        facts.second.in_order();
+        assert!(facts.second.log.contains("frames were given up"), "{}", facts.second.log);
+        assert!(facts.stop_ms < 1_900, "drain_timeout is 2 s: {} ms", facts.stop_ms);
     }
 }
 
@@ -178,32 +164,18 @@ fn gaps(mut state: u64) -> impl FnMut() -> Duration {
     }
 }
 
-fn stopped_while_down(wire: &Wire) -> (Snapshot, Left, u64) {
+/// Another program on the queue that the kernel is still taking away from the first. It sends, and
+/// is stopped while its interface is down.
+fn second(wire: &Wire) -> (Left, u64) {
     let config = interface(&wire.near, "") + &camera(wire, "");
     let program = Program::start(&wire.near.namespace, "camera", &config);
     let sent = || ports(&program.now()).completed_frames;
     assert!(soon(|| sent() > 500), "it does not send");
+    step("a stop while the interface is down");
     wire.near.set_down().unwrap();
-    thread::sleep(Duration::from_millis(500));
-    let down = program.now();
+    let refused = || ports(&program.now()).wake_errors_netdown;
+    assert!(soon(|| refused() > 50), "the kernel says that the interface is down");
     let asked = Instant::now();
     let left = program.leave();
-    let down_ms = u64::try_from(asked.elapsed().as_millis()).unwrap();
-    wire.near.set_up().unwrap();
-    await_links(wire);
-    (down, left, down_ms)
-}
-
-/// Kills a program, and starts it again at once: the queue is not free yet, nor the link back.
-fn killed(wire: &Wire) -> (u64, Left) {
-    let config = interface(&wire.near, "") + &camera(wire, "");
-    let program = Program::start(&wire.near.namespace, "camera", &config);
-    assert!(soon(|| ports(&program.now()).completed_frames > 200), "it does not send");
-    program.signal(nix::sys::signal::Signal::SIGKILL);
-    let begun = Instant::now();
-    drop(program);
-    let program = Program::start(&wire.near.namespace, "camera", &config);
-    let again_ms = u64::try_from(begun.elapsed().as_millis()).unwrap();
-    assert!(soon(|| ports(&program.now()).completed_frames > 200), "it does not send any more");
-    (again_ms, program.leave())
+    (left, u64::try_from(asked.elapsed().as_millis()).unwrap())
 }

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate::lab::Wire;
-use tidegate_dataplane::sys::ethtool::Ethtool;
+use tidegate_dataplane::sys::ethtool::{self, Ethtool};
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use super::Play;
@@ -39,15 +39,19 @@ pub(super) struct Facts {
     running: Snapshot,
     doctor: Value,
     left: Left,
-    /// A table that an operator has set: before, with a queue taken, after a kill, and after
-    /// `tidegate restore`.
-    killed: [Vec<u32>; 4],
-    restore: String,
-    /// The same, and put back by the next start, which takes the card's word for everything.
+    /// A table that an operator has set: before, with a queue taken, after a kill, and after the
+    /// next start, which takes the card's word for everything.
     next: [Vec<u32>; 4],
+    /// The kernel's default, and put back by `tidegate restore`, which `doctor` has told of.
+    killed: [Vec<u32>; 4],
+    doctor_killed: Value,
+    restore: String,
     /// With `ntuple`, and the table after it.
     refused: Left,
     table_after_refusal: Vec<u32>,
+    /// Whether the kernel takes fewer queues in the end: not where the table is one that was set by
+    /// hand and names more.
+    fewer_queues: bool,
 }
 
 impl Play for Steering {
@@ -67,27 +71,46 @@ impl Play for Steering {
         flows.flood(|_| true, FLOOD_PACKETS, FLOOD_PACKETS_PER_SECOND);
         let _ = soon(|| steered(&program.now(), "received") >= FLOOD_PACKETS);
         let running = program.quiet();
-        let doctor = said(&wire, &["doctor", "--json", &wire.near.name]);
-        let doctor = serde_json::from_str(&doctor).unwrap();
+        let doctor = doctor_of(&wire);
         let left = program.leave();
         let tables = [before, during, table(&wire)];
 
-        step("rss, a kill, and restore");
-        let (operators, isolated, killed) = kill(&wire, "killed");
-        let restore = said(&wire, &["restore"]);
-        let killed = [operators, isolated, killed, table(&wire)];
-
         step("rss, a kill, and the next start");
+        let entries = u32::try_from(tables[0].len()).unwrap();
+        // As no driver sets it.
+        let odd: Vec<u32> = (0..entries).map(|entry| entry * entry % 7 % QUEUES).collect();
+        ask(&wire, |ethtool, name| ethtool.set_table(name, &odd));
         let (operators, isolated, left_behind) = kill(&wire, "again");
         let next = start(&wire, "next", "xdp");
         let next_table = table(&wire);
         next.leave();
         let next = [operators, isolated, left_behind, next_table];
 
+        step("rss, a kill, and restore");
+        ask(&wire, Ethtool::reset_table);
+        let (default, isolated, killed) = kill(&wire, "killed");
+        let doctor_killed = doctor_of(&wire);
+        let restore = said(&wire, &["restore"]);
+        let killed = [default, isolated, killed, table(&wire)];
+
         step("ntuple");
         let refused = Program::refused(&wire.near.namespace, "ntuple", &config(&wire, "ntuple"));
         let table_after_refusal = table(&wire);
-        Facts { tables, running, doctor, left, killed, restore, next, refused, table_after_refusal }
+        let fewer =
+            |ethtool: &Ethtool, name: &str| Ok(ethtool.set_combined(name, QUEUES / 2).is_ok());
+        Facts {
+            tables,
+            running,
+            doctor,
+            left,
+            next,
+            killed,
+            doctor_killed,
+            restore,
+            refused,
+            table_after_refusal,
+            fewer_queues: ask(&wire, fewer),
+        }
     }
 
     fn judge(_: Nics, facts: Facts) {
@@ -106,15 +129,23 @@ impl Play for Steering {
         let card = &facts.doctor["facts"]["links"][0]["hardware"];
         assert_eq!(card["table_queues"], serde_json::json!([0, 1, 2]), "{card:#}");
         assert_eq!(card["record"]["isolated_queues"], serde_json::json!([TAKEN]), "{card:#}");
+        assert_eq!(card["record"]["is_alive"], true, "{card:#}");
 
-        let [operators, isolated, killed, restored] = &facts.killed;
-        isolates(operators, isolated);
-        assert_eq!(isolated, killed, "nobody was there to put it back");
-        assert_eq!(operators, restored, "{}", facts.restore);
         let [operators, isolated, killed, next] = &facts.next;
         isolates(operators, isolated);
-        assert_eq!(isolated, killed);
+        assert_eq!(isolated, killed, "nobody was there to put it back");
         assert_eq!(operators, next);
+        let [default, isolated, killed, restored] = &facts.killed;
+        assert!((0..QUEUES).cycle().zip(default).all(|(queue, entry)| queue == *entry));
+        isolates(default, isolated);
+        assert_eq!(isolated, killed);
+        assert_eq!(default, restored, "{}", facts.restore);
+        assert!(facts.fewer_queues, "the default counts as set by hand");
+        let found = facts.doctor_killed["findings"].as_array().unwrap().iter();
+        let remedies: Vec<_> =
+            found.filter(|it| it["command"] == "tidegate restore eth0").collect();
+        assert_eq!(remedies.len(), 1, "{:#}", facts.doctor_killed);
+        assert_eq!(remedies[0]["severity"], "warning");
 
         let complaint = facts.refused.complaint();
         assert!(
@@ -122,7 +153,7 @@ impl Play for Steering {
                 .starts_with("tidegate: igb, the driver of eth0, takes no flow rules (ntuple)"),
             "{complaint}"
         );
-        assert_eq!(&facts.table_after_refusal, operators);
+        assert_eq!(&facts.table_after_refusal, default);
     }
 }
 
@@ -137,18 +168,26 @@ fn isolates(before: &[u32], during: &[u32]) {
     }
 }
 
-fn table(wire: &Wire) -> Vec<u32> {
-    let read = || Ethtool::open().unwrap().table(&wire.near.name).unwrap();
-    wire.near.namespace.run(read).unwrap()
+/// Asks the card, or tells it something.
+fn ask<T: Send>(
+    wire: &Wire,
+    what: impl FnOnce(&Ethtool, &str) -> Result<T, ethtool::Error> + Send,
+) -> T {
+    let ask = || what(&Ethtool::open().unwrap(), &wire.near.name).unwrap();
+    wire.near.namespace.run(ask).unwrap()
 }
 
-/// Sets a table as no driver does, starts a program that takes a queue, and kills it; the table
-/// after each.
+fn table(wire: &Wire) -> Vec<u32> {
+    ask(wire, Ethtool::table)
+}
+
+fn doctor_of(wire: &Wire) -> Value {
+    let said = said(wire, &["doctor", "--json", &wire.near.name]);
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// Starts a program that takes a queue, and kills it: the table before, meanwhile and after.
 fn kill(wire: &Wire, instance: &str) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
-    let entries = u32::try_from(table(wire).len()).unwrap();
-    let odd: Vec<u32> = (0..entries).map(|entry| entry * entry % 7 % QUEUES).collect();
-    let set = || Ethtool::open().unwrap().set_table(&wire.near.name, &odd).unwrap();
-    wire.near.namespace.run(set).unwrap();
     let operators = table(wire);
     let program = start(wire, instance, "rss");
     let isolated = table(wire);

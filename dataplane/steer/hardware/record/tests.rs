@@ -38,7 +38,9 @@ fn leave(folder: &Folder, record: &Record) {
 #[test]
 fn is_read_as_it_was_written_and_for_its_owner_alone() {
     let folder = Folder::new("written");
+    assert!(!are_any(&folder.0));
     leave(&folder, &record());
+    assert!(are_any(&folder.0));
     let path = folder.0.join("steering-7-3.json");
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing beside it");

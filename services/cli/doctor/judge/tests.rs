@@ -314,16 +314,35 @@ fn what_is_known_of_a_driver_is_said_with_how_it_is_known() {
 }
 
 #[test]
-fn packets_that_no_chunk_holds_need_a_smaller_mtu() {
+fn packets_that_no_chunk_holds_are_told_of_with_what_they_cost() {
+    let segments = |most| {
+        move |it: &mut LinkFacts| {
+            it.mtu = 9000;
+            it.features.as_mut().unwrap().zero_copy_segments_max = most;
+        }
+    };
+    link(
+        Severity::Advice,
+        "packets of 9000 octets take 3 chunks (multi_buffer), in zero-copy its driver takes 1: \
+         copy = \"auto\" gives up zero-copy, copy = \"zero-copy\" the long packets",
+        "ip link set dev eth1 mtu 3818",
+        segments(1),
+    );
+    for most in [0, 3, 8] {
+        assert_eq!(after(|it| segments(most)(&mut it.links[0])), [], "{most} segments");
+    }
+    let jumbo = said("ice", 9000);
+    assert!(jumbo.contains(&"packets of 9000 octets take 3 chunks (multi_buffer)".to_owned()));
     link(
         Severity::Warning,
-        "packets of 9000 octets do not fit into a chunk and are lost",
-        "ip link set dev eth1 mtu 3818",
-        |it| it.mtu = 9000,
+        "packets of 65535 octets do not fit into 17 chunks and are lost",
+        "ip link set dev eth1 mtu 65258",
+        |it| it.mtu = 65_535,
     );
     link(
         Severity::Warning,
-        "packets of 3500 octets do not fit into a chunk and are lost",
+        "in zero-copy its driver brings packets of 3500 octets in pieces, which run refuses; copy = \
+         \"copy\" takes them whole",
         "ip link set dev eth1 mtu 3050",
         |it| (it.driver, it.mtu) = (Some("igb".to_owned()), 3500),
     );
