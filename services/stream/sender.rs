@@ -224,7 +224,10 @@ impl Counters {
             frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
             frames_late: counter("frames_late", "Frames that ended after their period"),
             frames_skipped: counter("frames_skipped", "Frames not sent, after a stall"),
-            groups_late: counter("groups_late", "Groups that left when the next one was due"),
+            groups_late: counter(
+                "groups_late",
+                "Groups that left after they should have been read",
+            ),
             clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
             packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),

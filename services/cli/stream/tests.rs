@@ -82,7 +82,7 @@ fn a_captured_stream_is_measured_and_drawn() {
          198.18.0.2 port 20000\n",
         "read     gapped, a packet each 15000.000 ns, from 74.666 us after k*T on\n",
         "narrow allows 0 to 8, wide 0 to 720\n",
-        "C_INST   1 at most; narrow allows 4, wide 16\n",
+        "C_INST   0 at most; narrow allows 4, wide 16\n",
         "pictures 5 narrow, 0 narrow-linear, 0 wide, 0 of no class, 0 not whole\n",
         "class    narrow\n",
     ] {
