@@ -48,7 +48,7 @@ use trace::{Event, Trace};
 pub const TURN_NS: u64 = 1_000;
 
 /// TAI when the clock shows zero: any moment will do, this one is in 2024.
-const TAI_AT_ZERO_NS: u64 = 1_710_000_000_000_000_000;
+pub const TAI_AT_ZERO_NS: u64 = 1_710_000_000_000_000_000;
 
 /// A port of a simulated shard.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,5 +13,6 @@ pub mod restore;
 pub mod run;
 pub mod sdp;
 pub mod stats;
+pub mod stream;
 pub(crate) mod told;
 mod wrap;

@@ -75,6 +75,13 @@ impl Running {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// What it says to an operator.
+    fn text(&self) -> String {
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(["stats", "--socket"]).arg(&self.socket).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Asks until what it says is as wanted.
     fn until(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
@@ -161,6 +168,24 @@ fn every_packet_is_verified_or_counted() {
         assert_eq!(counter(&received, zero), 0, "{zero}: {received}");
     }
     assert_eq!(received["conservation"]["unaccounted"], 0);
+    // Every frame was judged by the sender, and what it is stands beside it.
+    let classes = ["frames_narrow", "frames_wide", "frames_of_no_class"];
+    let judged: u64 = classes.iter().map(|name| counter(&sent, name)).sum();
+    assert_eq!(judged, FRAMES, "{sent}");
+    let words = |stats: &Value| stats["shards"][0]["services"][0]["words"].clone();
+    assert_eq!(words(&sent)["format"], "640x360 at 50, 4:2:2 10 bit");
+    assert_eq!(words(&sent)["class_asked"], "wide");
+    assert_ne!(words(&sent)["class_held"], "unmeasured");
+    assert_eq!(
+        (&words(&sent)["measured_by"], &words(&received)["measured_by"]),
+        (&"hand-over".into(), &"arrival".into())
+    );
+    // What has an end is on the record of the receiver, too.
+    let classes = [&classes[..], &["frames_unjudged"]].concat();
+    let seen: u64 = classes.iter().map(|name| counter(&received, name)).sum();
+    assert!((1..FRAMES).contains(&seen), "{received}");
+    let text = sender.text();
+    assert!(text.contains("\ncamera  wide   "), "{text}");
     assert!(sender.stop().success());
     assert!(receiver.stop().success());
 }

@@ -7,7 +7,12 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use tidegate_config::{CopyMode, DEFAULT_INSTANCE, LogLevel, Numbers, XdpMode};
 
+use tidegate_runtime::clock::TAI_MINUS_UTC_SECONDS;
+
 use super::measure::Only;
+use crate::stream::timing::meter::Reference;
+use crate::stream::timing::schedule::Scan;
+use crate::stream::timing::{Class, Rate};
 
 /// Thread-per-core services on AF_XDP: stream video out, shut floods out.
 #[derive(Clone, Debug, Parser)]
@@ -43,6 +48,8 @@ pub enum Command {
     /// Ctrl-C. The way of a default route and that of your own SSH session are refused unless you
     /// say twice that you mean it.
     Measure(Measure),
+    /// Look at a stream of video.
+    Stream(Stream),
     /// Print the completions for a shell.
     Completions(Completions),
 }
@@ -215,6 +222,67 @@ impl Measure {
     }
 }
 
+/// Arguments of `stream`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Stream {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StreamCommand,
+}
+
+/// What to do with a stream.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StreamCommand {
+    /// Measure a captured stream by ST 2110-21, and draw it.
+    ///
+    /// Computes VRX and C_INST of each packet as the EBU's LIST does, says which class each
+    /// picture kept, and draws both as SVG. The capture needs nanoseconds, as with
+    /// `tcpdump -i eth1 -s 96 --time-stamp-precision nano -w a.pcap udp port 20000`; the number
+    /// of packets of a picture is learned from it.
+    Plot(Plot),
+}
+
+/// Arguments of `stream plot`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Plot {
+    /// The capture, pcap or pcapng.
+    #[arg(value_name = "PCAP")]
+    pub capture: PathBuf,
+    /// Frames per second, as 50 or 30000/1001.
+    #[arg(long, value_name = "RATE")]
+    pub rate: Rate,
+    /// Lines of a frame.
+    #[arg(long, value_name = "LINES")]
+    pub height: u32,
+    /// How frames are scanned.
+    #[arg(long, value_name = "SCAN", default_value = "progressive", value_parser = scan())]
+    pub scan: Scan,
+    /// The class that the sender claims; narrow-linear is read by a linear schedule.
+    #[arg(long, value_name = "CLASS", default_value = "wide", value_parser = class())]
+    pub class: Class,
+    /// TROFFSET in microseconds. Default: the standard's.
+    #[arg(long, value_name = "N")]
+    pub troffset_us: Option<u32>,
+    /// What times are measured from.
+    #[arg(long, value_name = "WHAT", default_value = "epoch", value_parser = reference())]
+    pub reference: Reference,
+    /// Seconds by which TAI is ahead of the capture's clock.
+    #[arg(long, value_name = "N", default_value_t = TAI_MINUS_UTC_SECONDS)]
+    pub tai_offset: u32,
+    /// UDP port of the stream. Default: that of the first packet of video.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Where to draw.
+    #[arg(long, value_name = "SVG")]
+    pub out: Option<PathBuf>,
+    /// Pictures to draw.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub pictures: u32,
+    /// Pictures to skip before those that are drawn.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: u32,
+}
+
 /// Arguments of `completions`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Completions {
@@ -226,6 +294,21 @@ pub struct Completions {
 fn level() -> impl clap::builder::TypedValueParser<Value = LogLevel> {
     PossibleValuesParser::new(LogLevel::WORDS)
         .map(|word| LogLevel::of(&word).expect("only its words are possible"))
+}
+
+fn class() -> impl clap::builder::TypedValueParser<Value = Class> {
+    PossibleValuesParser::new(Class::WORDS)
+        .map(|word| Class::of(&word).expect("only its words are possible"))
+}
+
+fn scan() -> impl clap::builder::TypedValueParser<Value = Scan> {
+    PossibleValuesParser::new(Scan::WORDS)
+        .map(|word| Scan::of(&word).expect("only its words are possible"))
+}
+
+fn reference() -> impl clap::builder::TypedValueParser<Value = Reference> {
+    PossibleValuesParser::new(Reference::WORDS)
+        .map(|word| Reference::of(&word).expect("only its words are possible"))
 }
 
 fn copy_mode() -> impl clap::builder::TypedValueParser<Value = CopyMode> {

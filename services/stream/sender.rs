@@ -242,7 +242,10 @@ impl Counters {
             frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
             frames_late: counter("frames_late", "Frames or fields that ended after their period"),
             frames_skipped: counter("frames_skipped", "Frames or fields not sent, after a stall"),
-            groups_late: counter("groups_late", "Groups that left when the next one was due"),
+            groups_late: counter(
+                "groups_late",
+                "Groups that left after they should have been read",
+            ),
             clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
             packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
@@ -415,13 +418,13 @@ impl StreamSend {
             let built = self.build_some(cx, &mut work, wanted, Some(pacer)).await;
             let due_ns = pacer.due_ns(packet, built);
             pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
-            if pacer.leaves(packet, built, cx.now_ns() + lead_ns) == Timing::Late {
-                cx.count(self.counters.groups_late, 1);
-            }
             let handed_over_ns = self.hand_over(cx).await?;
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
             let left_ns = if lead_ns > 0 { handed_over_ns.max(due_ns) } else { handed_over_ns };
+            if pacer.left(packet, built, left_ns) == Timing::Late {
+                cx.count(self.counters.groups_late, 1);
+            }
             if packet == 0 {
                 meter.begin(image, left_ns, pacer.tai_at_zero_ns());
             }

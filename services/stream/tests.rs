@@ -246,7 +246,8 @@ fn a_stall_skips_to_a_frame_boundary_and_never_bursts() {
     let closest = groups.windows(2).map(|pair| pair[1].0 - pair[0].0).min().unwrap();
     assert!(closest >= PERIOD_NS * 24 / 25 / 8 * 19 / 20 - 2 * TURN_NS, "{closest}");
     let report = sim.report(0).services.remove(0);
-    assert_eq!(report.counter("groups_late"), 1);
+    // What was left of the frame in which it happened.
+    assert!((1..8).contains(&report.counter("groups_late")));
     assert_eq!(report.counter("frames_late"), 1);
     assert_eq!(report.counter("frames_skipped"), 4);
     sim.drain();

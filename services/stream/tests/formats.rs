@@ -32,9 +32,9 @@ fn every_scan_sampling_and_packing_arrives_bit_for_bit() {
                 }
                 tried += 1;
                 let mut sim = pair(|sending, receiving| {
-                    (sending.scan, receiving.scan) = (scan, scan);
-                    (sending.sampling, receiving.sampling) = (sampling, sampling);
-                    (sending.depth, receiving.depth) = (depth, depth);
+                    (sending.scan, receiving.scan) = (scan, Some(scan));
+                    (sending.sampling, receiving.sampling) = (sampling, Some(sampling));
+                    (sending.depth, receiving.depth) = (depth, Some(depth));
                     sending.packing = packing;
                     sending.frames = Some(3);
                 });
@@ -156,7 +156,7 @@ fn turns_of_sender_and_receiver_allocate_nothing() {
     for packing in [Packing::GpmLine, Packing::Gpm, Packing::Bpm] {
         let mut sim = pair(|sending, receiving| {
             sending.packing = packing;
-            (sending.scan, receiving.scan) = (Scan::Interlaced, Scan::Interlaced);
+            (sending.scan, receiving.scan) = (Scan::Interlaced, Some(Scan::Interlaced));
             receiving.sink = sink::Kind::Nothing;
         });
         // First turns take vectors for bursts, and the receiver what a run needs.

@@ -7,9 +7,9 @@
 //! what is lost is told elsewhere, and the reader's buffer is then too low for no reason of time.
 
 use super::Class;
-use super::meter::{Image, Meter, Reference};
+use super::meter::{Image, Levels, Meter, Reference};
 use super::record::Merge;
-use super::schedule::{Images, Scan, Schedule};
+use super::schedule::{Error, Images, Scan, Schedule};
 
 /// What a receiver knows of a stream before the first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,8 @@ struct Open {
     /// TAI of the moment that the timestamp names.
     named_ns: u64,
     ended: bool,
+    /// When the last packet came: packets of one burst have one latency.
+    last_ns: u64,
     times: Times,
 }
 
@@ -108,6 +110,8 @@ pub struct Arrivals {
     open: Option<Open>,
     /// Packets of the image before, as its and the next one's sequence numbers say.
     packets_before: u32,
+    /// Whether the last packet was one of the image that is being measured.
+    taken: bool,
 }
 
 /// A packet whose timestamp is behind by less than this is a straggler of an image that is over;
@@ -121,7 +125,23 @@ const NEAR_TICKS: i32 = 90_000;
 impl Arrivals {
     /// Of a stream of which nothing has come.
     pub const fn new(expected: Expected) -> Self {
-        Self { expected, meter: None, open: None, packets_before: 0 }
+        Self { expected, meter: None, open: None, packets_before: 0, taken: false }
+    }
+
+    /// The same where it is known how many packets an image has.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such schedule.
+    pub fn with_packets(expected: Expected, packets: u32) -> Result<Self, Error> {
+        let mut arrivals = Self::new(expected);
+        arrivals.meter = Some(meter(&expected, packets)?);
+        Ok(arrivals)
+    }
+
+    /// VRX and C_INST after the last packet, where it was measured.
+    pub fn levels(&self) -> Option<Levels> {
+        self.meter.as_ref().filter(|_| self.taken).map(Meter::levels)
     }
 
     /// The meter, once it is known how many packets an image has.
@@ -137,7 +157,10 @@ impl Arrivals {
         let mut arrived = None;
         match &self.open {
             Some(open) if open.timestamp == stamp.timestamp && !self.next_segment(open) => {}
-            Some(open) if is_straggler(open.timestamp, stamp.timestamp) => return None,
+            Some(open) if is_straggler(open.timestamp, stamp.timestamp) => {
+                self.taken = false;
+                return None;
+            }
             _ => {
                 arrived = self.close(stamp.sequence);
                 self.begin(at_ns, tai_at_zero_ns, stamp);
@@ -146,12 +169,16 @@ impl Arrivals {
         if let Some(open) = &mut self.open {
             open.packets = open.packets.saturating_add(1);
             open.ended |= stamp.marker;
-            let latency = Span::of(difference(tai_ns, open.named_ns));
-            open.times.latency = open.times.latency.and(&latency);
+            if open.last_ns != at_ns {
+                open.last_ns = at_ns;
+                let latency = Span::of(difference(tai_ns, open.named_ns));
+                open.times.latency = open.times.latency.and(&latency);
+            }
         }
         if let Some(meter) = &mut self.meter {
             meter.packet(at_ns);
         }
+        self.taken = true;
         arrived
     }
 
@@ -181,7 +208,8 @@ impl Arrivals {
             packets: 0,
             named_ns,
             ended: false,
-            times: Times { first_packet, latency: Span::NONE },
+            last_ns: at_ns,
+            times: Times { first_packet, latency: Span::of(difference(tai_ns, named_ns)) },
         });
         if let Some(meter) = &mut self.meter {
             meter.begin(index, at_ns, tai_at_zero_ns);
@@ -210,13 +238,16 @@ impl Arrivals {
 
     /// Images have so many packets.
     fn learn(&mut self, packets: u32) {
-        let Expected { images, class, offset_us, reference } = self.expected;
-        let images = Images { packets, ..images };
         // What was wrong with the offset was said when the receiver was built; a number of packets
         // that no image has is a source that makes no sense, and is not measured.
-        let schedule = Schedule::new(images, class.read(), offset_us).ok();
-        self.meter = schedule.map(|schedule| Meter::new(schedule, reference));
+        self.meter = meter(&self.expected, packets).ok();
     }
+}
+
+fn meter(expected: &Expected, packets: u32) -> Result<Meter, Error> {
+    let images = Images { packets, ..expected.images };
+    let schedule = Schedule::new(images, expected.class.read(), expected.offset_us)?;
+    Ok(Meter::new(schedule, expected.reference))
 }
 
 /// The image that an ideal sender sends at `tai_ns`.

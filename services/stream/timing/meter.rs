@@ -39,6 +39,17 @@ pub enum Reference {
     EachImage,
 }
 
+impl Reference {
+    /// All, as written in a configuration.
+    pub const WORDS: [&'static str; 3] = ["epoch", "first-packet", "each-image"];
+
+    /// The reference of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        let all = [Self::Epoch, Self::FirstPacket, Self::EachImage];
+        Self::WORDS.iter().position(|it| *it == word).map(|place| all[place])
+    }
+}
+
 /// Both levels after a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Levels {
@@ -72,6 +83,9 @@ pub struct Meter {
     drained: i64,
     /// Packets of the image so far.
     packets: i64,
+    /// When the last of them came; `None` before the first, and while the reader of
+    /// [`Reference::EachImage`] has not started.
+    last_ns: Option<u64>,
     /// The first packet of all that has a place in [`Reference::FirstPacket`].
     anchor: Option<(u64, u64)>,
     /// Packets that the reader of [`Reference::EachImage`] lets come first.
@@ -92,6 +106,7 @@ impl Meter {
             reader: Ticker::new(schedule.spacing_parts(), schedule.parts(), 0),
             drained: 0,
             packets: 0,
+            last_ns: None,
             anchor: None,
             watermark: i64::from(limits.narrow.buffer_packets) * 3 / 4,
             extremes: Extremes::NONE,
@@ -120,6 +135,7 @@ impl Meter {
     /// TAI is `tai_at_zero_ns`.
     pub fn begin(&mut self, index: u64, at_ns: u64, tai_at_zero_ns: u64) {
         self.packets = 0;
+        self.last_ns = None;
         self.extremes = Extremes::NONE;
         let (reads, zero_ns) = match self.reference {
             Reference::Epoch => (self.schedule.read_starts(index), tai_at_zero_ns),
@@ -174,6 +190,15 @@ impl Meter {
     pub fn group(&mut self, at_ns: u64, count: u32) -> Levels {
         assert!(count > 0, "a group has packets");
         let count = i64::from(count);
+        if self.last_ns == Some(at_ns) {
+            // Packets of one burst: nothing drains between them.
+            self.burst += count;
+            self.packets += count;
+            let Extremes { burst_max, buffer_max, .. } = &mut self.extremes;
+            *burst_max = self.burst.max(*burst_max);
+            *buffer_max = (self.packets - self.drained).max(*buffer_max);
+            return self.levels();
+        }
         match &mut self.network {
             None => {
                 let (period, parts) = drain_of_network(&self.schedule);
@@ -192,6 +217,12 @@ impl Meter {
         *burst_max = self.burst.max(*burst_max);
         *buffer_min = lowest.min(*buffer_min);
         *buffer_max = highest.max(*buffer_max);
+        self.levels()
+    }
+
+    /// Both levels after the last packet.
+    #[inline]
+    pub const fn levels(&self) -> Levels {
         Levels { burst: self.burst, buffer: self.packets - self.drained }
     }
 
@@ -201,6 +232,7 @@ impl Meter {
         if self.reference == Reference::EachImage && self.packets < self.watermark {
             return self.fill(at_ns, count);
         }
+        self.last_ns = Some(at_ns);
         self.drained = self.drained.saturating_add_unsigned(self.reader.advance(at_ns));
         let before = self.packets;
         self.packets += count;

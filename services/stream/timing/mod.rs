@@ -12,11 +12,13 @@
 //! - [`pace`]: when each group of a frame is due, and what to do after a delay
 //! - [`meter`]: what a stream really did, by the EBU's formulas
 //! - [`arrivals`]: the same of a stream that arrives
+//! - [`capture`]: the same of a stream that somebody captured
 //! - [`record`]: the worst of that over a minute and since the start; [`export`]: shown
 //!
 //! Nothing here knows pixels: what is sent is N packets per image, at a rate.
 
 pub mod arrivals;
+pub mod capture;
 pub mod class;
 pub mod export;
 pub mod meter;

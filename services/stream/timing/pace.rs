@@ -20,12 +20,12 @@ use super::class::{Allotment, Class, Limits};
 use super::meter::drain_of_network;
 use super::schedule::{Moment, Schedule};
 
-/// What a wake-up means for the group that was due.
+/// What became of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// Within its distance to the next.
+    /// It left before its first packet was to be read.
     InTime,
-    /// Later than that.
+    /// It used up the whole lead: the receiver's reader found nothing.
     Late,
 }
 
@@ -168,15 +168,17 @@ impl Pacer {
         self.ideal_ns(packet).max(self.empty_ns.saturating_sub(early_ns))
     }
 
-    /// Judges the `count` packets from `packet` on, which leave at `now_ns`.
-    pub fn leaves(&mut self, packet: u32, count: u32, now_ns: u64) -> Timing {
-        let distance_ns = self.schedule.spacing_ns(self.allotment.group_packets);
-        let late_ns = now_ns.saturating_sub(self.due_ns(packet, count));
+    /// The `count` packets from `packet` on left at `left_ns`: not when that was decided, between
+    /// which and the wake-up the machine may have been elsewhere.
+    pub fn left(&mut self, packet: u32, count: u32, left_ns: u64) -> Timing {
+        let lead_ns = self.schedule.spacing_ns(self.allotment.lead_packets);
+        let late_ns = left_ns.saturating_sub(self.ideal_ns(packet));
         let (period, parts) = self.drain;
         let drains = (u128::from(count) * u128::from(period)).div_ceil(u128::from(parts));
         let drains_ns = u64::try_from(drains).expect("a few packets");
-        self.empty_ns = self.empty_ns.max(now_ns).saturating_add(drains_ns);
-        if late_ns >= distance_ns { Timing::Late } else { Timing::InTime }
+        self.empty_ns = self.empty_ns.max(left_ns).saturating_add(drains_ns);
+        // Within a TRS of its reading time the buffer is empty, not yet below that.
+        if late_ns > lead_ns + self.schedule.spacing_ns(1) { Timing::Late } else { Timing::InTime }
     }
 
     /// The first image that starts at `now_ns` or later, to the nanosecond.
@@ -245,8 +247,7 @@ mod tests {
             while packet < packets {
                 let count = size.min(packets - packet);
                 self.now_ns = self.pacer.due_ns(packet, count).max(self.now_ns) + late_ns(packet);
-                self.late +=
-                    u32::from(self.pacer.leaves(packet, count, self.now_ns) == Timing::Late);
+                self.late += u32::from(self.pacer.left(packet, count, self.now_ns) == Timing::Late);
                 if packet == 0 {
                     self.meter.begin(image, self.now_ns, self.pacer.tai_at_zero_ns());
                 }
@@ -262,13 +263,13 @@ mod tests {
     #[test]
     fn a_sender_in_time_keeps_its_class_with_its_lead_in_hand() {
         let table = [
-            (Class::Narrow, 1080, "50", 4320, 2, (4, 6)),
-            (Class::NarrowLinear, 1080, "50", 4320, 2, (4, 6)),
+            (Class::Narrow, 1080, "50", 4320, 0, (7, 7)),
+            (Class::NarrowLinear, 1080, "50", 4320, 0, (7, 7)),
             (Class::Wide, 1080, "50", 4320, 15, (86, 101)),
-            (Class::Narrow, 1080, "60000/1001", 4115, 2, (5, 7)),
-            (Class::Narrow, 2160, "25", 17_280, 4, (10, 14)),
+            (Class::Narrow, 1080, "60000/1001", 4115, 0, (8, 8)),
+            (Class::Narrow, 2160, "25", 17_280, 1, (14, 15)),
             (Class::Wide, 2160, "25", 17_280, 19, (344, 363)),
-            (Class::Narrow, 720, "60000/1001", 2880, 1, (5, 6)),
+            (Class::Narrow, 720, "60000/1001", 2880, 0, (7, 7)),
         ];
         for (class, height, rate, packets, burst, (lowest, highest)) in table {
             let mut run = Run::new(schedule(height, rate, packets, class), class);
@@ -301,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_group_late_by_less_than_the_lead_breaks_nothing() {
-        for (class, late_ns) in [(Class::Narrow, 17_000), (Class::Wide, 380_000)] {
+        for (class, late_ns) in [(Class::Narrow, 31_000), (Class::Wide, 382_000)] {
             let mut run = Run::new(hd(class), class);
             for frame in 0..20 {
                 let image = run.next(ZERO_NS).image;
@@ -353,7 +354,8 @@ mod tests {
         let mut run = Run::new(hd(class), class);
         let image = run.next(ZERO_NS).image;
         run.send(image, &mut |packet| if packet == 1600 { 500_000 } else { 0 });
-        assert_eq!(run.late, 1);
+        // The lead is 382 us: 31 groups, each 3.77 us less late than the one before.
+        assert_eq!(run.late, 31);
         let distances: Vec<u64> = run.left.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
         // 16 packets of T/N/1.1.
         assert_eq!(distances.iter().min(), Some(&67_341));
@@ -421,6 +423,28 @@ mod tests {
             // 500 ppm, the most that adjtimex(2) slews by.
             assert_eq!(run.send(next.image, &mut |_| 0).held, Some(class), "frame {frame}");
             zero_ns += 10_000;
+        }
+    }
+
+    #[test]
+    fn a_step_of_less_than_half_a_period_moves_the_next_frame_and_bursts_not_either() {
+        let class = Class::Narrow;
+        for step_ns in [-8_000_000_i64, 8_000_000] {
+            let mut run = Run::new(hd(class), class);
+            let first = run.next(ZERO_NS).image;
+            run.send(first, &mut |_| 0);
+            let zero_ns = ZERO_NS.checked_add_signed(step_ns).unwrap();
+            let mut held = None;
+            for frame in 1..=12 {
+                let next = run.next(zero_ns);
+                let plain = Next { image: first + frame, skipped: 0, stepped: false };
+                assert_eq!(next, plain, "{step_ns}");
+                let done = run.send(next.image, &mut |_| 0);
+                assert!(done.extremes.burst_max <= 5, "{step_ns}: {done:?}");
+                held = done.held;
+            }
+            // Forward, frames are late at first, and catch up a tenth of a period with each.
+            assert_eq!(held, Some(class), "{step_ns}: in time again");
         }
     }
 

@@ -36,6 +36,24 @@ pub enum Scan {
 }
 
 impl Scan {
+    /// All, as written in a configuration.
+    pub const WORDS: [&'static str; 3] = ["progressive", "interlaced", "segmented"];
+
+    /// The scan of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        let all = [Self::Progressive, Self::Interlaced, Self::Segmented];
+        all.into_iter().find(|it| it.word() == word)
+    }
+
+    /// As written in a configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Progressive => "progressive",
+            Self::Interlaced => "interlaced",
+            Self::Segmented => "segmented",
+        }
+    }
+
     /// Images that a frame is sent as.
     pub const fn images_per_frame(self) -> u32 {
         match self {
@@ -389,6 +407,15 @@ mod tests {
             let linear = schedule(height, scan, rate, packets, Read::Linear);
             assert_eq!(linear.offset_ns(), offset, "{what}: the same for both");
             assert_eq!(linear.spacing_ns(packets), 20_000_000, "{what}");
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_the_configuration() {
+        for word in Scan::WORDS {
+            let scan = Scan::of(word).unwrap();
+            assert_eq!(scan.word(), word);
+            assert_eq!(serde_json::from_value::<Scan>(word.into()).unwrap(), scan);
         }
     }
 

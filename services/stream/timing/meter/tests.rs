@@ -311,6 +311,15 @@ fn the_image_of_a_moment_is_the_one_that_began_before_it() {
 }
 
 #[test]
+fn words_are_those_of_the_configuration() {
+    for word in Reference::WORDS {
+        let read: Reference = serde_json::from_value(word.into()).unwrap();
+        assert_eq!(Reference::of(word), Some(read));
+    }
+    assert_eq!(Reference::of("noon"), None);
+}
+
+#[test]
 fn times_that_run_backwards_and_absurd_ones_are_survived() {
     let mut meter = Meter::new(hd(), Reference::FirstPacket);
     meter.begin(u64::MAX / 1_000_000_000, u64::MAX, u64::MAX);
