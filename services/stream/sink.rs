@@ -18,17 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
-use std::thread;
 
-use nix::sched::{sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use serde::Deserialize;
 
 use super::video::assembler::Delivered;
 use super::video::convert;
 use super::video::format::Format;
 use super::video::pattern::{Pattern, Verified};
-use super::y4m;
+use super::{worker, y4m};
 
 /// Frames that wait for the thread. One would make every hiccup of the scheduler a dropped frame;
 /// each costs its memory, 21 MB in 4K.
@@ -163,12 +160,7 @@ impl Sink {
         };
         let (frames, queue) = mpsc::sync_channel(QUEUED);
         let counts = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("stream-sink".into())
-            .spawn(move || {
-                leave_the_shards_cpu();
-                work.run(&queue, &give_back, &counts);
-            })
+        worker::start("stream-sink", move || work.run(&queue, &give_back, &counts))
             .map_err(Error::Thread)?;
         Ok(Self { frames: Some(frames), memory, shared })
     }
@@ -212,17 +204,6 @@ impl Sink {
                 Err(TryRecvError::Disconnected) => return true,
             }
         }
-    }
-}
-
-/// A thread is born on the CPUs of the one that starts it, here a shard's only one: the two would
-/// take turns there, and frames be dropped while another CPU is idle. So it goes to all those of
-/// the process, which its first thread has.
-fn leave_the_shards_cpu() {
-    let moved =
-        sched_getaffinity(Pid::this()).and_then(|cpus| sched_setaffinity(Pid::from_raw(0), &cpus));
-    if let Err(error) = moved {
-        tracing::warn!(%error, "the sink shares its shard's CPU");
     }
 }
 
