@@ -205,7 +205,7 @@ fn through(scratch: &Scratch, format: &Format, pixels: &str) {
 fn in_and_out(scratch: &Scratch, format: &Format, pixels: &str, held: u64) {
     let mut source = Source::open(scratch.path("in.y4m").to_str().unwrap(), *format, held)
         .unwrap_or_else(|error| panic!("{pixels}: {error}"));
-    let mut sink = Sink::start(Kind::File, Some(&scratch.path("out.y4m")), *format).unwrap();
+    let mut sink = Sink::start(Kind::File, Some(&scratch.path("out.y4m")), None, *format).unwrap();
     for number in 0..FRAMES as u64 {
         while source.ready(number) == Ready::NotYet || source.advance(number) != Step::New {
             thread::yield_now();

@@ -34,6 +34,8 @@ pub use clip::Clip;
 pub use error::{Error, Place};
 pub use feed::{End, Feed, Ready, Step};
 
+pub(in crate::stream) use pipe::PIPE_OCTETS;
+
 use file::Reel;
 use pipe::Pipe;
 
