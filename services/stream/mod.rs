@@ -17,6 +17,7 @@
 
 pub mod departure;
 pub mod neighbour;
+pub mod probe;
 pub mod receiver;
 pub mod sdp;
 pub mod sender;
