@@ -96,7 +96,7 @@ fn a_picture_of_a_capture_is_the_one_that_was_sent() {
     let pcap = scratch.path("a.pcap");
     capture(&pcap, "wide", 5);
     let format = Format::new(640, 64, Depth::Ten, "500".parse().unwrap()).unwrap();
-    let start = format.rate().next_frame(tidegate_runtime::sim::TAI_AT_ZERO_NS);
+    let start = format.rate().next_frame(tidegate_runtime::sim::TAI_AT_ZERO_NS + 1_000_000_000);
     let mut screen = Screen::new(format, Colours::of(&format, None, None)).unwrap();
     let mut shown = |number: u64| {
         let (mut source, mut pgroups) = (Source::pattern(format), vec![0; format.frame_octets()]);
