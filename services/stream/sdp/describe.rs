@@ -12,7 +12,6 @@ use super::session::{Essence, Leg, Media, MediaClock, Origin, RefClock, Session,
 use super::translate;
 use super::video::{Colorimetry, Range, SenderType, Tcs, Video};
 use crate::stream::sender::Options;
-use crate::stream::video::packetizer::TTL;
 
 /// What a sender's SDP says that its packets do not depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -74,7 +73,7 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
     let is_group = destination.is_multicast();
     let leg = Leg {
         destination,
-        ttl: (is_group && destination.is_ipv4()).then_some(TTL),
+        ttl: (is_group && destination.is_ipv4()).then_some(options.ttl.0),
         // RFC 4570 has filters for all; only a group has other sources.
         sources: if is_group { vec![source] } else { Vec::new() },
     };
