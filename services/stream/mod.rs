@@ -17,6 +17,7 @@
 
 pub mod departure;
 pub mod header;
+pub mod probe;
 pub mod receiver;
 pub mod route;
 pub mod sdp;
