@@ -18,6 +18,7 @@
 pub mod departure;
 pub mod neighbour;
 pub mod receiver;
+pub mod redundancy;
 pub mod sdp;
 pub mod sender;
 pub mod sequence;
