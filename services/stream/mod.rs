@@ -3,7 +3,7 @@
 //! ```text
 //!   source ─► picture ─► packetizer ─► Frame (in place) ─► group ─► send, one wake-up
 //!                            ▲                    ▲          ▲
-//!                   format, packing           departure    timing: k*T, TRS, CMAX, the class held
+//!                   format, packing    header, departure    timing: k*T, TRS, CMAX, the class held
 //!
 //!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
@@ -16,6 +16,7 @@
 //! yet: IPv6, two paths (ST 2022-7).
 
 pub mod departure;
+pub mod header;
 pub mod neighbour;
 pub mod receiver;
 pub mod redundancy;
