@@ -277,6 +277,13 @@ impl Merge {
         self.settled
     }
 
+    /// Whether a number is behind the newest by no more than another path may be. Where there is one
+    /// path only, none is.
+    pub fn is_near(&self, sequence: u32) -> bool {
+        let behind = u64::from(self.distance(sequence).min(0).unsigned_abs());
+        self.memory.skew.is_some() && behind <= self.memory.span
+    }
+
     /// What was counted since it began. Of the numbers from [`Self::settled`] on, none is lost yet.
     pub const fn counts(&self) -> &Counts {
         &self.counts
@@ -428,8 +435,9 @@ impl Merge {
             let bits = self.words[word];
             let missing = |came: u64| u64::from((!came & mask).count_ones());
             self.counts.lost += missing(bits[0] | bits[1]);
-            for path in 0..self.memory.paths() {
-                self.counts.paths[path].lost += missing(bits[path]);
+            let paths = self.counts.paths.iter_mut().take(self.memory.paths());
+            for (path, came) in paths.zip(bits) {
+                path.lost += missing(came);
             }
             self.settled += count;
         }
@@ -472,7 +480,7 @@ impl Merge {
 #[expect(clippy::cast_possible_truncation, reason = "below the number of words, and of bits")]
 #[inline]
 const fn place(number: u64, words: usize) -> [usize; 2] {
-    [number as usize / 64 & (words - 1), number as usize % 64]
+    [(number as usize / 64) & (words - 1), number as usize % 64]
 }
 
 #[cfg(test)]

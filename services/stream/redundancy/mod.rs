@@ -16,13 +16,18 @@
 //! Nothing is estimated. There is a bit for each number and path ([`Merge`]), as many as the skew
 //! has packets, so every packet is received, lost, late or a duplicate, on its path and altogether.
 //!
-//! [`merge`] has the account, [`skew`] the time. Nothing here knows video: audio and ancillary data,
-//! whose numbers have 16 bits, use [`Merge::arrive_short`].
+//! [`merge`] has the account, [`skew`] the time, [`paths`] says which path a packet came by, [`export`]
+//! shows it all. Nothing here knows video: audio and ancillary data, whose numbers have 16 bits, use
+//! [`Merge::arrive_short`].
 
+pub mod export;
 pub mod merge;
+pub mod paths;
 pub mod skew;
 
+pub use export::Export;
 pub use merge::{Arrival, Counts, Memory, Merge, PathCounts};
+pub use paths::{Paths, Tell};
 pub use skew::{Skew, SkewClass};
 
 /// Paths of a stream, at most. ST 2022-7 allows more; nobody builds them.
