@@ -31,6 +31,7 @@ fn sender() -> sender::Options {
         source_address: "198.18.0.1:20000".parse().unwrap(),
         interface: None,
         destination_mac: Some("02:00:00:00:00:02".parse().unwrap()),
+        second: None,
         width: 640,
         height: 64,
         rate: "500".parse().unwrap(),
