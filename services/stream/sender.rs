@@ -16,10 +16,11 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Deserialize;
+use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::{Counter, DropReason};
@@ -28,10 +29,10 @@ use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
-use super::header::{Flow, Header, Marks};
-use super::neighbour::{self, Mac};
+use super::header::{Header, Marks};
 use super::receiver::payload_type;
 use super::redundancy::split::{Ends, Second, Split};
+use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
 use super::sdp::describe::Described;
 use super::source::Source;
 use super::timing::class::GROUP_PACKETS_MAX;
@@ -43,6 +44,7 @@ use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
 use super::video::packetizer::{Field, Identity, Packetizer};
 use super::video::packing::{Packets, Packing};
+use crate::registry::{Selects, Unfit};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -62,9 +64,18 @@ pub struct Options {
     /// The interface to send on; needed where the shard has more than one.
     #[serde(default)]
     pub interface: Option<Box<str>>,
-    /// Link address of the receiver; from the kernel's neighbour table where it is missing.
+    /// Link address of the next hop; as the kernel's routes and neighbours say where it is missing.
     #[serde(default)]
     pub destination_mac: Option<Mac>,
+    /// VLAN that packets are tagged with.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
+    /// Differentiated services code point.
+    #[serde(default)]
+    pub dscp: Dscp,
+    /// Time to live, or hop limit.
+    #[serde(default)]
+    pub ttl: Ttl,
     /// The second path, ST 2022-7.
     #[serde(default)]
     pub second: Option<Second>,
@@ -118,6 +129,21 @@ pub struct Options {
 }
 
 impl Options {
+    /// What packets are told networks by.
+    pub(super) fn marks(&self) -> Marks {
+        Marks { vlan: self.vlan.map(|Tag(vlan)| vlan), dscp: self.dscp.0, ttl: self.ttl.0 }
+    }
+
+    /// The way that they ask for.
+    pub(super) fn way(&self) -> Way {
+        Way {
+            destination: self.destination,
+            source: self.source_address,
+            destination_mac: self.destination_mac,
+            marks: self.marks(),
+        }
+    }
+
     /// What pictures they ask for.
     pub(super) const fn spec(&self) -> Spec {
         let Self { width, height, sampling, depth, scan, rate, packing, .. } = *self;
@@ -134,13 +160,6 @@ fn pattern() -> Box<str> {
 /// Why the options cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// IPv6 is not written yet.
-    Version {
-        /// Key of the option.
-        key: &'static str,
-        /// What it says.
-        found: SocketAddr,
-    },
     /// A payload type that is not dynamic.
     PayloadType(u8),
     /// Two paths with the same destination on the same interface.
@@ -182,11 +201,6 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version { key, found } => write!(
-                f,
-                "{key} {found}: video is not sent over IPv6 yet; use an IPv4 address, as in \
-                 \"198.18.0.2:20000\""
-            ),
             Self::PayloadType(found) => {
                 write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
             }
@@ -212,7 +226,8 @@ impl fmt::Display for Error {
             Self::Mtu { interface, mtu, needed } => write!(
                 f,
                 "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu 1500`"
+                 `ip link set {interface} mtu {}`",
+                (*needed).max(1500)
             ),
             Self::Chunk { capacity, needed } => write!(
                 f,
@@ -230,6 +245,7 @@ impl std::error::Error for Error {}
 pub struct StreamSend {
     port: usize,
     format: Format,
+    route: Route,
     header: Header,
     packetizer: Packetizer,
     source: Source,
@@ -260,6 +276,8 @@ struct Counters {
     clock_steps: Counter,
     packets_timed: Counter,
     pool_empty: Counter,
+    next_hop_changes: Counter,
+    next_hop_losses: Counter,
 }
 
 impl Counters {
@@ -277,6 +295,14 @@ impl Counters {
             clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
             packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
+            next_hop_changes: counter(
+                "next_hop_changes",
+                "Times that packets went to another link address from then on",
+            ),
+            next_hop_losses: counter(
+                "next_hop_losses",
+                "Times that the next hop did not answer any more; its address is kept",
+            ),
         }
     }
 }
@@ -292,11 +318,11 @@ impl Service for StreamSend {
         let facts = &build.ports()[port];
         let packetizer = Packetizer::new(&identity(options)?, &format);
         let payload_octets = packetizer.payload_octets_max();
-        let header = Header::new(
-            &flow([options.destination, options.source_address], options.destination_mac, facts)?,
-            payload_octets,
-        )
-        .map_err(BuildError::new)?;
+        Self::selectors(options).map_err(BuildError::new)?;
+        let way = options.way();
+        let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
+        let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+        let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
         check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
         let source = match &*options.source {
             PATTERN => Source::pattern(format),
@@ -327,8 +353,9 @@ impl Service for StreamSend {
             (Some(other), Some(way)) => {
                 held_frames_max = (held_frames_max / 2).max(1);
                 let facts = &build.ports()[other];
-                let flow = flow([way.destination, way.source_address], way.destination_mac, facts)?;
-                let header = Header::new(&flow, payload_octets).map_err(BuildError::new)?;
+                let way = way.way(options.marks());
+                let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+                let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
                 check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
                 let launch_time = if launches { launch_time } else { LaunchTime::None };
                 let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
@@ -339,7 +366,7 @@ impl Service for StreamSend {
                     destinations: [options.destination, way.destination],
                     packets_per_second: packets.div_ceil(seconds.into()),
                 };
-                Some(Split::new(build, &ends, header, departure))
+                Some(Split::new(build, &ends, route, header, departure))
             }
             _ => None,
         };
@@ -369,6 +396,7 @@ impl Service for StreamSend {
             not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             format,
+            route,
             header,
             packetizer,
             source,
@@ -394,6 +422,25 @@ impl Service for StreamSend {
             false => self.run_paced(cx, pacer).await,
         }
         Ok(())
+    }
+}
+
+impl Selects for StreamSend {
+    /// It receives nothing; here is only seen what does not go together.
+    fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
+        options.way().check()?;
+        if let Some(second) = &options.second {
+            second.way(options.marks()).check().map_err(|Unfit { key, refusal }| {
+                let found = format!("{key} {}", refusal.found);
+                Unfit { key: "second", refusal: Refusal::new(found, refusal.allowed) }
+            })?;
+        }
+        if options.destination.is_ipv6() && options.checksum == Checksum::None {
+            let found = "no checksum, while UDP over IPv6 always has one (RFC 8200, section 8.1)";
+            let refusal = Refusal::new(found, "\"auto\" or \"full\"");
+            return Err(Unfit { key: "checksum", refusal });
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -435,6 +482,7 @@ impl StreamSend {
     async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
         let (mut sent, mut image) = (0, first);
         while sent < self.frames_max && !cx.draining() {
+            self.follow_the_route(cx);
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
                 let built = self.build_some(cx, &mut work, self.group_packets_max, None).await;
@@ -450,6 +498,18 @@ impl StreamSend {
     /// Which field of its frame an image is.
     fn field_of(&self, image: u64) -> u32 {
         u32::try_from(image % u64::from(self.format.fields())).expect("0 or 1")
+    }
+
+    /// Sends to where the next hop is now.
+    fn follow_the_route(&mut self, cx: &mut ShardContext) {
+        let Counts { mut changes, mut losses } = self.route.follow(&mut self.header);
+        if let Some(second) = &mut self.second {
+            let other = second.follow_the_route();
+            changes += other.changes;
+            losses += other.losses;
+        }
+        cx.count(self.counters.next_hop_changes, changes);
+        cx.count(self.counters.next_hop_losses, losses);
     }
 
     /// All packets of an image are still to be built.
@@ -482,6 +542,7 @@ impl StreamSend {
         meter: &mut Meter,
     ) -> Option<u64> {
         let lead_ns = self.departure.lead_ns();
+        self.follow_the_route(cx);
         let mut work = self.work(image);
         while work.packet < self.format.packets_per_field() {
             let packet = work.packet;
@@ -640,29 +701,6 @@ fn second_port(options: &Options, build: &Build<'_>) -> Result<Option<usize>, Bu
         return Err(BuildError::new(Error::SamePath { interface, destination }));
     }
     Ok(Some(port))
-}
-
-fn flow(
-    [destination_asked, source_asked]: [SocketAddr; 2],
-    destination_mac: Option<Mac>,
-    facts: &PortFacts,
-) -> Result<Flow, BuildError> {
-    let v4 = |key, address| match address {
-        SocketAddr::V4(address) => Ok(address),
-        found => Err(BuildError::new(Error::Version { key, found })),
-    };
-    let destination: SocketAddrV4 = v4("destination", destination_asked)?;
-    let destination_mac = match destination_mac {
-        Some(Mac(octets)) => octets,
-        None => neighbour::resolve(*destination.ip(), &facts.interface).map_err(BuildError::new)?,
-    };
-    Ok(Flow {
-        source_mac: facts.mac,
-        destination_mac,
-        source: source_asked,
-        destination: destination_asked,
-        marks: Marks::default(),
-    })
 }
 
 fn identity(options: &Options) -> Result<Identity, BuildError> {

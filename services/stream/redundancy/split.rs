@@ -33,8 +33,8 @@ use tidegate_runtime::verdict::{DropReason, Verdict};
 use super::PATHS;
 use super::export::NAMES;
 use crate::stream::departure::Departure;
-use crate::stream::header::Header;
-use crate::stream::neighbour::Mac;
+use crate::stream::header::{Header, Marks};
+use crate::stream::route::{Counts, Mac, Route, Tag, Way};
 
 /// What a path may have in the driver's hands before it is slow, in nanoseconds of the stream.
 ///
@@ -61,7 +61,8 @@ pub struct Ends<'a> {
 #[derive(Debug)]
 pub struct Split {
     ports: [usize; PATHS],
-    pub(in crate::stream) header: Header,
+    route: Route,
+    header: Header,
     departure: Departure,
     /// Of the second path.
     group: Frames,
@@ -90,6 +91,7 @@ impl Split {
     pub(in crate::stream) fn new(
         build: &mut Build<'_>,
         ends: &Ends<'_>,
+        route: Route,
         header: Header,
         departure: Departure,
     ) -> Self {
@@ -103,6 +105,7 @@ impl Split {
         };
         Self {
             ports: ends.ports.map(|(port, _)| port),
+            route,
             header,
             departure,
             group: Frames::new(),
@@ -117,6 +120,11 @@ impl Split {
             ),
             unsent: build.counter("packets_unsent", "Packets that no path could take"),
         }
+    }
+
+    /// Sends the second path's packets to where its next hop is now.
+    pub(in crate::stream) fn follow_the_route(&mut self) -> Counts {
+        self.route.follow(&mut self.header)
     }
 
     /// How both paths are now, for the group that is to be built.
@@ -241,6 +249,21 @@ pub struct Second {
     /// Link address of the next hop; as the kernel knows it where it is missing.
     #[serde(default)]
     pub destination_mac: Option<Mac>,
+    /// VLAN that packets are tagged with.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
+}
+
+impl Second {
+    /// The way that they ask for; but for the VLAN, networks are told what they are on the first.
+    pub(in crate::stream) fn way(&self, first: Marks) -> Way {
+        Way {
+            destination: self.destination,
+            source: self.source_address,
+            destination_mac: self.destination_mac,
+            marks: Marks { vlan: self.vlan.map(|Tag(vlan)| vlan), ..first },
+        }
+    }
 }
 
 #[cfg(test)]
