@@ -15,7 +15,9 @@
 //! IPv4. A receiver may be told what it receives by an SDP, a sender's is printed: [`sdp`]. Not
 //! yet: IPv6, two paths (ST 2022-7).
 
+pub mod audio;
 pub mod departure;
+pub mod follow;
 pub mod neighbour;
 pub mod receiver;
 pub mod sdp;
@@ -25,6 +27,7 @@ pub mod sink;
 pub mod source;
 pub mod timing;
 pub mod video;
+pub mod worker;
 pub mod y4m;
 
 pub use receiver::StreamReceive;

@@ -54,6 +54,14 @@ impl Sequence {
         sequence.wrapping_sub(newest).cast_signed()
     }
 
+    /// The number of 32 bits that a packet has whose low 16 are all that it carries: the one that
+    /// is nearest to the newest.
+    pub const fn near(&self, low: u16) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is wanted")]
+        let (newest, newest_low) = (self.newest as u32, self.newest as u16);
+        newest.wrapping_add_signed(low.wrapping_sub(newest_low).cast_signed() as i32)
+    }
+
     /// The newest number, continued.
     pub const fn newest(&self) -> u64 {
         self.newest
@@ -143,6 +151,16 @@ mod tests {
         assert_eq!(sequence.arrive(0), Arrival::Late(1 << 33));
         assert_eq!(sequence.arrive(u32::MAX), Arrival::Duplicate);
         assert_eq!(sequence.finish(), 0);
+    }
+
+    #[test]
+    fn sixteen_bits_are_continued() {
+        let mut sequence = Sequence::starting(65_534);
+        for (low, number) in [(65_535, 65_535), (1, 65_537), (0, 65_536), (32_000, 97_536)] {
+            assert_eq!(sequence.near(low), number);
+            assert_ne!(sequence.arrive(number), Arrival::TooLate);
+        }
+        assert_eq!(sequence.near(65_535), 65_535, "behind is nearer");
     }
 
     #[test]
