@@ -3,7 +3,7 @@
 //! ```text
 //!   source ─► picture ─► packetizer ─► Frame (in place) ─► group ─► send, one wake-up
 //!                            ▲                    ▲          ▲
-//!                   format, packing           departure    timing: k*T, TRS, CMAX, the class held
+//!                   format, packing    header, departure    timing: k*T, TRS, CMAX, the class held
 //!
 //!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
@@ -15,9 +15,11 @@
 //! IPv4. A receiver may be told what it receives by an SDP, a sender's is printed: [`sdp`]. Not
 //! yet: IPv6, two paths (ST 2022-7).
 
+pub mod ancillary;
 pub mod audio;
 pub mod departure;
 pub mod follow;
+pub mod header;
 pub mod neighbour;
 pub mod receiver;
 pub mod sdp;

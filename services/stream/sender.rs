@@ -28,6 +28,7 @@ use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
+use super::header::{Flow, Header, Marks};
 use super::neighbour::{self, Mac};
 use super::receiver::payload_type;
 use super::sdp::describe::Described;
@@ -39,7 +40,7 @@ use super::timing::pace::{Next, Timing};
 use super::timing::schedule::Schedule;
 use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
-use super::video::packetizer::{Addresses, Field, Packetizer};
+use super::video::packetizer::{Field, Identity, Packetizer};
 use super::video::packing::{Packets, Packing};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
@@ -206,6 +207,7 @@ impl std::error::Error for Error {}
 pub struct StreamSend {
     port: usize,
     format: Format,
+    header: Header,
     packetizer: Packetizer,
     source: Source,
     schedule: Schedule,
@@ -262,14 +264,17 @@ impl Service for StreamSend {
         let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
             .map_err(BuildError::new)?;
         let facts = &build.ports()[port];
-        let packetizer = Packetizer::new(&addresses(options, facts)?, &format);
-        check_room(facts, packetizer.packet_octets_max()).map_err(BuildError::new)?;
+        let packetizer = Packetizer::new(&identity(options)?, &format);
+        let payload_octets = packetizer.payload_octets_max();
+        let header =
+            Header::new(&flow(options, facts)?, payload_octets).map_err(BuildError::new)?;
+        check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
         let source = match &*options.source {
             PATTERN => Source::pattern(format),
             path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
         };
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
-        let departure = Departure::new(options.checksum, launch_time, facts.tx, &packetizer);
+        let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
         tracing::info!(
             service = build.name(),
             checksum = departure.checksum_word(facts.tx),
@@ -301,6 +306,7 @@ impl Service for StreamSend {
             not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             format,
+            header,
             packetizer,
             source,
         })
@@ -490,9 +496,9 @@ impl StreamSend {
         while work.packet < end {
             let Some(mut frame) = cx.take(self.port) else { break };
             let packet = work.packets.next().expect("as many as the format says");
-            frame.set_len(self.packetizer.packet_octets(&packet));
-            let octets = frame.bytes_mut();
-            self.packetizer.write(octets, &packet, self.sequence, work.field, &picture);
+            frame.set_len(self.header.octets() + self.packetizer.payload_octets(&packet));
+            let payload = self.header.write(frame.bytes_mut());
+            self.packetizer.write(payload, &packet, self.sequence, work.field, &picture);
             let tai_ns = pacer.map(|pacer| pacer.ideal_tai_ns(work.packet) + slip_ns);
             timed += u64::from(self.departure.ask(&mut frame, tai_ns));
             self.sequence = self.sequence.wrapping_add(1);
@@ -524,31 +530,34 @@ async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
     }
 }
 
-fn addresses(options: &Options, facts: &PortFacts) -> Result<Addresses, BuildError> {
+fn flow(options: &Options, facts: &PortFacts) -> Result<Flow, BuildError> {
     let v4 = |key, address| match address {
         SocketAddr::V4(address) => Ok(address),
         found => Err(BuildError::new(Error::Version { key, found })),
     };
     let destination: SocketAddrV4 = v4("destination", options.destination)?;
-    let source = v4("source_address", options.source_address)?;
-    if !(96..=127).contains(&options.payload_type) {
-        return Err(BuildError::new(Error::PayloadType(options.payload_type)));
-    }
     let destination_mac = match options.destination_mac {
         Some(Mac(octets)) => octets,
         None => neighbour::resolve(*destination.ip(), &facts.interface).map_err(BuildError::new)?,
     };
+    Ok(Flow {
+        source_mac: facts.mac,
+        destination_mac,
+        source: options.source_address,
+        destination: options.destination,
+        marks: Marks::default(),
+    })
+}
+
+fn identity(options: &Options) -> Result<Identity, BuildError> {
+    let payload_type = options.payload_type;
+    if !(96..=127).contains(&payload_type) {
+        return Err(BuildError::new(Error::PayloadType(payload_type)));
+    }
     // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
     #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
     let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    Ok(Addresses {
-        source_mac: facts.mac,
-        destination_mac,
-        source,
-        destination,
-        payload_type: options.payload_type,
-        ssrc,
-    })
+    Ok(Identity { payload_type, ssrc })
 }
 
 /// The first port of the interface, or the only interface's.

@@ -4,7 +4,7 @@
 //!   0 RTP: V PT │ 2 sequence │ 4 timestamp │ 8 SSRC │ 12 sample 0 of channels 0 1 2 …, sample 1 of …
 //! ```
 //!
-//! What is in front of RTP is the header template's. Number, timestamp and
+//! What is in front of RTP is the [header template](crate::stream::header)'s. Number, timestamp and
 //! samples all follow from the packet's index since the epoch: two senders of the same stream send
 //! the same octets, and a sender that was away goes on where it would be.
 
