@@ -19,6 +19,7 @@ pub mod ancillary;
 pub mod audio;
 pub mod departure;
 pub mod follow;
+pub mod handoff;
 pub mod header;
 pub mod neighbour;
 pub mod receiver;
@@ -29,7 +30,6 @@ pub mod sink;
 pub mod source;
 pub mod timing;
 pub mod video;
-pub mod worker;
 pub mod y4m;
 
 pub use receiver::StreamReceive;

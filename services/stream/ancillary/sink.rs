@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::file::Line;
 use super::reader::Item;
-use crate::stream::worker::{Work, Worker};
+use crate::stream::handoff::{Handoff, Work};
 
 /// ANC packets that wait for the thread: half a kibioctet each. At ten a frame of 60 a second they
 /// are half a second; a disk that pauses for longer costs some.
@@ -89,7 +89,7 @@ struct Shared {
 /// The shard's end of the sink.
 #[derive(Debug)]
 pub struct Sink {
-    worker: Option<Worker<Told>>,
+    handoff: Option<Handoff<Told>>,
     shared: Arc<Shared>,
     /// Packets that the thread was too far behind for.
     dropped: u64,
@@ -112,33 +112,33 @@ impl Sink {
     /// When path and kind do not go together, or file or thread cannot be made.
     pub fn start(kind: Kind, path: Option<&Path>) -> Result<Self, Error> {
         let shared = Arc::new(Shared::default());
-        let worker = match (kind, path) {
+        let handoff = match (kind, path) {
             (Kind::Nothing, None) => None,
             (Kind::File, Some(path)) => {
                 let create = |source| Error::Create { path: path.to_owned(), source };
                 let file = BufWriter::new(File::create(path).map_err(create)?);
                 let thread = Thread { file, last: None, counts: Arc::clone(&shared) };
-                let worker = Worker::start("ancillary-sink", QUEUED, thread);
-                Some(worker.map_err(Error::Thread)?)
+                let handoff = Handoff::start("ancillary-sink", QUEUED, thread);
+                Some(handoff.map_err(Error::Thread)?)
             }
             _ => return Err(Error::Path { kind }),
         };
-        Ok(Self { worker, shared, dropped: 0 })
+        Ok(Self { handoff, shared, dropped: 0 })
     }
 
     /// Hands an ANC packet over.
     pub fn offer(&mut self, item: Item) {
-        let Some(worker) = &mut self.worker else { return };
-        while worker.returned().is_some() {}
-        if worker.offer(Told::Packet(item)).is_err() {
+        let Some(handoff) = &mut self.handoff else { return };
+        while handoff.returned().is_some() {}
+        if handoff.offer(Told::Packet(item)).is_err() {
             self.dropped += 1;
         }
     }
 
     /// Says how many frames there were, after the last packet.
     pub fn end(&mut self, frames: u64) {
-        if let Some(worker) = &mut self.worker
-            && worker.offer(Told::Frames(frames)).is_err()
+        if let Some(handoff) = &mut self.handoff
+            && handoff.offer(Told::Frames(frames)).is_err()
         {
             tracing::warn!("the ancillary sink is behind: its file ends without `frames`");
         }
@@ -146,12 +146,12 @@ impl Sink {
 
     /// Whether the thread has packets that it has not counted.
     pub fn works(&self) -> bool {
-        self.worker.as_ref().is_some_and(Worker::works)
+        self.handoff.as_ref().is_some_and(Handoff::works)
     }
 
     /// Takes no more, and says whether all is done. To be asked until it is; it never waits.
     pub fn finished(&mut self) -> bool {
-        self.worker.as_mut().is_none_or(Worker::finished)
+        self.handoff.as_mut().is_none_or(Handoff::finished)
     }
 
     /// ANC packets that were written.

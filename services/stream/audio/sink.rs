@@ -1,6 +1,6 @@
 //! What becomes of sound: nothing, a check, a list of sums, or a WAV file.
 //!
-//! The work is a thread's ([`Worker`]); the shard moves a block now and then. In a file, what did
+//! The work is a thread's ([`Handoff`]); the shard moves a block now and then. In a file, what did
 //! not come is silence, and so is a pause of up to a minute: sound stays in step with its picture.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::format::{Depth, Format};
 use super::reader::{BLOCK_SAMPLES, Block};
 use super::tone;
-use crate::stream::worker::{Work, Worker};
+use crate::stream::handoff::{Handoff, Work};
 
 /// Blocks that wait for the thread: a third of a second. A disk that pauses for longer costs sound;
 /// each is some 50 KB of 16 channels.
@@ -123,7 +123,7 @@ pub struct Counts {
 /// The shard's end of the sink.
 #[derive(Debug)]
 pub struct Sink {
-    worker: Option<Worker<Block>>,
+    handoff: Option<Handoff<Block>>,
     shared: Arc<Shared>,
 }
 
@@ -149,10 +149,10 @@ impl Sink {
         };
         let start = |task| {
             let counts = Arc::clone(&shared);
-            Worker::start("audio-sink", QUEUED, Thread { format, task, counts })
+            Handoff::start("audio-sink", QUEUED, Thread { format, task, counts })
         };
-        let worker = task.map(start).transpose().map_err(Error::Thread)?;
-        Ok(Self { worker, shared })
+        let handoff = task.map(start).transpose().map_err(Error::Thread)?;
+        Ok(Self { handoff, shared })
     }
 
     /// Hands a block over; whether it was kept, or there was nothing to do with it. Its memory
@@ -162,25 +162,25 @@ impl Sink {
     ///
     /// The block, where the thread is behind.
     pub fn offer(&mut self, block: Block) -> Result<Option<Block>, Block> {
-        match &mut self.worker {
-            Some(worker) => worker.offer(block).map(|()| None),
+        match &mut self.handoff {
+            Some(handoff) => handoff.offer(block).map(|()| None),
             None => Ok(Some(block)),
         }
     }
 
     /// A block that the thread has done with.
     pub fn returned(&self) -> Option<Block> {
-        self.worker.as_ref()?.returned()
+        self.handoff.as_ref()?.returned()
     }
 
     /// Whether the thread has blocks that it has not counted.
     pub fn works(&self) -> bool {
-        self.worker.as_ref().is_some_and(Worker::works)
+        self.handoff.as_ref().is_some_and(Handoff::works)
     }
 
     /// Takes no more, and says whether all is done. To be asked until it is; it never waits.
     pub fn finished(&mut self) -> bool {
-        self.worker.as_mut().is_none_or(Worker::finished)
+        self.handoff.as_mut().is_none_or(Handoff::finished)
     }
 
     /// What the thread did so far.

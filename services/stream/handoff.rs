@@ -28,14 +28,14 @@ pub trait Work<T>: Send + 'static {
 
 /// The shard's end of the thread.
 #[derive(Debug)]
-pub struct Worker<T> {
+pub struct Handoff<T> {
     items: Option<SyncSender<T>>,
     back: Receiver<T>,
     done: Arc<AtomicU64>,
     offered: u64,
 }
 
-impl<T: Send + 'static> Worker<T> {
+impl<T: Send + 'static> Handoff<T> {
     /// Starts a thread of this name, for which `queued` items may wait.
     ///
     /// # Errors
@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn a_thread_that_is_behind_holds_nobody_up_and_gives_everything_back() {
         let ((go, leave), (told, tells)) = (mpsc::channel(), mpsc::channel());
-        let mut worker = Worker::start("slow", 2, Slow { leave, told }).unwrap();
-        let taken = (0..10).filter(|&item| worker.offer(item).is_ok()).count();
+        let mut handoff = Handoff::start("slow", 2, Slow { leave, told }).unwrap();
+        let taken = (0..10).filter(|&item| handoff.offer(item).is_ok()).count();
         // Two wait, and one may have been taken out of the queue meanwhile.
         assert!((2..=3).contains(&taken), "{taken}");
-        assert!(worker.works());
+        assert!(handoff.works());
         for _ in 0..taken {
             go.send(()).unwrap();
         }
@@ -140,15 +140,15 @@ mod tests {
         assert_eq!(done, (0..).take(taken).collect::<Vec<u32>>());
         let mut back = Vec::new();
         while back.len() < taken {
-            back.extend(worker.returned());
+            back.extend(handoff.returned());
             thread::yield_now();
         }
         assert_eq!(back, (100..).take(taken).collect::<Vec<u32>>());
-        assert!(!worker.works());
-        while !worker.finished() {
+        assert!(!handoff.works());
+        while !handoff.finished() {
             thread::yield_now();
         }
         assert_eq!(tells.recv(), Ok(None));
-        assert_eq!(worker.offer(1), Err(1));
+        assert_eq!(handoff.offer(1), Err(1));
     }
 }
