@@ -13,9 +13,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
-use std::thread;
 
-use super::sink::leave_the_shards_cpu;
+use super::worker;
 
 /// What a thread does with each item.
 pub trait Work<T>: Send + 'static {
@@ -47,8 +46,7 @@ impl<T: Send + 'static> Handoff<T> {
         let (give_back, back) = mpsc::sync_channel(queued + 2);
         let done = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&done);
-        thread::Builder::new().name(name.into()).spawn(move || {
-            leave_the_shards_cpu();
+        worker::start(name, move || {
             while let Ok(mut item) = queue.recv() {
                 work.take(&mut item);
                 count.fetch_add(1, Ordering::Release);
@@ -104,6 +102,7 @@ impl<T: Send + 'static> Handoff<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender};
+    use std::thread;
 
     use super::*;
 
