@@ -5,7 +5,7 @@
 //!                            ▲                    ▲          ▲
 //!                   format, packing    header, departure    timing: k*T, TRS, CMAX, the class held
 //!
-//!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► frame of pixels ─► sink (a thread)
+//!   Frame ─► wire ─► assembler (redundancy: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
 //!
 //! Two services: [`sender::StreamSend`] and [`receiver::StreamReceive`]. All that can be computed
@@ -23,9 +23,9 @@ pub mod handoff;
 pub mod header;
 pub mod neighbour;
 pub mod receiver;
+pub mod redundancy;
 pub mod sdp;
 pub mod sender;
-pub mod sequence;
 pub mod sink;
 pub mod source;
 pub mod timing;

@@ -12,6 +12,7 @@ use tidegate_dataplane::wire::Rtp;
 use super::anc::Anc;
 use super::payload::{Field, Found, Payload};
 use crate::stream::follow::{Counts, Fate, Follow, Mark, Number, Pace, Taken};
+use crate::stream::redundancy::Memory;
 use crate::stream::timing::Rate;
 
 /// Packets of a field at most, for telling a restart from a loss: 64 hold all that an SDI line's
@@ -23,6 +24,8 @@ const PACKETS_PER_FIELD: u32 = 64;
 pub enum Outcome {
     /// Its ANC packets were taken.
     Taken,
+    /// The other path had brought the same.
+    Copy,
     /// Its number was seen before.
     Duplicate,
     /// Its number is before the window.
@@ -77,13 +80,18 @@ pub struct Reader {
 impl Reader {
     /// Takes ancillary data of frames at `rate`.
     pub fn new(payload_type: u8, rate: Rate) -> Self {
+        Self::of_paths(payload_type, rate, Memory::ONE_PATH)
+    }
+
+    /// The same, by as many paths as `memory` is for.
+    pub fn of_paths(payload_type: u8, rate: Rate, memory: Memory) -> Self {
         let (frames, seconds) = rate.ratio();
         let ticks = u64::from(seconds) * 90_000 / u64::from(frames) / 2;
         let ticks = u32::try_from(ticks.max(1)).unwrap_or(u32::MAX);
         Self {
             payload_type,
             rate,
-            follow: Follow::new(Pace { packets: PACKETS_PER_FIELD, ticks }),
+            follow: Follow::new(Pace { packets: PACKETS_PER_FIELD, ticks }, memory),
             origin: (0, 0),
             newest: (0, 0),
             stats: Stats::default(),
@@ -91,7 +99,7 @@ impl Reader {
     }
 
     /// What was received so far.
-    pub const fn stats(&self) -> Stats {
+    pub fn stats(&self) -> Stats {
         Stats { packets: self.follow.counts(), ..self.stats }
     }
 
@@ -105,8 +113,25 @@ impl Reader {
         self.follow.finish();
     }
 
-    /// Takes the payload of one UDP datagram; gives its ANC packets that are right to `each`.
-    pub fn packet(&mut self, datagram: &[u8], mut each: impl FnMut(Item)) -> Outcome {
+    /// Time passes.
+    pub fn tick(&mut self, now_ns: u64) {
+        self.follow.tick(now_ns);
+    }
+
+    /// Takes the payload of one UDP datagram, where there is one path.
+    pub fn packet(&mut self, datagram: &[u8], each: impl FnMut(Item)) -> Outcome {
+        self.packet_by(0, datagram, 0, each)
+    }
+
+    /// Takes the payload of one UDP datagram that came by `path`; gives its ANC packets that are
+    /// right to `each`.
+    pub fn packet_by(
+        &mut self,
+        path: usize,
+        datagram: &[u8],
+        now_ns: u64,
+        mut each: impl FnMut(Item),
+    ) -> Outcome {
         let Ok(rtp) = Rtp::parse(datagram) else { return Outcome::Malformed };
         let Ok(payload) = Payload::parse(rtp.payload()) else { return Outcome::Malformed };
         if rtp.payload_type() != self.payload_type {
@@ -115,7 +140,7 @@ impl Reader {
         let number = u32::from(payload.sequence_high()) << 16 | u32::from(rtp.sequence());
         let mark =
             Mark { ssrc: rtp.ssrc(), sequence: Number::Long(number), timestamp: rtp.timestamp() };
-        match self.follow.packet(mark) {
+        match self.follow.packet(path, mark, now_ns) {
             Ok(Taken::First) => {
                 // A run goes on with the frames of the one before.
                 let frame = self.frames();
@@ -123,6 +148,7 @@ impl Reader {
                 (self.origin, self.newest) = ((frame, ticks), (ticks, frame));
             }
             Ok(Taken::Next) => {}
+            Err(Fate::Copy) => return Outcome::Copy,
             Err(Fate::Duplicate) => return Outcome::Duplicate,
             Err(Fate::TooLate) => return Outcome::TooLate,
             Err(Fate::Stranger) => return Outcome::Stranger,

@@ -21,12 +21,13 @@ use tidegate_dataplane::wire::Rtp;
 
 use super::format::Format;
 use crate::stream::follow::{Counts, Fate, Follow, Mark, Number, Pace, Taken};
+use crate::stream::redundancy::Memory;
 
 /// Samples of a block: 21 ms at 48 kHz. Less and reordering by a few packets of a millisecond would
 /// be loss; more and whoever listens waits for it.
 pub const BLOCK_SAMPLES: usize = 1024;
 
-/// Blocks that are assembled at the same time.
+/// Blocks that are assembled at the same time, of one path.
 const OPEN: usize = 2;
 
 /// Longest pause within a run that is filled with silence, in seconds. Beyond it, sound goes on
@@ -41,6 +42,8 @@ const PACE: Pace = Pace { packets: 1, ticks: 6 };
 pub enum Outcome {
     /// Its samples are where they belong.
     Taken,
+    /// The other path had brought the same.
+    Copy,
     /// Its number was seen before.
     Duplicate,
     /// Its number is before the window, or its block was delivered.
@@ -127,6 +130,8 @@ pub struct Reader {
     format: Format,
     payload_type: u8,
     follow: Follow,
+    /// How many blocks are open at most.
+    open_max: usize,
     /// The blocks that are open, the older first, one behind the other.
     open: VecDeque<Block>,
     /// Number of the newest sample, and where the run began.
@@ -139,14 +144,26 @@ pub struct Reader {
 impl Reader {
     /// Assembles sound of `format` in so many pieces of memory, all taken now.
     pub fn new(format: Format, payload_type: u8, blocks: usize) -> Self {
+        Self::of_paths(format, payload_type, blocks, Memory::ONE_PATH)
+    }
+
+    /// The same, by as many paths as `memory` is for.
+    pub fn of_paths(format: Format, payload_type: u8, blocks: usize, memory: Memory) -> Self {
+        // What the slower path may still bring finds its block open.
+        let rate = u64::from(format.spec().sample_rate);
+        let skew_ns = memory.skew().map_or(0, |skew| skew.ns());
+        let behind = (skew_ns * rate / 1_000_000_000).div_ceil(BLOCK_SAMPLES as u64);
+        let open_max = OPEN + usize::try_from(behind).expect("a second at most");
+        let blocks = blocks + open_max - OPEN;
         Self {
             format,
             payload_type,
-            follow: Follow::new(PACE),
-            open: VecDeque::with_capacity(OPEN + 1),
+            follow: Follow::new(PACE, memory),
+            open_max,
+            open: VecDeque::with_capacity(2 * open_max),
             newest: 0,
             spare: (0..blocks).map(|_| vec![0; BLOCK_SAMPLES * format.frame_octets()]).collect(),
-            delivered: VecDeque::with_capacity(2 * OPEN),
+            delivered: VecDeque::with_capacity(2 * open_max),
             stats: Stats::default(),
         }
     }
@@ -174,8 +191,18 @@ impl Reader {
         self.follow.finish();
     }
 
-    /// Takes the payload of one UDP datagram.
+    /// Takes the payload of one UDP datagram, where there is one path.
     pub fn packet(&mut self, datagram: &[u8]) -> Outcome {
+        self.packet_by(0, datagram, 0)
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now_ns: u64) {
+        self.follow.tick(now_ns);
+    }
+
+    /// Takes the payload of one UDP datagram that came by `path`.
+    pub fn packet_by(&mut self, path: usize, datagram: &[u8], now_ns: u64) -> Outcome {
         let Ok(rtp) = Rtp::parse(datagram) else { return Outcome::Malformed };
         let (sound, size) = (rtp.payload(), self.format.frame_octets());
         let samples = sound.len() / size;
@@ -190,7 +217,7 @@ impl Reader {
             sequence: Number::Short(rtp.sequence()),
             timestamp: rtp.timestamp(),
         };
-        let first = match self.follow.packet(mark) {
+        let first = match self.follow.packet(path, mark, now_ns) {
             Ok(Taken::First) => {
                 self.close_run();
                 // One turn of the clock ahead, so that no distance leads below zero.
@@ -200,6 +227,7 @@ impl Reader {
                 first
             }
             Ok(Taken::Next) => self.number_of(rtp.timestamp()),
+            Err(Fate::Copy) => return Outcome::Copy,
             Err(Fate::Duplicate) => return Outcome::Duplicate,
             Err(Fate::TooLate) => return Outcome::TooLate,
             Err(Fate::Stranger) => return Outcome::Stranger,
@@ -251,7 +279,7 @@ impl Reader {
             return;
         }
         let behind = (wanted - newest) / BLOCK_SAMPLES as u64;
-        if behind <= OPEN as u64 {
+        if behind <= self.open_max as u64 {
             for step in 1..=behind {
                 let number = newest + step * BLOCK_SAMPLES as u64;
                 self.open_at(number, number);
@@ -268,7 +296,7 @@ impl Reader {
             }
             self.open_at(wanted, wanted);
         }
-        while self.open.len() > OPEN {
+        while self.open.len() > self.open_max {
             let block = self.open.pop_front().expect("more than none");
             self.deliver(block);
         }
