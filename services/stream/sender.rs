@@ -13,23 +13,23 @@
 //! What left when is measured by the sender itself, by the clock at each wake-up: its packets are
 //! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
-use std::collections::hash_map::RandomState;
-use std::fmt;
-use std::hash::{BuildHasher, Hasher};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use serde::Deserialize;
+use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::{Counter, DropReason, Word};
-use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
-use super::header::{Flow, Header, Marks};
-use super::neighbour::{self, Mac};
+use super::header::{Header, Marks};
+use super::programme::cadence::Fields;
+use super::programme::lanes::{Common, JOIN_NS};
+use super::programme::{Lanes, options};
 use super::receiver::payload_type;
+use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
@@ -39,8 +39,14 @@ use super::timing::pace::{Next, Timing};
 use super::timing::schedule::Schedule;
 use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
-use super::video::packetizer::{Field, Identity, Packetizer};
+use super::video::packetizer::{Field, Packetizer};
 use super::video::packing::{Packets, Packing};
+use crate::registry::{Selects, Unfit};
+
+mod fit;
+
+pub use fit::Error;
+pub(super) use fit::{check_room, choose_port, identity};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -68,9 +74,18 @@ pub struct Options {
     /// The interface to send on; needed where the shard has more than one.
     #[serde(default)]
     pub interface: Option<Box<str>>,
-    /// Link address of the receiver; from the kernel's neighbour table where it is missing.
+    /// Link address of the next hop; as the kernel's routes and neighbours say where it is missing.
     #[serde(default)]
     pub destination_mac: Option<Mac>,
+    /// VLAN that packets are tagged with.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
+    /// Differentiated services code point.
+    #[serde(default)]
+    pub dscp: Dscp,
+    /// Time to live, or hop limit.
+    #[serde(default)]
+    pub ttl: Ttl,
     /// Pixels of a line.
     pub width: u32,
     /// Lines of a frame.
@@ -121,9 +136,35 @@ pub struct Options {
     /// Whether the card sends each packet at its own time.
     #[serde(default)]
     pub launch_time: LaunchTime,
+    /// The sound beside.
+    #[serde(default)]
+    pub audio: Option<options::Audio>,
+    /// The ancillary data beside.
+    #[serde(default)]
+    pub ancillary: Option<options::Ancillary>,
 }
 
 impl Options {
+    /// What packets are told networks by.
+    pub(super) fn marks(&self) -> Marks {
+        Marks { vlan: self.vlan.map(|Tag(vlan)| vlan), dscp: self.dscp.0, ttl: self.ttl.0 }
+    }
+
+    /// The way that they ask for.
+    pub(super) fn way(&self) -> Way {
+        Way {
+            destination: self.destination,
+            source: self.source_address,
+            destination_mac: self.destination_mac,
+            marks: self.marks(),
+        }
+    }
+
+    /// The fields that ancillary data belong to.
+    fn fields(&self) -> Fields {
+        Fields::new(self.rate, self.scan)
+    }
+
     /// What pictures they ask for.
     pub(super) const fn spec(&self) -> Spec {
         let Self { width, height, sampling, depth, scan, rate, packing, .. } = *self;
@@ -144,86 +185,12 @@ pub(super) const fn clip_mib() -> u32 {
 /// What is said of the source, in the order of [`End`].
 const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
 
-/// Why the options cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// IPv6 is not written yet.
-    Version {
-        /// Key of the option.
-        key: &'static str,
-        /// What it says.
-        found: SocketAddr,
-    },
-    /// A payload type that is not dynamic.
-    PayloadType(u8),
-    /// The shard does not have the interface, or has several and none was named.
-    Interface {
-        /// Name of the service.
-        service: Box<str>,
-        /// The interface as configured.
-        asked: Option<Box<str>>,
-        /// The shard's interfaces.
-        found: Box<[Box<str>]>,
-    },
-    /// Packets are longer than the interface sends.
-    Mtu {
-        /// The interface.
-        interface: Box<str>,
-        /// What it sends, in octets of IP.
-        mtu: u32,
-        /// What is needed.
-        needed: usize,
-    },
-    /// Packets are longer than a chunk.
-    Chunk {
-        /// What a blank frame holds.
-        capacity: usize,
-        /// What is needed.
-        needed: usize,
-    },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Version { key, found } => write!(
-                f,
-                "{key} {found}: video is not sent over IPv6 yet; use an IPv4 address, as in \
-                 \"198.18.0.2:20000\""
-            ),
-            Self::PayloadType(found) => {
-                write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
-            }
-            Self::Interface { service, asked, found } => write!(
-                f,
-                "service {service:?} sends on one interface and {}; set interface to one of those \
-                 that its cores have: {found:?}",
-                match asked {
-                    Some(asked) => format!("its cores have no queue of {asked:?}"),
-                    None => "none is named".into(),
-                }
-            ),
-            Self::Mtu { interface, mtu, needed } => write!(
-                f,
-                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu 1500`"
-            ),
-            Self::Chunk { capacity, needed } => write!(
-                f,
-                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
-                 chunk_octets of the interface"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
 /// Sends one stream.
 #[derive(Debug)]
 pub struct StreamSend {
     port: usize,
     format: Format,
+    route: Route,
     header: Header,
     packetizer: Packetizer,
     source: Source,
@@ -236,6 +203,8 @@ pub struct StreamSend {
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    /// Sound and ancillary data.
+    lanes: Lanes,
     not_taken: DropReason,
     counters: Counters,
     source_state: Word,
@@ -253,6 +222,8 @@ struct Counters {
     clock_steps: Counter,
     packets_timed: Counter,
     pool_empty: Counter,
+    next_hop_changes: Counter,
+    next_hop_losses: Counter,
 }
 
 impl Counters {
@@ -274,6 +245,14 @@ impl Counters {
             clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
             packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
+            next_hop_changes: counter(
+                "next_hop_changes",
+                "Times that packets went to another link address from then on",
+            ),
+            next_hop_losses: counter(
+                "next_hop_losses",
+                "Times that the next hop did not answer any more; its address is kept",
+            ),
         }
     }
 }
@@ -287,10 +266,13 @@ impl Service for StreamSend {
         let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
             .map_err(BuildError::new)?;
         let facts = &build.ports()[port];
-        let packetizer = Packetizer::new(&identity(options)?, &format);
+        let packetizer = Packetizer::new(&identity(options.payload_type, options.ssrc)?, &format);
         let payload_octets = packetizer.payload_octets_max();
-        let header =
-            Header::new(&flow(options, facts)?, payload_octets).map_err(BuildError::new)?;
+        Self::selectors(options).map_err(BuildError::new)?;
+        let way = options.way();
+        let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
+        let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+        let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
         check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
             .map_err(BuildError::new)?;
@@ -302,6 +284,23 @@ impl Service for StreamSend {
             launch_times = departure.launches(),
             "packets leave"
         );
+        let not_taken =
+            build.drop_reason("not_taken", "Packets that were due and found no room to leave");
+        let common = Common {
+            port,
+            facts,
+            source_address: options.source_address,
+            marks: options.marks(),
+            checksum: options.checksum,
+            launch_time,
+            patience,
+        };
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        let lanes =
+            Lanes::new(build, &common, audio, ancillary, Some(options.fields()), not_taken)?;
+        // A group leaves room for what goes out with it.
+        let held_frames_max =
+            build.held_frames_max().saturating_sub(if lanes.is_empty() { 0 } else { 2 }).max(1);
         let class = options.class;
         let schedule = Schedule::new(format.images(), class.read(), options.troffset_us)
             .map_err(BuildError::new)?;
@@ -319,15 +318,17 @@ impl Service for StreamSend {
                 },
             ),
             departure,
-            group_packets_max: GROUP_PACKETS_MAX.min(build.held_frames_max()),
+            group_packets_max: GROUP_PACKETS_MAX.min(held_frames_max),
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
-            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
+            lanes,
+            not_taken,
             counters: Counters::register(build),
             source_state: build.word("source", "What became of its source", &SOURCE_STATES),
             format,
+            route,
             header,
             packetizer,
             source,
@@ -348,11 +349,32 @@ impl Service for StreamSend {
         {
             self.sequence = packets as u32;
         }
+        let fields = u64::from(self.format.fields());
+        self.lanes.begin(self.format.rate().frame_start_ns(first / fields));
         match self.unpaced {
             true => self.run_unpaced(cx, first).await,
             false => self.run_paced(cx, pacer).await,
         }
         Ok(())
+    }
+}
+
+impl Selects for StreamSend {
+    /// It receives nothing; here is only seen what does not go together.
+    fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
+        options.way().check()?;
+        if options.destination.is_ipv6() && options.checksum == Checksum::None {
+            let found = "no checksum, while UDP over IPv6 always has one (RFC 8200, section 8.1)";
+            let refusal = Refusal::new(found, "\"auto\" or \"full\"");
+            return Err(Unfit { key: "checksum", refusal });
+        }
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        if options.unpaced && (audio.is_some() || ancillary.is_some()) {
+            let refusal = Refusal::new("true, beside sound or ancillary data", "false");
+            return Err(Unfit { key: "unpaced", refusal });
+        }
+        options::check(audio, ancillary, Some(options.fields()))?;
+        Ok(Vec::new())
     }
 }
 
@@ -409,7 +431,7 @@ impl StreamSend {
                 continue;
             }
             if pacer.start_ns() > cx.now_ns() + ahead_ns {
-                match cx.sleep_until(pacer.start_ns() - ahead_ns).await {
+                match self.lanes.rest_until(cx, pacer.start_ns() - ahead_ns).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
@@ -428,6 +450,13 @@ impl StreamSend {
             }
             pacer.sent();
             sent += frames;
+            if sent >= self.frames_max {
+                // What is heard while the last one is seen.
+                let next = (image + 1) / u64::from(self.format.fields());
+                let end_ns = self.format.rate().frame_start_ns(next);
+                let end_ns = end_ns.saturating_sub(cx.tai_at_zero_ns());
+                self.lanes.send_until(cx, end_ns.saturating_sub(self.departure.lead_ns())).await;
+            }
         }
     }
 
@@ -442,6 +471,7 @@ impl StreamSend {
                 }
                 Step::Ended(end) => return self.source_ended(cx, end),
             }
+            self.follow_the_route(cx);
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
                 self.build_some(cx, &mut work, self.group_packets_max, None).await;
@@ -457,6 +487,13 @@ impl StreamSend {
     /// Which field of its frame an image is.
     fn field_of(&self, image: u64) -> u32 {
         u32::try_from(image % u64::from(self.format.fields())).expect("0 or 1")
+    }
+
+    /// Sends to where the next hop is now.
+    fn follow_the_route(&mut self, cx: &mut ShardContext) {
+        let Counts { changes, losses } = self.route.follow(&mut self.header);
+        cx.count(self.counters.next_hop_changes, changes);
+        cx.count(self.counters.next_hop_losses, losses);
     }
 
     /// All packets of an image are still to be built.
@@ -487,13 +524,17 @@ impl StreamSend {
         meter: &mut Meter,
     ) -> Option<u64> {
         let lead_ns = self.departure.lead_ns();
+        self.follow_the_route(cx);
         let mut work = self.work(image);
         while work.packet < self.format.packets_per_field() {
             let packet = work.packet;
             let wanted = pacer.allotment().group_packets;
             let built = self.build_some(cx, &mut work, wanted, Some(pacer)).await;
             let due_ns = pacer.due_ns(packet, built);
-            pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
+            let hand_over_ns = due_ns.saturating_sub(lead_ns);
+            self.lanes.send_until(cx, hand_over_ns.saturating_sub(JOIN_NS)).await;
+            self.lanes.build_by(cx, hand_over_ns);
+            pause_until(cx, hand_over_ns).await;
             let handed_over_ns = self.hand_over(cx).await?;
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
@@ -522,6 +563,8 @@ impl StreamSend {
             return None;
         }
         let handed_over_ns = cx.moment_ns();
+        // Behind the group: not a packet of it waits for them.
+        self.lanes.put(cx);
         // Paced, because the group is due; unpaced, while its octets are still in the cache that
         // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
         cx.flush(self.port);
@@ -592,63 +635,10 @@ struct Work {
 }
 
 /// Waits until `due_ns`, in a drain as well: a frame that has begun is ended at its pace.
-async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
+pub(super) async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
     if cx.sleep_until(due_ns).await == Delivery::Drained {
         while cx.now_ns() < due_ns {
             futures_lite::future::yield_now().await;
         }
     }
-}
-
-fn flow(options: &Options, facts: &PortFacts) -> Result<Flow, BuildError> {
-    let v4 = |key, address| match address {
-        SocketAddr::V4(address) => Ok(address),
-        found => Err(BuildError::new(Error::Version { key, found })),
-    };
-    let destination: SocketAddrV4 = v4("destination", options.destination)?;
-    let destination_mac = match options.destination_mac {
-        Some(Mac(octets)) => octets,
-        None => neighbour::resolve(*destination.ip(), &facts.interface).map_err(BuildError::new)?,
-    };
-    Ok(Flow {
-        source_mac: facts.mac,
-        destination_mac,
-        source: options.source_address,
-        destination: options.destination,
-        marks: Marks::default(),
-    })
-}
-
-fn identity(options: &Options) -> Result<Identity, BuildError> {
-    let payload_type = options.payload_type;
-    if !(96..=127).contains(&payload_type) {
-        return Err(BuildError::new(Error::PayloadType(payload_type)));
-    }
-    // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
-    #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
-    let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    Ok(Identity { payload_type, ssrc })
-}
-
-/// The first port of the interface, or the only interface's.
-fn choose_port(service: &str, asked: Option<&str>, ports: &[PortFacts]) -> Result<usize, Error> {
-    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
-    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
-    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
-        service: service.into(),
-        asked: asked.map(Into::into),
-        found: ports.iter().map(|port| port.interface.clone()).collect(),
-    })
-}
-
-fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
-    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
-    if needed > facts.mtu as usize {
-        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
-    }
-    if packet_octets > facts.chunk_capacity_octets {
-        let capacity = facts.chunk_capacity_octets;
-        return Err(Error::Chunk { capacity, needed: packet_octets });
-    }
-    Ok(())
 }

@@ -122,8 +122,7 @@ impl Cadence {
 
     /// What is due next, when it is `now_ns`.
     pub fn look(&mut self, beat: &impl Beat, now_ns: u64, tai_at_zero_ns: u64) -> Due {
-        let starts_ns =
-            |index: u64| beat.starts_ns(index).saturating_sub(tai_at_zero_ns);
+        let starts_ns = |index: u64| beat.starts_ns(index).saturating_sub(tai_at_zero_ns);
         let mut at_ns = starts_ns(self.next);
         let mut skipped = 0;
         let late_ns = LATE_NS.max(beat.period_ns() / 2);

@@ -16,13 +16,12 @@
 //! alone. Packets are built before the wait, so that a group is never held up for one.
 //!
 //! [`cadence`] says when; [`lanes`] builds and sends; [`alone`] is the service without pictures;
-//! [`receive`] takes the same apart.
+//! and [`receive`] takes the same apart.
 
 pub mod alone;
 pub mod cadence;
 pub mod lanes;
 pub mod options;
-pub mod receive;
 
 pub use alone::EssenceSend;
 pub use lanes::Lanes;
