@@ -221,13 +221,15 @@ mod tests {
     fn they_follow_tai_when_it_is_set() {
         let beat = sound(1000);
         for step_ns in [-3_600_000_000_000_i64, -90_000_000, 90_000_000, 3_600_000_000_000] {
-            let mut cadence = Cadence::starting(&beat, ZERO_NS);
-            let due = cadence.look(&beat, 0, ZERO_NS);
+            // The shard's clock shows ten seconds.
+            let now_ns = 10_000_000_000;
+            let mut cadence = Cadence::starting(&beat, ZERO_NS + now_ns);
+            let due = cadence.look(&beat, now_ns, ZERO_NS);
             cadence.left(due.at_ns, true);
             let zero_ns = ZERO_NS.wrapping_add_signed(step_ns);
-            let due = cadence.look(&beat, 500_000, zero_ns);
-            assert!((500_000..=1_500_000).contains(&due.at_ns), "{step_ns}: {due:?}");
-            assert_eq!(due.index * 1_000_000, zero_ns + 1_000_000, "{step_ns}");
+            let due = cadence.look(&beat, now_ns + 500_000, zero_ns);
+            assert_eq!(due.at_ns, now_ns + 1_000_000, "{step_ns}: {due:?}");
+            assert_eq!(due.index * 1_000_000, zero_ns + now_ns + 1_000_000, "{step_ns}");
         }
     }
 

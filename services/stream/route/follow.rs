@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -119,13 +119,12 @@ impl Follower {
         });
         let told = Arc::clone(&shared);
         let follow = move || {
-            worker::leave_the_shards_cpu();
             if let Err(error) = work.follow(Belief::new(mac), &told) {
                 let interface = &*work.interface;
                 tracing::warn!(interface, %error, "the next hop is not followed any more");
             }
         };
-        let thread = thread::Builder::new().name("stream-route".into()).spawn(follow);
+        let thread = worker::start("stream-route", follow);
         let thread = thread.map_err(|error| system(&error))?;
         Ok(Self { shared, stop, thread: Some(thread) })
     }
