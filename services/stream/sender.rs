@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::{Counter, DropReason, Word};
+use tidegate_runtime::metrics::{DropReason, Word};
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
@@ -29,6 +29,7 @@ use super::programme::cadence::Fields;
 use super::programme::lanes::{Common, JOIN_NS};
 use super::programme::{Lanes, options};
 use super::receiver::payload_type;
+use super::redundancy::split::{Ends, Second, Split};
 use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
@@ -43,9 +44,12 @@ use super::video::packetizer::{Field, Packetizer};
 use super::video::packing::{Packets, Packing};
 use crate::registry::{Selects, Unfit};
 
+mod counters;
 mod fit;
 
+use counters::Counters;
 pub use fit::Error;
+use fit::second_port;
 pub(super) use fit::{check_room, choose_port, identity};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
@@ -86,6 +90,9 @@ pub struct Options {
     /// Time to live, or hop limit.
     #[serde(default)]
     pub ttl: Ttl,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
     /// Pixels of a line.
     pub width: u32,
     /// Lines of a frame.
@@ -205,56 +212,13 @@ pub struct StreamSend {
     group: Frames,
     /// Sound and ancillary data.
     lanes: Lanes,
+    second: Option<Split>,
+    /// Packets of the present frame that no path took.
+    unsent: u64,
     not_taken: DropReason,
     counters: Counters,
     source_state: Word,
     timing: Export,
-}
-
-#[derive(Debug)]
-struct Counters {
-    packets_sent: Counter,
-    frames_sent: Counter,
-    frames_repeated: Counter,
-    frames_late: Counter,
-    frames_skipped: Counter,
-    groups_late: Counter,
-    clock_steps: Counter,
-    packets_timed: Counter,
-    pool_empty: Counter,
-    next_hop_changes: Counter,
-    next_hop_losses: Counter,
-}
-
-impl Counters {
-    fn register(build: &mut Build<'_>) -> Self {
-        let mut counter = |name, help| build.counter(name, help);
-        Self {
-            packets_sent: counter("packets_sent", "Packets handed to the TX ring"),
-            frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
-            frames_repeated: counter(
-                "frames_repeated",
-                "Frames with the picture before: the source had none in time",
-            ),
-            frames_late: counter("frames_late", "Frames or fields that ended after their period"),
-            frames_skipped: counter("frames_skipped", "Frames or fields not sent, after a stall"),
-            groups_late: counter(
-                "groups_late",
-                "Groups that left after they should have been read",
-            ),
-            clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
-            packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
-            pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
-            next_hop_changes: counter(
-                "next_hop_changes",
-                "Times that packets went to another link address from then on",
-            ),
-            next_hop_losses: counter(
-                "next_hop_losses",
-                "Times that the next hop did not answer any more; its address is kept",
-            ),
-        }
-    }
 }
 
 impl Service for StreamSend {
@@ -277,7 +241,18 @@ impl Service for StreamSend {
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
             .map_err(BuildError::new)?;
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
+        let second = second_port(options, build)?;
+        // Groups are handed over together, so both paths have launch times or none.
+        let both = |it: LaunchTime| {
+            if second.is_some_and(|other| !build.ports()[other].tx.launch_time) {
+                LaunchTime::None
+            } else {
+                it
+            }
+        };
+        let launch_time = both(launch_time);
         let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+        let launches = departure.launches();
         tracing::info!(
             service = build.name(),
             checksum = departure.checksum_word(facts.tx),
@@ -299,9 +274,30 @@ impl Service for StreamSend {
         let lanes =
             Lanes::new(build, &common, audio, ancillary, Some(options.fields()), not_taken)?;
         // A group leaves room for what goes out with it.
-        let held_frames_max =
+        let mut held_frames_max =
             build.held_frames_max().saturating_sub(if lanes.is_empty() { 0 } else { 2 }).max(1);
         let class = options.class;
+        let second = match (second, &options.second) {
+            (Some(other), Some(way)) => {
+                held_frames_max = (held_frames_max / 2).max(1);
+                let facts = &build.ports()[other];
+                let way = way.way(options.marks());
+                let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+                let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
+                check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+                let launch_time = if launches { launch_time } else { LaunchTime::None };
+                let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+                let (frames, seconds) = format.rate().ratio();
+                let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
+                let ends = Ends {
+                    ports: [port, other].map(|port| (port, &*build.ports()[port].interface)),
+                    destinations: [options.destination, way.destination],
+                    packets_per_second: packets.div_ceil(seconds.into()),
+                };
+                Some(Split::new(build, &ends, route, header, departure))
+            }
+            _ => None,
+        };
         let schedule = Schedule::new(format.images(), class.read(), options.troffset_us)
             .map_err(BuildError::new)?;
         Ok(Self {
@@ -325,6 +321,8 @@ impl Service for StreamSend {
             group: Frames::new(),
             lanes,
             not_taken,
+            second,
+            unsent: 0,
             counters: Counters::register(build),
             source_state: build.word("source", "What became of its source", &SOURCE_STATES),
             format,
@@ -363,6 +361,12 @@ impl Selects for StreamSend {
     /// It receives nothing; here is only seen what does not go together.
     fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
         options.way().check()?;
+        if let Some(second) = &options.second {
+            second.way(options.marks()).check().map_err(|Unfit { key, refusal }| {
+                let found = format!("{key} {}", refusal.found);
+                Unfit { key: "second", refusal: Refusal::new(found, refusal.allowed) }
+            })?;
+        }
         if options.destination.is_ipv6() && options.checksum == Checksum::None {
             let found = "no checksum, while UDP over IPv6 always has one (RFC 8200, section 8.1)";
             let refusal = Refusal::new(found, "\"auto\" or \"full\"");
@@ -474,8 +478,8 @@ impl StreamSend {
             self.follow_the_route(cx);
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
-                self.build_some(cx, &mut work, self.group_packets_max, None).await;
-                if self.hand_over(cx).await.is_none() {
+                let built = self.build_some(cx, &mut work, self.group_packets_max, None).await;
+                if self.hand_over(cx, built).await.is_none() {
                     return;
                 }
             }
@@ -491,7 +495,12 @@ impl StreamSend {
 
     /// Sends to where the next hop is now.
     fn follow_the_route(&mut self, cx: &mut ShardContext) {
-        let Counts { changes, losses } = self.route.follow(&mut self.header);
+        let Counts { mut changes, mut losses } = self.route.follow(&mut self.header);
+        if let Some(second) = &mut self.second {
+            let other = second.follow_the_route();
+            changes += other.changes;
+            losses += other.losses;
+        }
         cx.count(self.counters.next_hop_changes, changes);
         cx.count(self.counters.next_hop_losses, losses);
     }
@@ -508,9 +517,11 @@ impl StreamSend {
     }
 
     /// An image was sent: counts its frame, if it is the last of it, and returns how many.
-    fn count_sent(&self, cx: &mut ShardContext, image: u64) -> u64 {
+    fn count_sent(&mut self, cx: &mut ShardContext, image: u64) -> u64 {
         let frames = u64::from(self.field_of(image) + 1 == self.format.fields());
-        cx.count(self.counters.frames_sent, frames);
+        if frames > 0 && std::mem::take(&mut self.unsent) == 0 {
+            cx.count(self.counters.frames_sent, frames);
+        }
         frames
     }
 
@@ -535,7 +546,7 @@ impl StreamSend {
             self.lanes.send_until(cx, hand_over_ns.saturating_sub(JOIN_NS)).await;
             self.lanes.build_by(cx, hand_over_ns);
             pause_until(cx, hand_over_ns).await;
-            let handed_over_ns = self.hand_over(cx).await?;
+            let handed_over_ns = self.hand_over(cx, built).await?;
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
             let left_ns = if lead_ns > 0 { handed_over_ns.max(due_ns) } else { handed_over_ns };
@@ -552,7 +563,18 @@ impl StreamSend {
 
     /// Sends the group, by one wake-up; returns when that was. `None` at the end, on a link that
     /// takes nothing.
-    async fn hand_over(&mut self, cx: &mut ShardContext) -> Option<u64> {
+    async fn hand_over(&mut self, cx: &mut ShardContext, built: u32) -> Option<u64> {
+        if let Some(second) = &mut self.second {
+            let packets = u64::from(built);
+            let sent = second.send(cx, &mut self.group, packets, self.not_taken);
+            let handed_over_ns = cx.moment_ns();
+            self.lanes.put(cx);
+            second.flush(cx);
+            self.lanes.flush_others(cx, self.port);
+            self.unsent += packets - sent;
+            cx.count(self.counters.packets_sent, sent);
+            return Some(handed_over_ns);
+        }
         let packets = self.group.len() as u64;
         if cx.send_all(self.port, &mut self.group).await == Delivery::Drained {
             // What was built for it is settled here.
@@ -568,6 +590,7 @@ impl StreamSend {
         // Paced, because the group is due; unpaced, while its octets are still in the cache that
         // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
         cx.flush(self.port);
+        self.lanes.flush_others(cx, self.port);
         cx.count(self.counters.packets_sent, packets);
         Some(handed_over_ns)
     }
@@ -606,16 +629,36 @@ impl StreamSend {
         let pacer = pacer.filter(|_| self.departure.launches());
         let slip_ns = pacer.map_or(0, |pacer| pacer.slip_ns(&(work.packet..end)));
         let (first, mut timed) = (work.packet, 0);
+        if let Some(second) = &mut self.second {
+            second.look(cx);
+        }
         while work.packet < end {
-            let Some(mut frame) = cx.take(self.port) else { break };
+            let taken = match &mut self.second {
+                None => cx.take(self.port).map(|frame| [Some(frame), None]),
+                Some(second) => second.take(cx),
+            };
+            let Some([frame, other]) = taken else { break };
             let packet = work.packets.next().expect("as many as the format says");
-            frame.set_len(self.header.octets() + self.packetizer.payload_octets(&packet));
-            let payload = self.header.write(frame.bytes_mut());
-            self.packetizer.write(payload, &packet, self.sequence, work.field, &picture);
+            let octets = self.packetizer.payload_octets(&packet);
             let tai_ns = pacer.map(|pacer| pacer.ideal_tai_ns(work.packet) + slip_ns);
-            timed += u64::from(self.departure.ask(&mut frame, tai_ns));
+            let write = |payload: &mut [u8]| {
+                self.packetizer.write(payload, &packet, self.sequence, work.field, &picture);
+            };
+            match (frame, other, &mut self.second) {
+                (Some(mut frame), other, second) => {
+                    frame.set_len(self.header.octets() + octets);
+                    let payload = self.header.write(frame.bytes_mut());
+                    write(payload);
+                    if let (Some(other), Some(second)) = (other, second) {
+                        second.build(other, octets, tai_ns, |into| into.copy_from_slice(payload));
+                    }
+                    timed += u64::from(self.departure.ask(&mut frame, tai_ns));
+                    self.group.push(frame);
+                }
+                (None, Some(other), Some(second)) => second.build(other, octets, tai_ns, write),
+                (None, ..) => {}
+            }
             self.sequence = self.sequence.wrapping_add(1);
-            self.group.push(frame);
             work.packet += 1;
         }
         cx.count(self.counters.packets_timed, timed);

@@ -36,6 +36,7 @@ fn sender() -> sender::Options {
         vlan: None,
         dscp: Default::default(),
         ttl: Default::default(),
+        second: None,
         width: 640,
         height: 64,
         rate: "500".parse().unwrap(),

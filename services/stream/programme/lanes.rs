@@ -16,6 +16,7 @@ use crate::stream::ancillary::packetizer::Part;
 use crate::stream::ancillary::payload::Field;
 use crate::stream::departure::{Checksum, Departure, LaunchTime};
 use crate::stream::header::{Header, Marks};
+use crate::stream::redundancy::split::Second;
 use crate::stream::route::{Patience, Route, Way};
 use crate::stream::sender;
 use crate::stream::{ancillary, audio};
@@ -49,9 +50,11 @@ pub struct Common<'a> {
     pub patience: Patience,
 }
 
-/// The way of one stream's packets, and what is in front of them.
+/// One way of a stream's packets, and what is in front of them.
 #[derive(Debug)]
 struct Out {
+    /// Which of the groups it goes with.
+    group: usize,
     route: Route,
     header: Header,
     departure: Departure,
@@ -59,42 +62,105 @@ struct Out {
 
 impl Out {
     fn open(
+        group: usize,
         common: &Common<'_>,
-        to: std::net::SocketAddr,
-        from: Option<std::net::SocketAddr>,
-        mac: Option<crate::stream::route::Mac>,
+        facts: &PortFacts,
+        way: &Way,
         octets_max: usize,
     ) -> Result<Self, BuildError> {
-        let Common { facts, marks, checksum, launch_time, patience, .. } = *common;
-        let source = from.unwrap_or(common.source_address);
-        let way = Way { destination: to, source, destination_mac: mac, marks };
         way.check().map_err(BuildError::new)?;
-        let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+        let route = Route::open(way, facts, common.patience).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), octets_max).map_err(BuildError::new)?;
         sender::check_room(facts, header.octets() + octets_max).map_err(BuildError::new)?;
-        let departure = Departure::new(checksum, launch_time, facts.tx, &header);
-        Ok(Self { route, header, departure })
+        let departure = Departure::new(common.checksum, common.launch_time, facts.tx, &header);
+        Ok(Self { group, route, header, departure })
     }
 
     /// A packet of `octets`, which `write` writes; to leave at `tai_ns`.
     fn build(
         &mut self,
-        mut frame: Frame,
+        frame: &mut Frame,
         octets: usize,
         tai_ns: u64,
         write: impl FnOnce(&mut [u8]),
-    ) -> Frame {
+    ) {
         self.route.follow(&mut self.header);
         frame.set_len(self.header.octets() + octets);
         write(self.header.write(frame.bytes_mut()));
-        self.departure.ask(&mut frame, Some(tai_ns));
-        frame
+        self.departure.ask(frame, Some(tai_ns));
+    }
+}
+
+/// What is handed over on one port.
+#[derive(Debug)]
+struct Group {
+    port: usize,
+    frames: Frames,
+    /// Whether something lies on the ring that no wake-up followed.
+    is_put: bool,
+}
+
+/// The ways of one stream: the second has the same packets.
+#[derive(Debug)]
+struct Ways {
+    first: Out,
+    second: Option<Out>,
+}
+
+impl Ways {
+    fn open(
+        build: &Build<'_>,
+        common: &Common<'_>,
+        groups: &mut Vec<Group>,
+        first: &Way,
+        second: Option<&Second>,
+        octets_max: usize,
+    ) -> Result<Self, BuildError> {
+        let mut group_of = |port: usize| {
+            groups.iter().position(|group| group.port == port).unwrap_or_else(|| {
+                groups.push(Group { port, frames: Frames::new(), is_put: false });
+                groups.len() - 1
+            })
+        };
+        let own = Out::open(group_of(common.port), common, common.facts, first, octets_max)?;
+        let other = second.map(|second| {
+            let interface = second.interface.as_deref().unwrap_or(&common.facts.interface);
+            let port = sender::choose_port(build.name(), Some(interface), build.ports());
+            let port = port.map_err(BuildError::new)?;
+            let way = second.way(common.marks);
+            Out::open(group_of(port), common, &build.ports()[port], &way, octets_max)
+        });
+        Ok(Self { first: own, second: other.transpose()? })
+    }
+
+    /// Builds a packet for each way; whether there was a frame for it. What the second way has none
+    /// for goes the first alone.
+    fn build(
+        &mut self,
+        cx: &mut ShardContext,
+        groups: &mut [Group],
+        octets: usize,
+        tai_ns: u64,
+        write: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let Some(mut frame) = cx.take(groups[self.first.group].port) else { return false };
+        self.first.build(&mut frame, octets, tai_ns, write);
+        if let Some(second) = &mut self.second
+            && let Some(mut copy) = cx.take(groups[second.group].port)
+        {
+            let written = &*frame.bytes_mut();
+            let payload = &written[written.len() - octets..];
+            second.build(&mut copy, octets, tai_ns, |into| into.copy_from_slice(payload));
+            groups[second.group].frames.push(copy);
+        }
+        groups[self.first.group].frames.push(frame);
+        true
     }
 }
 
 #[derive(Debug)]
 struct Sound {
-    out: Out,
+    ways: Ways,
     packetizer: audio::Packetizer,
     source: audio::Source,
     cadence: Cadence,
@@ -106,7 +172,7 @@ struct Sound {
 
 #[derive(Debug)]
 struct Data {
-    out: Out,
+    ways: Ways,
     packetizer: ancillary::Packetizer,
     source: ancillary::Source,
     fields: Fields,
@@ -129,7 +195,8 @@ pub struct Lanes {
     lead_ns: u64,
     sound: Option<Sound>,
     data: Option<Data>,
-    group: Frames,
+    /// By port; the one of the pictures first.
+    groups: Vec<Group>,
     not_taken: DropReason,
 }
 
@@ -151,16 +218,19 @@ impl Lanes {
         pictures: Option<Fields>,
         not_taken: DropReason,
     ) -> Result<Self, BuildError> {
-        let sound = audio.map(|options| Sound::new(build, common, options)).transpose()?;
-        let data = ancillary.map(|options| Data::new(build, common, options, pictures));
+        let mut groups = Vec::new();
+        let sound = audio.map(|options| Sound::new(build, common, &mut groups, options));
+        let sound = sound.transpose()?;
+        let data =
+            ancillary.map(|options| Data::new(build, common, &mut groups, options, pictures));
         let data = data.transpose()?;
-        let out = sound.as_ref().map(|it| &it.out).or(data.as_ref().map(|it| &it.out));
+        let ways = sound.as_ref().map(|it| &it.ways).or(data.as_ref().map(|it| &it.ways));
         Ok(Self {
             port: common.port,
-            lead_ns: out.map_or(0, |out| out.departure.lead_ns()),
+            lead_ns: ways.map_or(0, |ways| ways.first.departure.lead_ns()),
             sound,
             data,
-            group: Frames::new(),
+            groups,
             not_taken,
         })
     }
@@ -209,52 +279,66 @@ impl Lanes {
         let by_ns = by_ns + self.lead_ns;
         if let Some(sound) = &mut self.sound {
             let due = sound.cadence.look(sound.packetizer.format(), now_ns, zero_ns);
-            if due.at_ns <= by_ns
-                && let Some(frame) = cx.take(self.port)
-            {
+            if due.at_ns <= by_ns {
                 let at_ns = due.at_ns.max(now_ns.min(by_ns));
-                self.group.push(sound.build(frame, due.index, at_ns + zero_ns));
-                sound.cadence.left(at_ns, true);
+                if sound.build(cx, &mut self.groups, due.index, at_ns + zero_ns) {
+                    sound.cadence.left(at_ns, true);
+                }
             }
         }
         if let Some(data) = &mut self.data {
             let due = data.cadence.look(&data.fields, now_ns, zero_ns);
-            if due.at_ns <= by_ns
-                && let Some(frame) = cx.take(self.port)
-            {
+            if due.at_ns <= by_ns {
                 let at_ns = due.at_ns.max(now_ns.min(by_ns));
-                let (frame, is_last) = data.build(frame, due, at_ns + zero_ns);
-                self.group.push(frame);
-                data.cadence.left(at_ns, is_last);
+                if let Some(is_last) = data.build(cx, &mut self.groups, due, at_ns + zero_ns) {
+                    data.cadence.left(at_ns, is_last);
+                }
             }
         }
     }
 
-    /// Puts what was built on the ring, behind whatever is there. It goes out with the wake-up that
+    /// Puts what was built on the rings, behind whatever is there. It goes out with the wake-up that
     /// follows; what finds no room is dropped and counted.
     pub fn put(&mut self, cx: &mut ShardContext) {
-        if self.group.is_empty() {
+        let mut least = u64::MAX;
+        for Group { port, frames, is_put } in &mut self.groups {
+            if frames.is_empty() {
+                continue;
+            }
+            cx.send(*port, frames);
+            *is_put = true;
+            if !frames.is_empty() {
+                // Copy mode makes room by the wake-up.
+                cx.flush(*port);
+                cx.send(*port, frames);
+            }
+            least = least.min(frames.len() as u64);
+            for frame in frames.drain(..) {
+                cx.settle(frame, Verdict::Drop(self.not_taken));
+            }
+        }
+        if least == u64::MAX {
             return;
         }
-        cx.send(self.port, &mut self.group);
-        if !self.group.is_empty() {
-            // Copy mode makes room by the wake-up.
-            cx.flush(self.port);
-            cx.send(self.port, &mut self.group);
-        }
-        let left = self.group.len() as u64;
-        for frame in self.group.drain(..) {
-            cx.settle(frame, Verdict::Drop(self.not_taken));
-        }
-        // The last ones found no room: of data first, which were built behind sound.
+        // Those that no path took are the last: of data first, which were built behind sound.
         if let Some(data) = &mut self.data {
-            let lacks = left.min(data.built);
+            let lacks = least.min(data.built);
+            least -= lacks;
             cx.count(data.sent, std::mem::take(&mut data.built) - lacks);
             cx.count(data.fields_sent, std::mem::take(&mut data.built_fields));
         }
         if let Some(sound) = &mut self.sound {
-            let lacks = left.min(sound.built);
+            let lacks = least.min(sound.built);
             cx.count(sound.sent, std::mem::take(&mut sound.built) - lacks);
+        }
+    }
+
+    /// Wakes up the ports on which something was put, but for one that was woken since.
+    pub fn flush_others(&mut self, cx: &mut ShardContext, woken: usize) {
+        for Group { port, is_put, .. } in &mut self.groups {
+            if std::mem::take(is_put) && *port != woken {
+                cx.flush(*port);
+            }
         }
     }
 
@@ -292,12 +376,13 @@ impl Lanes {
             return;
         }
         self.build_by(cx, now_ns);
-        if self.group.is_empty() {
+        if self.groups.iter().all(|group| group.frames.is_empty()) {
             sender::pause_until(cx, now_ns + POOL_WAIT_NS).await;
             return;
         }
         self.put(cx);
         cx.flush(self.port);
+        self.flush_others(cx, self.port);
     }
 
     /// Whether there are any.
@@ -310,14 +395,20 @@ impl Sound {
     fn new(
         build: &mut Build<'_>,
         common: &Common<'_>,
+        groups: &mut Vec<Group>,
         options: &options::Audio,
     ) -> Result<Self, BuildError> {
         let format = options.format().map_err(refused)?;
         let identity = sender::identity(options.payload_type, options.ssrc)?;
         let packetizer = audio::Packetizer::new(format, identity.payload_type, identity.ssrc);
-        let (to, from, mac) =
-            (options.destination, options.source_address, options.destination_mac);
-        let out = Out::open(common, to, from, mac, packetizer.octets())?;
+        let way = Way {
+            destination: options.destination,
+            source: options.source_address.unwrap_or(common.source_address),
+            destination_mac: options.destination_mac,
+            marks: common.marks,
+        };
+        let (second, octets) = (options.second.as_ref(), packetizer.octets());
+        let ways = Ways::open(build, common, groups, &way, second, octets)?;
         let source = options.open(format).map_err(refused)?;
         build.word("audio_format", "What the sound consists of", &[&format.to_string()]);
         let level = format.level().map_or("none".to_owned(), |level| level.to_string());
@@ -325,7 +416,7 @@ impl Sound {
         build.word("audio_level", help, &[&level]);
         let mut counter = |name, help| build.counter(name, help);
         Ok(Self {
-            out,
+            ways,
             packetizer,
             source,
             cadence: Cadence::starting(&format, 0),
@@ -335,11 +426,20 @@ impl Sound {
         })
     }
 
-    fn build(&mut self, frame: Frame, index: u64, tai_ns: u64) -> Frame {
+    fn build(
+        &mut self,
+        cx: &mut ShardContext,
+        groups: &mut [Group],
+        index: u64,
+        tai_ns: u64,
+    ) -> bool {
         let Self { packetizer, source, .. } = self;
-        self.built += 1;
         let octets = packetizer.octets();
-        self.out.build(frame, octets, tai_ns, |into| packetizer.write(into, index, source))
+        let is_built = self
+            .ways
+            .build(cx, groups, octets, tai_ns, |into| packetizer.write(into, index, source));
+        self.built += u64::from(is_built);
+        is_built
     }
 }
 
@@ -347,18 +447,24 @@ impl Data {
     fn new(
         build: &mut Build<'_>,
         common: &Common<'_>,
+        groups: &mut Vec<Group>,
         options: &options::Ancillary,
         pictures: Option<Fields>,
     ) -> Result<Self, BuildError> {
         let fields = options.fields(pictures).map_err(refused)?;
         let identity = sender::identity(options.payload_type, options.ssrc)?;
-        let (to, from, mac) =
-            (options.destination, options.source_address, options.destination_mac);
-        let out = Out::open(common, to, from, mac, ancillary::packetizer::OCTETS_MAX)?;
+        let way = Way {
+            destination: options.destination,
+            source: options.source_address.unwrap_or(common.source_address),
+            destination_mac: options.destination_mac,
+            marks: common.marks,
+        };
+        let (second, octets) = (options.second.as_ref(), ancillary::packetizer::OCTETS_MAX);
+        let ways = Ways::open(build, common, groups, &way, second, octets)?;
         let source = options.open(fields).map_err(refused)?;
         let mut counter = |name, help| build.counter(name, help);
         Ok(Self {
-            out,
+            ways,
             packetizer: ancillary::Packetizer::new(identity.payload_type, identity.ssrc),
             source,
             fields,
@@ -379,8 +485,14 @@ impl Data {
         })
     }
 
-    /// The next packet of the field that is due, and whether it is the last.
-    fn build(&mut self, frame: Frame, due: Due, tai_ns: u64) -> (Frame, bool) {
+    /// The next packet of the field that is due; whether it is the last, if there was a frame.
+    fn build(
+        &mut self,
+        cx: &mut ShardContext,
+        groups: &mut [Group],
+        due: Due,
+        tai_ns: u64,
+    ) -> Option<bool> {
         let (number, which) = self.fields.place(due.index);
         let field = match (self.fields.per_frame(), which) {
             (1, _) => Field::Whole,
@@ -392,13 +504,16 @@ impl Data {
         let part = Part::of(&packets[self.gone.min(packets.len())..]);
         let Self { packetizer, sequence, .. } = self;
         let octets = part.packet_octets();
-        let frame = self.out.build(frame, octets, tai_ns, |into| {
+        let is_built = self.ways.build(cx, groups, octets, tai_ns, |into| {
             packetizer.write(into, &part, *sequence, timestamp, field);
         });
+        if !is_built {
+            return None;
+        }
         *sequence = sequence.wrapping_add(1);
         self.built += 1;
         self.built_fields += u64::from(part.is_last);
         self.gone = if part.is_last { 0 } else { self.gone + part.entries.len() };
-        (frame, part.is_last)
+        Some(part.is_last)
     }
 }

@@ -22,6 +22,7 @@ pub mod alone;
 pub mod cadence;
 pub mod lanes;
 pub mod options;
+pub mod receive;
 
 pub use alone::EssenceSend;
 pub use lanes::Lanes;

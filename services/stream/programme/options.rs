@@ -10,6 +10,7 @@ use crate::registry::Unfit;
 use crate::stream::ancillary;
 use crate::stream::audio;
 use crate::stream::programme::cadence::Fields;
+use crate::stream::redundancy::split::Second;
 use crate::stream::route::Mac;
 use crate::stream::sdp::audio::{CONVENTION, ChannelGroup};
 use crate::stream::timing::Rate;
@@ -24,9 +25,12 @@ pub struct Audio {
     /// From where; as the pictures where it is missing.
     #[serde(default)]
     pub source_address: Option<SocketAddr>,
-    /// Link address of the receiver; from the kernel where it is missing.
+    /// Link address of the next hop; from the kernel where it is missing.
     #[serde(default)]
     pub destination_mac: Option<Mac>,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
     /// `tone`, or the path of a WAV file.
     #[serde(default = "tone")]
     pub source: Box<str>,
@@ -133,9 +137,12 @@ pub struct Ancillary {
     /// From where; as the pictures where it is missing.
     #[serde(default)]
     pub source_address: Option<SocketAddr>,
-    /// Link address of the receiver; from the kernel where it is missing.
+    /// Link address of the next hop; from the kernel where it is missing.
     #[serde(default)]
     pub destination_mac: Option<Mac>,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
     /// `timecode`, or the path of a file.
     #[serde(default = "timecode")]
     pub source: Box<str>,

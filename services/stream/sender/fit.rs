@@ -3,10 +3,12 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
 
 use tidegate_runtime::port::PortFacts;
-use tidegate_runtime::service::BuildError;
+use tidegate_runtime::service::{Build, BuildError};
 
+use super::Options;
 use crate::stream::video::packetizer::Identity;
 
 /// Why the options cannot be followed.
@@ -14,6 +16,15 @@ use crate::stream::video::packetizer::Identity;
 pub enum Error {
     /// A payload type that is not dynamic.
     PayloadType(u8),
+    /// Two paths with the same destination on the same interface.
+    SamePath {
+        /// The interface.
+        interface: Box<str>,
+        /// Where both lead.
+        destination: SocketAddr,
+    },
+    /// A measurement with two paths, which do not wait for room.
+    UnpacedPaths,
     /// The shard does not have the interface, or has several and none was named.
     Interface {
         /// Name of the service.
@@ -47,6 +58,16 @@ impl fmt::Display for Error {
             Self::PayloadType(found) => {
                 write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
             }
+            Self::SamePath { interface, destination } => write!(
+                f,
+                "second leads to {destination} by {interface}, as the first path does; give it \
+                 another interface, with interface = [\"{interface}\", \"…\"] of the service, or \
+                 another destination"
+            ),
+            Self::UnpacedPaths => f.write_str(
+                "unpaced with a second path: paths do not wait for room, so that most packets would \
+                 be lost; leave out either",
+            ),
             Self::Interface { service, asked, found } => write!(
                 f,
                 "service {service:?} sends on one interface and {}; set interface to one of those \
@@ -116,4 +137,25 @@ pub(in crate::stream) fn check_room(facts: &PortFacts, packet_octets: usize) -> 
         return Err(Error::Chunk { capacity, needed: packet_octets });
     }
     Ok(())
+}
+
+/// The port of the second path, if there is one.
+pub(super) fn second_port(
+    options: &Options,
+    build: &Build<'_>,
+) -> Result<Option<usize>, BuildError> {
+    let Some(second) = &options.second else { return Ok(None) };
+    if options.unpaced {
+        return Err(BuildError::new(Error::UnpacedPaths));
+    }
+    let asked = |interface: Option<&str>| {
+        choose_port(build.name(), interface, build.ports()).map_err(BuildError::new)
+    };
+    let first = &build.ports()[asked(options.interface.as_deref())?].interface;
+    let port = asked(Some(second.interface.as_deref().unwrap_or(first)))?;
+    if build.ports()[port].interface == *first && second.destination == options.destination {
+        let (interface, destination) = (first.clone(), second.destination);
+        return Err(BuildError::new(Error::SamePath { interface, destination }));
+    }
+    Ok(Some(port))
 }
