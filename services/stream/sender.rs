@@ -13,22 +13,21 @@
 //! What left when is measured by the sender itself, by the clock at each wake-up: its packets are
 //! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
-use std::collections::hash_map::RandomState;
-use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 
 use serde::Deserialize;
 use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::{Counter, DropReason, Word};
-use tidegate_runtime::port::PortFacts;
+use tidegate_runtime::metrics::{DropReason, Word};
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
 use super::header::{Header, Marks};
+use super::programme::cadence::Fields;
+use super::programme::lanes::{Common, JOIN_NS};
+use super::programme::{Lanes, options};
 use super::receiver::payload_type;
 use super::redundancy::split::{Ends, Second, Split};
 use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
@@ -41,9 +40,17 @@ use super::timing::pace::{Next, Timing};
 use super::timing::schedule::Schedule;
 use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
-use super::video::packetizer::{Field, Identity, Packetizer};
+use super::video::packetizer::{Field, Packetizer};
 use super::video::packing::{Packets, Packing};
 use crate::registry::{Selects, Unfit};
+
+mod counters;
+mod fit;
+
+use counters::Counters;
+pub use fit::Error;
+use fit::second_port;
+pub(super) use fit::{check_room, choose_port, identity};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -136,6 +143,12 @@ pub struct Options {
     /// Whether the card sends each packet at its own time.
     #[serde(default)]
     pub launch_time: LaunchTime,
+    /// The sound beside.
+    #[serde(default)]
+    pub audio: Option<options::Audio>,
+    /// The ancillary data beside.
+    #[serde(default)]
+    pub ancillary: Option<options::Ancillary>,
 }
 
 impl Options {
@@ -152,6 +165,11 @@ impl Options {
             destination_mac: self.destination_mac,
             marks: self.marks(),
         }
+    }
+
+    /// The fields that ancillary data belong to.
+    fn fields(&self) -> Fields {
+        Fields::new(self.rate, self.scan)
     }
 
     /// What pictures they ask for.
@@ -174,89 +192,6 @@ pub(super) const fn clip_mib() -> u32 {
 /// What is said of the source, in the order of [`End`].
 const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
 
-/// Why the options cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// A payload type that is not dynamic.
-    PayloadType(u8),
-    /// Two paths with the same destination on the same interface.
-    SamePath {
-        /// The interface.
-        interface: Box<str>,
-        /// Where both lead.
-        destination: SocketAddr,
-    },
-    /// A measurement with two paths, which do not wait for room.
-    UnpacedPaths,
-    /// The shard does not have the interface, or has several and none was named.
-    Interface {
-        /// Name of the service.
-        service: Box<str>,
-        /// The interface as configured.
-        asked: Option<Box<str>>,
-        /// The shard's interfaces.
-        found: Box<[Box<str>]>,
-    },
-    /// Packets are longer than the interface sends.
-    Mtu {
-        /// The interface.
-        interface: Box<str>,
-        /// What it sends, in octets of IP.
-        mtu: u32,
-        /// What is needed.
-        needed: usize,
-    },
-    /// Packets are longer than a chunk.
-    Chunk {
-        /// What a blank frame holds.
-        capacity: usize,
-        /// What is needed.
-        needed: usize,
-    },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PayloadType(found) => {
-                write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
-            }
-            Self::SamePath { interface, destination } => write!(
-                f,
-                "second leads to {destination} by {interface}, as the first path does; give it \
-                 another interface, with interface = [\"{interface}\", \"…\"] of the service, or \
-                 another destination"
-            ),
-            Self::UnpacedPaths => f.write_str(
-                "unpaced with a second path: paths do not wait for room, so that most packets would \
-                 be lost; leave out either",
-            ),
-            Self::Interface { service, asked, found } => write!(
-                f,
-                "service {service:?} sends on one interface and {}; set interface to one of those \
-                 that its cores have: {found:?}",
-                match asked {
-                    Some(asked) => format!("its cores have no queue of {asked:?}"),
-                    None => "none is named".into(),
-                }
-            ),
-            Self::Mtu { interface, mtu, needed } => write!(
-                f,
-                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu {}`",
-                (*needed).max(1500)
-            ),
-            Self::Chunk { capacity, needed } => write!(
-                f,
-                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
-                 chunk_octets of the interface"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
 /// Sends one stream.
 #[derive(Debug)]
 pub struct StreamSend {
@@ -275,6 +210,8 @@ pub struct StreamSend {
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    /// Sound and ancillary data.
+    lanes: Lanes,
     second: Option<Split>,
     /// Packets of the present frame that no path took.
     unsent: u64,
@@ -282,52 +219,6 @@ pub struct StreamSend {
     counters: Counters,
     source_state: Word,
     timing: Export,
-}
-
-#[derive(Debug)]
-struct Counters {
-    packets_sent: Counter,
-    frames_sent: Counter,
-    frames_repeated: Counter,
-    frames_late: Counter,
-    frames_skipped: Counter,
-    groups_late: Counter,
-    clock_steps: Counter,
-    packets_timed: Counter,
-    pool_empty: Counter,
-    next_hop_changes: Counter,
-    next_hop_losses: Counter,
-}
-
-impl Counters {
-    fn register(build: &mut Build<'_>) -> Self {
-        let mut counter = |name, help| build.counter(name, help);
-        Self {
-            packets_sent: counter("packets_sent", "Packets handed to the TX ring"),
-            frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
-            frames_repeated: counter(
-                "frames_repeated",
-                "Frames with the picture before: the source had none in time",
-            ),
-            frames_late: counter("frames_late", "Frames or fields that ended after their period"),
-            frames_skipped: counter("frames_skipped", "Frames or fields not sent, after a stall"),
-            groups_late: counter(
-                "groups_late",
-                "Groups that left after they should have been read",
-            ),
-            clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
-            packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
-            pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
-            next_hop_changes: counter(
-                "next_hop_changes",
-                "Times that packets went to another link address from then on",
-            ),
-            next_hop_losses: counter(
-                "next_hop_losses",
-                "Times that the next hop did not answer any more; its address is kept",
-            ),
-        }
-    }
 }
 
 impl Service for StreamSend {
@@ -339,7 +230,7 @@ impl Service for StreamSend {
         let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
             .map_err(BuildError::new)?;
         let facts = &build.ports()[port];
-        let packetizer = Packetizer::new(&identity(options)?, &format);
+        let packetizer = Packetizer::new(&identity(options.payload_type, options.ssrc)?, &format);
         let payload_octets = packetizer.payload_octets_max();
         Self::selectors(options).map_err(BuildError::new)?;
         let way = options.way();
@@ -368,8 +259,24 @@ impl Service for StreamSend {
             launch_times = departure.launches(),
             "packets leave"
         );
+        let not_taken =
+            build.drop_reason("not_taken", "Packets that were due and found no room to leave");
+        let common = Common {
+            port,
+            facts,
+            source_address: options.source_address,
+            marks: options.marks(),
+            checksum: options.checksum,
+            launch_time,
+            patience,
+        };
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        let lanes =
+            Lanes::new(build, &common, audio, ancillary, Some(options.fields()), not_taken)?;
+        // A group leaves room for what goes out with it.
+        let mut held_frames_max =
+            build.held_frames_max().saturating_sub(if lanes.is_empty() { 0 } else { 2 }).max(1);
         let class = options.class;
-        let mut held_frames_max = build.held_frames_max();
         let second = match (second, &options.second) {
             (Some(other), Some(way)) => {
                 held_frames_max = (held_frames_max / 2).max(1);
@@ -412,9 +319,10 @@ impl Service for StreamSend {
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
+            lanes,
+            not_taken,
             second,
             unsent: 0,
-            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             source_state: build.word("source", "What became of its source", &SOURCE_STATES),
             format,
@@ -439,6 +347,8 @@ impl Service for StreamSend {
         {
             self.sequence = packets as u32;
         }
+        let fields = u64::from(self.format.fields());
+        self.lanes.begin(self.format.rate().frame_start_ns(first / fields));
         match self.unpaced {
             true => self.run_unpaced(cx, first).await,
             false => self.run_paced(cx, pacer).await,
@@ -462,6 +372,12 @@ impl Selects for StreamSend {
             let refusal = Refusal::new(found, "\"auto\" or \"full\"");
             return Err(Unfit { key: "checksum", refusal });
         }
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        if options.unpaced && (audio.is_some() || ancillary.is_some()) {
+            let refusal = Refusal::new("true, beside sound or ancillary data", "false");
+            return Err(Unfit { key: "unpaced", refusal });
+        }
+        options::check(audio, ancillary, Some(options.fields()))?;
         Ok(Vec::new())
     }
 }
@@ -519,7 +435,7 @@ impl StreamSend {
                 continue;
             }
             if pacer.start_ns() > cx.now_ns() + ahead_ns {
-                match cx.sleep_until(pacer.start_ns() - ahead_ns).await {
+                match self.lanes.rest_until(cx, pacer.start_ns() - ahead_ns).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
@@ -538,13 +454,19 @@ impl StreamSend {
             }
             pacer.sent();
             sent += frames;
+            if sent >= self.frames_max {
+                // What is heard while the last one is seen.
+                let next = (image + 1) / u64::from(self.format.fields());
+                let end_ns = self.format.rate().frame_start_ns(next);
+                let end_ns = end_ns.saturating_sub(cx.tai_at_zero_ns());
+                self.lanes.send_until(cx, end_ns.saturating_sub(self.departure.lead_ns())).await;
+            }
         }
     }
 
     async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
         let (mut sent, mut image) = (0, first);
         while sent < self.frames_max && !cx.draining() {
-            self.follow_the_route(cx);
             match self.go_on(image) {
                 Step::New => {}
                 Step::Again => {
@@ -553,6 +475,7 @@ impl StreamSend {
                 }
                 Step::Ended(end) => return self.source_ended(cx, end),
             }
+            self.follow_the_route(cx);
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
                 let built = self.build_some(cx, &mut work, self.group_packets_max, None).await;
@@ -619,7 +542,10 @@ impl StreamSend {
             let wanted = pacer.allotment().group_packets;
             let built = self.build_some(cx, &mut work, wanted, Some(pacer)).await;
             let due_ns = pacer.due_ns(packet, built);
-            pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
+            let hand_over_ns = due_ns.saturating_sub(lead_ns);
+            self.lanes.send_until(cx, hand_over_ns.saturating_sub(JOIN_NS)).await;
+            self.lanes.build_by(cx, hand_over_ns);
+            pause_until(cx, hand_over_ns).await;
             let handed_over_ns = self.hand_over(cx, built).await?;
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
@@ -642,7 +568,9 @@ impl StreamSend {
             let packets = u64::from(built);
             let sent = second.send(cx, &mut self.group, packets, self.not_taken);
             let handed_over_ns = cx.moment_ns();
+            self.lanes.put(cx);
             second.flush(cx);
+            self.lanes.flush_others(cx, self.port);
             self.unsent += packets - sent;
             cx.count(self.counters.packets_sent, sent);
             return Some(handed_over_ns);
@@ -657,9 +585,12 @@ impl StreamSend {
             return None;
         }
         let handed_over_ns = cx.moment_ns();
+        // Behind the group: not a packet of it waits for them.
+        self.lanes.put(cx);
         // Paced, because the group is due; unpaced, while its octets are still in the cache that
         // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
         cx.flush(self.port);
+        self.lanes.flush_others(cx, self.port);
         cx.count(self.counters.packets_sent, packets);
         Some(handed_over_ns)
     }
@@ -747,62 +678,10 @@ struct Work {
 }
 
 /// Waits until `due_ns`, in a drain as well: a frame that has begun is ended at its pace.
-async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
+pub(super) async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
     if cx.sleep_until(due_ns).await == Delivery::Drained {
         while cx.now_ns() < due_ns {
             futures_lite::future::yield_now().await;
         }
     }
-}
-
-/// The port of the second path, if there is one.
-fn second_port(options: &Options, build: &Build<'_>) -> Result<Option<usize>, BuildError> {
-    let Some(second) = &options.second else { return Ok(None) };
-    if options.unpaced {
-        return Err(BuildError::new(Error::UnpacedPaths));
-    }
-    let asked = |interface: Option<&str>| {
-        choose_port(build.name(), interface, build.ports()).map_err(BuildError::new)
-    };
-    let first = &build.ports()[asked(options.interface.as_deref())?].interface;
-    let port = asked(Some(second.interface.as_deref().unwrap_or(first)))?;
-    if build.ports()[port].interface == *first && second.destination == options.destination {
-        let (interface, destination) = (first.clone(), second.destination);
-        return Err(BuildError::new(Error::SamePath { interface, destination }));
-    }
-    Ok(Some(port))
-}
-
-fn identity(options: &Options) -> Result<Identity, BuildError> {
-    let payload_type = options.payload_type;
-    if !(96..=127).contains(&payload_type) {
-        return Err(BuildError::new(Error::PayloadType(payload_type)));
-    }
-    // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
-    #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
-    let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    Ok(Identity { payload_type, ssrc })
-}
-
-/// The first port of the interface, or the only interface's.
-fn choose_port(service: &str, asked: Option<&str>, ports: &[PortFacts]) -> Result<usize, Error> {
-    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
-    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
-    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
-        service: service.into(),
-        asked: asked.map(Into::into),
-        found: ports.iter().map(|port| port.interface.clone()).collect(),
-    })
-}
-
-fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
-    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
-    if needed > facts.mtu as usize {
-        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
-    }
-    if packet_octets > facts.chunk_capacity_octets {
-        let capacity = facts.chunk_capacity_octets;
-        return Err(Error::Chunk { capacity, needed: packet_octets });
-    }
-    Ok(())
 }

@@ -55,6 +55,8 @@ pub(crate) fn sender() -> sender::Options {
         sdp: Default::default(),
         checksum: Default::default(),
         launch_time: Default::default(),
+        audio: None,
+        ancillary: None,
     }
 }
 
