@@ -14,7 +14,6 @@
 //! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
 use std::collections::hash_map::RandomState;
-use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 
@@ -23,15 +22,14 @@ use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::{Counter, DropReason, Word};
-use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
 use super::header::{Header, Marks};
 use super::receiver::payload_type;
-use super::redundancy::split::{Ends, Second, Split};
-use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
+use super::redundancy::split::{Second, Split};
+use super::route::{Counts, Dscp, Mac, Route, Tag, Ttl, Way};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
@@ -44,6 +42,11 @@ use super::video::format::{Depth, Format, Sampling, Scan, Spec};
 use super::video::packetizer::{Field, Identity, Packetizer};
 use super::video::packing::{Packets, Packing};
 use crate::registry::{Selects, Unfit};
+
+mod port;
+
+pub use port::Error;
+use port::{check_room, choose_port, open_second, patience, second_port};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -174,89 +177,6 @@ pub(super) const fn clip_mib() -> u32 {
 /// What is said of the source, in the order of [`End`].
 const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
 
-/// Why the options cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// A payload type that is not dynamic.
-    PayloadType(u8),
-    /// Two paths with the same destination on the same interface.
-    SamePath {
-        /// The interface.
-        interface: Box<str>,
-        /// Where both lead.
-        destination: SocketAddr,
-    },
-    /// A measurement with two paths, which do not wait for room.
-    UnpacedPaths,
-    /// The shard does not have the interface, or has several and none was named.
-    Interface {
-        /// Name of the service.
-        service: Box<str>,
-        /// The interface as configured.
-        asked: Option<Box<str>>,
-        /// The shard's interfaces.
-        found: Box<[Box<str>]>,
-    },
-    /// Packets are longer than the interface sends.
-    Mtu {
-        /// The interface.
-        interface: Box<str>,
-        /// What it sends, in octets of IP.
-        mtu: u32,
-        /// What is needed.
-        needed: usize,
-    },
-    /// Packets are longer than a chunk.
-    Chunk {
-        /// What a blank frame holds.
-        capacity: usize,
-        /// What is needed.
-        needed: usize,
-    },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PayloadType(found) => {
-                write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
-            }
-            Self::SamePath { interface, destination } => write!(
-                f,
-                "second leads to {destination} by {interface}, as the first path does; give it \
-                 another interface, with interface = [\"{interface}\", \"…\"] of the service, or \
-                 another destination"
-            ),
-            Self::UnpacedPaths => f.write_str(
-                "unpaced with a second path: paths do not wait for room, so that most packets would \
-                 be lost; leave out either",
-            ),
-            Self::Interface { service, asked, found } => write!(
-                f,
-                "service {service:?} sends on one interface and {}; set interface to one of those \
-                 that its cores have: {found:?}",
-                match asked {
-                    Some(asked) => format!("its cores have no queue of {asked:?}"),
-                    None => "none is named".into(),
-                }
-            ),
-            Self::Mtu { interface, mtu, needed } => write!(
-                f,
-                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu {}`",
-                (*needed).max(1500)
-            ),
-            Self::Chunk { capacity, needed } => write!(
-                f,
-                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
-                 chunk_octets of the interface"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
 /// Sends one stream.
 #[derive(Debug)]
 pub struct StreamSend {
@@ -343,8 +263,7 @@ impl Service for StreamSend {
         let payload_octets = packetizer.payload_octets_max();
         Self::selectors(options).map_err(BuildError::new)?;
         let way = options.way();
-        let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
-        let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+        let route = Route::open(&way, facts, patience(build)).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
         check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
@@ -352,14 +271,10 @@ impl Service for StreamSend {
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
         let second = second_port(options, build)?;
         // Groups are handed over together, so both paths have launch times or none.
-        let both = |it: LaunchTime| {
-            if second.is_some_and(|other| !build.ports()[other].tx.launch_time) {
-                LaunchTime::None
-            } else {
-                it
-            }
+        let launch_time = match second {
+            Some(other) if !build.ports()[other].tx.launch_time => LaunchTime::None,
+            _ => launch_time,
         };
-        let launch_time = both(launch_time);
         let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
         let launches = departure.launches();
         tracing::info!(
@@ -369,28 +284,12 @@ impl Service for StreamSend {
             "packets leave"
         );
         let class = options.class;
-        let mut held_frames_max = build.held_frames_max();
-        let second = match (second, &options.second) {
-            (Some(other), Some(way)) => {
-                held_frames_max = (held_frames_max / 2).max(1);
-                let facts = &build.ports()[other];
-                let way = way.way(options.marks());
-                let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
-                let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
-                check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
-                let launch_time = if launches { launch_time } else { LaunchTime::None };
-                let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
-                let (frames, seconds) = format.rate().ratio();
-                let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
-                let ends = Ends {
-                    ports: [port, other].map(|port| (port, &*build.ports()[port].interface)),
-                    destinations: [options.destination, way.destination],
-                    packets_per_second: packets.div_ceil(seconds.into()),
-                };
-                Some(Split::new(build, &ends, route, header, departure))
-            }
-            _ => None,
+        let second = match second {
+            Some(other) => Some(open_second(options, build, [port, other], launches, &packetizer)?),
+            None => None,
         };
+        let groups = 1 + u32::from(second.is_some());
+        let held_frames_max = (build.held_frames_max() / groups).max(1);
         let schedule = Schedule::new(format.images(), class.read(), options.troffset_us)
             .map_err(BuildError::new)?;
         Ok(Self {
@@ -755,24 +654,6 @@ async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
     }
 }
 
-/// The port of the second path, if there is one.
-fn second_port(options: &Options, build: &Build<'_>) -> Result<Option<usize>, BuildError> {
-    let Some(second) = &options.second else { return Ok(None) };
-    if options.unpaced {
-        return Err(BuildError::new(Error::UnpacedPaths));
-    }
-    let asked = |interface: Option<&str>| {
-        choose_port(build.name(), interface, build.ports()).map_err(BuildError::new)
-    };
-    let first = &build.ports()[asked(options.interface.as_deref())?].interface;
-    let port = asked(Some(second.interface.as_deref().unwrap_or(first)))?;
-    if build.ports()[port].interface == *first && second.destination == options.destination {
-        let (interface, destination) = (first.clone(), second.destination);
-        return Err(BuildError::new(Error::SamePath { interface, destination }));
-    }
-    Ok(Some(port))
-}
-
 fn identity(options: &Options) -> Result<Identity, BuildError> {
     let payload_type = options.payload_type;
     if !(96..=127).contains(&payload_type) {
@@ -782,27 +663,4 @@ fn identity(options: &Options) -> Result<Identity, BuildError> {
     #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
     let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
     Ok(Identity { payload_type, ssrc })
-}
-
-/// The first port of the interface, or the only interface's.
-fn choose_port(service: &str, asked: Option<&str>, ports: &[PortFacts]) -> Result<usize, Error> {
-    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
-    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
-    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
-        service: service.into(),
-        asked: asked.map(Into::into),
-        found: ports.iter().map(|port| port.interface.clone()).collect(),
-    })
-}
-
-fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
-    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
-    if needed > facts.mtu as usize {
-        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
-    }
-    if packet_octets > facts.chunk_capacity_octets {
-        let capacity = facts.chunk_capacity_octets;
-        return Err(Error::Chunk { capacity, needed: packet_octets });
-    }
-    Ok(())
 }

@@ -1,0 +1,179 @@
+//! Which ports a stream leaves by, and why it cannot.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tidegate_runtime::port::PortFacts;
+use tidegate_runtime::service::{Build, BuildError};
+
+use super::Options;
+use crate::stream::departure::{Departure, LaunchTime};
+use crate::stream::header::Header;
+use crate::stream::redundancy::PATHS;
+use crate::stream::redundancy::split::{Ends, Split};
+use crate::stream::route::{Patience, Route};
+use crate::stream::video::packetizer::Packetizer;
+
+/// Why the options cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A payload type that is not dynamic.
+    PayloadType(u8),
+    /// Two paths with the same destination on the same interface.
+    SamePath {
+        /// The interface.
+        interface: Box<str>,
+        /// Where both lead.
+        destination: SocketAddr,
+    },
+    /// A measurement with two paths, which do not wait for room.
+    UnpacedPaths,
+    /// The shard does not have the interface, or has several and none was named.
+    Interface {
+        /// Name of the service.
+        service: Box<str>,
+        /// The interface as configured.
+        asked: Option<Box<str>>,
+        /// The shard's interfaces.
+        found: Box<[Box<str>]>,
+    },
+    /// Packets are longer than the interface sends.
+    Mtu {
+        /// The interface.
+        interface: Box<str>,
+        /// What it sends, in octets of IP.
+        mtu: u32,
+        /// What is needed.
+        needed: usize,
+    },
+    /// Packets are longer than a chunk.
+    Chunk {
+        /// What a blank frame holds.
+        capacity: usize,
+        /// What is needed.
+        needed: usize,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PayloadType(found) => {
+                write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
+            }
+            Self::SamePath { interface, destination } => write!(
+                f,
+                "second leads to {destination} by {interface}, as the first path does; give it \
+                 another interface, with interface = [\"{interface}\", \"…\"] of the service, or \
+                 another destination"
+            ),
+            Self::UnpacedPaths => f.write_str(
+                "unpaced with a second path: paths do not wait for room, so that most packets would \
+                 be lost; leave out either",
+            ),
+            Self::Interface { service, asked, found } => write!(
+                f,
+                "service {service:?} sends on one interface and {}; set interface to one of those \
+                 that its cores have: {found:?}",
+                match asked {
+                    Some(asked) => format!("its cores have no queue of {asked:?}"),
+                    None => "none is named".into(),
+                }
+            ),
+            Self::Mtu { interface, mtu, needed } => write!(
+                f,
+                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
+                 `ip link set {interface} mtu {}`",
+                (*needed).max(1500)
+            ),
+            Self::Chunk { capacity, needed } => write!(
+                f,
+                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
+                 chunk_octets of the interface"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The port of the second path, if there is one.
+pub(super) fn second_port(
+    options: &Options,
+    build: &Build<'_>,
+) -> Result<Option<usize>, BuildError> {
+    let Some(second) = &options.second else { return Ok(None) };
+    if options.unpaced {
+        return Err(BuildError::new(Error::UnpacedPaths));
+    }
+    let asked = |interface: Option<&str>| {
+        choose_port(build.name(), interface, build.ports()).map_err(BuildError::new)
+    };
+    let first = &build.ports()[asked(options.interface.as_deref())?].interface;
+    let port = asked(Some(second.interface.as_deref().unwrap_or(first)))?;
+    if build.ports()[port].interface == *first && second.destination == options.destination {
+        let (interface, destination) = (first.clone(), second.destination);
+        return Err(BuildError::new(Error::SamePath { interface, destination }));
+    }
+    Ok(Some(port))
+}
+
+/// Opens the second path, by the second of these ports.
+pub(super) fn open_second(
+    options: &Options,
+    build: &mut Build<'_>,
+    ports: [usize; PATHS],
+    launches: bool,
+    packetizer: &Packetizer,
+) -> Result<Split, BuildError> {
+    let second = options.second.as_ref().expect("asked for with its port");
+    let facts = &build.ports()[ports[1]];
+    let way = second.way(options.marks());
+    let route = Route::open(&way, facts, patience(build)).map_err(BuildError::new)?;
+    let payload_octets = packetizer.payload_octets_max();
+    let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
+    check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+    let launch_time = if launches { LaunchTime::Auto } else { LaunchTime::None };
+    let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+    let format = options.spec().check().map_err(BuildError::new)?;
+    let (frames, seconds) = format.rate().ratio();
+    let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
+    let ends = Ends {
+        ports: ports.map(|port| (port, &*build.ports()[port].interface)),
+        destinations: [options.destination, second.destination],
+        packets_per_second: packets.div_ceil(seconds.into()),
+    };
+    Ok(Split::new(build, &ends, route, header, departure))
+}
+
+/// A neighbour is waited for at the start only.
+pub(super) fn patience(build: &Build<'_>) -> Patience {
+    if build.is_anew() { Patience::None } else { Patience::Wait }
+}
+
+/// The first port of the interface, or the only interface's.
+pub(super) fn choose_port(
+    service: &str,
+    asked: Option<&str>,
+    ports: &[PortFacts],
+) -> Result<usize, Error> {
+    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
+    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
+    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
+        service: service.into(),
+        asked: asked.map(Into::into),
+        found: ports.iter().map(|port| port.interface.clone()).collect(),
+    })
+}
+
+pub(super) fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
+    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
+    if needed > facts.mtu as usize {
+        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
+    }
+    if packet_octets > facts.chunk_capacity_octets {
+        let capacity = facts.chunk_capacity_octets;
+        return Err(Error::Chunk { capacity, needed: packet_octets });
+    }
+    Ok(())
+}
