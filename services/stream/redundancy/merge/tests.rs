@@ -1,3 +1,5 @@
+//! Against a model that keeps every packet, and each trap once.
+
 use std::collections::HashSet;
 
 use tidegate_runtime::sim::Random;
