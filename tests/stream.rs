@@ -1,6 +1,7 @@
 //! Video over a real link: the program sends in one namespace and receives in another.
 
 mod paths;
+mod programme;
 mod route;
 mod sdp;
 
