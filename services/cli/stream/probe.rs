@@ -20,6 +20,7 @@ use crate::stream::timing::arrivals::Expected;
 use crate::stream::timing::capture::{Analysis, OCTETS_MAX, analyse};
 use crate::stream::timing::record::Standing;
 use crate::stream::timing::schedule::Images;
+use crate::stream::video::Scan;
 
 /// What the packets of a stream of video do not say.
 const UNKNOWN: &str = "colorimetry, transfer characteristic, range and clock: not in the packets";
@@ -200,6 +201,13 @@ fn video_in_words(video: &Video, timing: Option<&Analysis>) -> Vec<String> {
     if !video.measured {
         lines.push(
             "         no line has two pieces: how many octets a pixel has is not known".into(),
+        );
+    }
+    if video.scan == Scan::Psf {
+        lines.push(
+            "         both fields have one timestamp: a frame in segments, or fields of a sender \
+             that does not tell them apart, as FFmpeg"
+                .into(),
         );
     }
     if video.frame_lines {
