@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use tidegate_dataplane::wire::packet::{Packet, Transport};
 use tidegate_dataplane::wire::{Fragment, Rfc4175, Rtp};
 
-use super::sequence::{Arrival, Sequence};
+use super::redundancy::{Memory, Merge};
 use super::timing::arrivals::Stamp;
 
 mod other;
@@ -262,26 +262,14 @@ impl Seen {
 
 /// Counts by the 16 bits that every RTP has: not all who send RFC 4175 extend them.
 fn losses(stamps: &[(u64, Stamp)]) -> Losses {
-    let mut losses = Losses::default();
-    let Some((_, first)) = stamps.first() else { return losses };
-    // Far from 0, so that what comes before the first does not wrap.
-    let mut newest = 1 << 20 | u32::from(first.sequence);
-    let mut sequence = Sequence::starting(newest);
-    for (_, stamp) in &stamps[1..] {
-        #[expect(clippy::cast_possible_truncation, reason = "16 bits are compared")]
-        let ahead = stamp.sequence.wrapping_sub(newest as u16).cast_signed();
-        let number = newest.wrapping_add_signed(ahead.into());
-        if ahead > 0 {
-            newest = number;
-        }
-        match sequence.arrive(number) {
-            Arrival::Late(_) => losses.reordered += 1,
-            Arrival::Duplicate => losses.duplicate += 1,
-            Arrival::Newest(_) | Arrival::TooLate => {}
-        }
+    let Some((at_ns, first)) = stamps.first() else { return Losses::default() };
+    let mut merge = Merge::new(Memory::ONE_PATH);
+    merge.begin(0, first.sequence.into(), *at_ns);
+    for (at_ns, stamp) in &stamps[1..] {
+        merge.arrive_short(0, stamp.sequence, *at_ns);
     }
-    losses.lost = sequence.finish();
-    losses
+    let counts = merge.finish();
+    Losses { lost: counts.lost, duplicate: counts.duplicates(), reordered: counts.reordered() }
 }
 
 #[cfg(test)]

@@ -27,6 +27,12 @@ pub struct Asked<'a> {
     pub media: Option<&'a str>,
     /// UDP port.
     pub port: Option<u16>,
+    /// Address that packets are sent to.
+    pub destination: Option<IpAddr>,
+    /// Address that they come from.
+    pub source: Option<IpAddr>,
+    /// A second path, where there is no SDP that has it.
+    pub second: Option<AskedPath>,
     /// Pixels of a line.
     pub width: Option<u32>,
     /// Lines of a frame.
@@ -47,6 +53,17 @@ pub struct Asked<'a> {
     pub troffset_us: Option<u32>,
 }
 
+/// What the options say of a second path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskedPath {
+    /// UDP port, where it is not the first path's.
+    pub port: Option<u16>,
+    /// Address that packets are sent to.
+    pub destination: Option<IpAddr>,
+    /// Address that they come from.
+    pub source: Option<IpAddr>,
+}
+
 /// What is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
@@ -58,7 +75,7 @@ pub struct Stream {
     pub class: Class,
     /// Its TROFFSET in microseconds; `None`: the default of the format.
     pub troffset_us: Option<u32>,
-    /// The ways that it comes.
+    /// The ways that it comes: one, or the paths of ST 2022-7.
     pub arrivals: Vec<Arrival>,
 }
 
@@ -97,18 +114,11 @@ impl Stream {
         let Reading { session, places, findings } = read(text);
         let Some(session) = session else { return Err(refused(name, &findings[0])) };
         let index = choose(asked, name, &session, &places, &findings)?;
-        // An error of one of its paths concerns it, and so does one of the session's.
         let paths = session.paths(index);
-        let mut lines: Vec<_> =
-            paths.iter().map(|&path| section(text, places[path].line)).collect();
-        lines.extend(left_out(&session, index, &places, text));
-        let top = places.iter().map(|place| place.line).min().unwrap_or(usize::MAX);
-        let concerns = |it: &&Finding| {
-            let rate = it.code == Code::ParameterMissing.word() && asked.rate.is_some();
-            let own = lines.iter().any(|(from, to)| (*from..*to).contains(&it.line));
-            it.severity == Severity::Error && !rate && (own || it.line < top)
-        };
-        if let Some(error) = findings.iter().find(concerns) {
+        let is_other =
+            |it: &Finding| it.code != Code::ParameterMissing.word() || asked.rate.is_none();
+        let errors = concerning(&session, index, &places, text, &findings);
+        if let Some(error) = errors.into_iter().find(|it| is_other(it)) {
             return Err(refused(name, error));
         }
         let media = &session.media[index];
@@ -129,12 +139,22 @@ impl Stream {
         same.hold("class", asked.class.filter(|_| class.is_some()), class.unwrap_or_default())?;
         let troffset = asked.troffset_us.filter(|_| troffset_us.is_some());
         same.hold("troffset_us", troffset, troffset_us.unwrap_or_default())?;
-        let mut arrivals = Vec::new();
+        let AskedPath { port, destination, source } = asked.second.unwrap_or_default();
+        let (first, second) = (["destination", "source"], "second");
+        for (key, given) in [
+            (first[0], asked.destination.is_some()),
+            (first[1], asked.source.is_some()),
+            (second, port.is_some() || destination.is_some() || source.is_some()),
+        ] {
+            if given {
+                let found = format!("addresses, while {name:?} has them");
+                return Err(unfit(key, found, "an SDP without them, or interface alone"));
+            }
+        }
         for media in paths.iter().map(|&path| &session.media[path]) {
             Same { name, line: places[index].line }.hold("port", asked.port, media.port)?;
-            let port = media.port;
-            arrivals.extend(media.legs.iter().cloned().map(|leg| Arrival { port, leg: Some(leg) }));
         }
+        let arrivals = arrivals_of(&session, &paths);
         Ok(Self {
             spec,
             payload_type: media.payload_type,
@@ -146,27 +166,126 @@ impl Stream {
 
     /// The packets of it, and no others. None where the config has to say them.
     pub fn selectors(&self) -> Vec<Selector> {
-        let mut selectors = Vec::new();
-        for Arrival { port, leg } in &self.arrivals {
-            let Some(leg) = leg else { continue };
-            let from = |source: Option<IpAddr>| Selector {
-                destination: host(leg.destination),
-                source: source.map(host),
-                protocol: Protocol::Number(PROTOCOL_UDP),
-                ports: Some(PortRange::one(*port)),
-                fragments: Fragments::Pass,
-            };
-            match leg.sources.as_slice() {
-                [] => selectors.push(from(None)),
-                sources => selectors.extend(sources.iter().map(|&source| from(Some(source)))),
-            }
-        }
-        selectors
+        selectors(&self.arrivals)
     }
+}
 
-    /// Whether packets to `port` are of it.
-    pub fn has_port(&self, port: u16) -> bool {
-        self.arrivals.iter().any(|arrival| arrival.port == port)
+/// The packets that come in these ways, and no others. None where the config has to say them.
+pub fn selectors(arrivals: &[Arrival]) -> Vec<Selector> {
+    let mut selectors = Vec::new();
+    for Arrival { port, leg } in arrivals {
+        let Some(leg) = leg else { continue };
+        let from = |source: Option<IpAddr>| Selector {
+            destination: host(leg.destination),
+            source: source.map(host),
+            protocol: Protocol::Number(PROTOCOL_UDP),
+            ports: Some(PortRange::one(*port)),
+            fragments: Fragments::Pass,
+        };
+        match leg.sources.as_slice() {
+            [] => selectors.push(from(None)),
+            sources => selectors.extend(sources.iter().map(|&source| from(Some(source)))),
+        }
+    }
+    selectors
+}
+
+/// The errors that concern medium `index`: those of its paths, and of the session.
+pub(super) fn concerning<'a>(
+    session: &Session,
+    index: usize,
+    places: &[Place],
+    text: &[u8],
+    findings: &'a [Finding],
+) -> Vec<&'a Finding> {
+    let paths = session.paths(index);
+    let mut lines: Vec<_> = paths.iter().map(|&path| section(text, places[path].line)).collect();
+    lines.extend(left_out(session, index, places, text));
+    let top = places.iter().map(|place| place.line).min().unwrap_or(usize::MAX);
+    let concerns = |it: &&Finding| {
+        let own = lines.iter().any(|(from, to)| (*from..*to).contains(&it.line));
+        it.severity == Severity::Error && (own || it.line < top)
+    };
+    findings.iter().filter(concerns).collect()
+}
+
+/// The ways that the paths of a stream come.
+pub(super) fn arrivals_of(session: &Session, paths: &[usize]) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    for media in paths.iter().map(|&path| &session.media[path]) {
+        let port = media.port;
+        arrivals.extend(media.legs.iter().cloned().map(|leg| Arrival { port, leg: Some(leg) }));
+    }
+    arrivals
+}
+
+/// The ways that a stream without an SDP comes, as the keys of its table say.
+pub(super) fn by_addresses(
+    table: &'static str,
+    media: Option<&str>,
+    port: Option<u16>,
+    destination: Option<IpAddr>,
+    source: Option<IpAddr>,
+    second: Option<AskedPath>,
+) -> Result<Vec<Arrival>, Unfit> {
+    if media.is_some() {
+        return Err(unfit(table, "media of no SDP", "sdp = \"FILE\" of the service"));
+    }
+    let Some(port) = port else {
+        let found = "no port; the key is required";
+        return Err(unfit(table, found, "a value for it, or sdp = \"FILE\" of the service"));
+    };
+    let mut arrivals = vec![arrival(table, port, destination, source)?];
+    if let Some(AskedPath { port: other, destination: to, source }) = second {
+        if to.is_some() != destination.is_some() {
+            let found = "a destination on one path only";
+            return Err(unfit(table, found, "one on both paths, or selectors for both"));
+        }
+        arrivals.push(arrival(table, other.unwrap_or(port), to, source)?);
+    }
+    Ok(arrivals)
+}
+
+/// The medium of a kind: the one that is asked for, or the only one.
+pub(super) fn choose_of(
+    name: &str,
+    asked: Option<&str>,
+    session: &Session,
+    places: &[Place],
+    what: &str,
+    is_wanted: fn(&Essence) -> bool,
+) -> Result<usize, Unfit> {
+    let of_kind: Vec<usize> = session.streams();
+    let of_kind: Vec<usize> =
+        of_kind.into_iter().filter(|&it| is_wanted(&session.media[it].essence)).collect();
+    let called = |index: usize| match &session.media[index].mid {
+        Some(mid) => mid.clone(),
+        None => places[index].index.to_string(),
+    };
+    let listed = || {
+        let each = of_kind.iter().map(|&it| format!("{} (line {})", called(it), places[it].line));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    if let Some(wanted) = asked {
+        let found = of_kind.iter().find(|&&it| called(it) == wanted).copied();
+        let number = wanted.parse().ok();
+        let by_number = of_kind.iter().find(|&&it| Some(places[it].index) == number).copied();
+        return found.or(by_number).ok_or_else(|| {
+            let found = format!("{wanted:?}, which is no {what} of {name}");
+            unfit("media", found, listed())
+        });
+    }
+    match of_kind.as_slice() {
+        [only] => Ok(*only),
+        [] => Err(unfit(
+            "sdp",
+            format!("{name:?}, which has no {what}"),
+            format!("an SDP with {what}"),
+        )),
+        _ => {
+            let found = format!("{name:?}, which has several streams of {what}");
+            Err(unfit("media", found, format!("one of {}", listed())))
+        }
     }
 }
 
@@ -182,18 +301,22 @@ fn host(address: IpAddr) -> Prefix {
     Prefix::network(address, if address.is_ipv4() { 32 } else { 128 })
 }
 
-fn unfit(key: &'static str, found: impl Into<String>, allowed: impl Into<String>) -> Unfit {
+pub(super) fn unfit(
+    key: &'static str,
+    found: impl Into<String>,
+    allowed: impl Into<String>,
+) -> Unfit {
     Unfit { key, refusal: Refusal::new(found, allowed) }
 }
 
 /// What an SDP says, as a refusal of it.
-fn refused(name: &str, error: &Finding) -> Unfit {
+pub(super) fn refused(name: &str, error: &Finding) -> Unfit {
     let Finding { line, text, remedy, .. } = error;
     unfit("sdp", format!("{name:?}, of which line {line} is wrong: {text}"), remedy.clone())
 }
 
 /// The file, no more of it than an SDP may be long.
-fn fetch(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn fetch(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     File::open(path)?.take(OCTETS_MAX as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
@@ -219,7 +342,15 @@ fn by_keys(asked: &Asked<'_>) -> Result<Stream, Unfit> {
         // Every packing is understood; this one suits every picture.
         packing: Packing::Gpm,
     };
-    let arrivals = vec![Arrival { port: need("port", asked.port)?, leg: None }];
+    let port = need("port", asked.port)?;
+    let mut arrivals = vec![arrival("source", port, asked.destination, asked.source)?];
+    if let Some(AskedPath { port: other, destination, source }) = asked.second {
+        if destination.is_some() != asked.destination.is_some() {
+            let found = "a destination on one path only";
+            return Err(unfit("second", found, "one on both paths, or selectors for both"));
+        }
+        arrivals.push(arrival("second", other.unwrap_or(port), destination, source)?);
+    }
     Ok(Stream {
         spec,
         payload_type: asked.payload_type.unwrap_or(PAYLOAD_TYPE),
@@ -227,6 +358,28 @@ fn by_keys(asked: &Asked<'_>) -> Result<Stream, Unfit> {
         troffset_us: asked.troffset_us,
         arrivals,
     })
+}
+
+/// A way that packets come, as keys say it.
+fn arrival(
+    key: &'static str,
+    port: u16,
+    destination: Option<IpAddr>,
+    source: Option<IpAddr>,
+) -> Result<Arrival, Unfit> {
+    let sources: Vec<IpAddr> = source.into_iter().collect();
+    let leg = destination.map(|destination| Leg { destination, ttl: None, sources });
+    if leg.is_none() && source.is_some() {
+        let found = "a source without a destination";
+        return Err(unfit(key, found, "destination beside it, or a selector with both"));
+    }
+    if let (Some(destination), Some(source)) = (destination, source)
+        && destination.is_ipv4() != source.is_ipv4()
+    {
+        let found = format!("destination {destination} and source {source}");
+        return Err(unfit(key, found, "two addresses of one kind, IPv4 or IPv6"));
+    }
+    Ok(Arrival { port, leg })
 }
 
 /// The medium that is asked for, or the only one that can be received.
@@ -303,13 +456,13 @@ fn left_out(session: &Session, index: usize, places: &[Place], text: &[u8]) -> V
 }
 
 /// What stands twice must be the same.
-struct Same<'a> {
-    name: &'a str,
-    line: usize,
+pub(super) struct Same<'a> {
+    pub(super) name: &'a str,
+    pub(super) line: usize,
 }
 
 impl Same<'_> {
-    fn hold<T: PartialEq + Display>(
+    pub(super) fn hold<T: PartialEq + Display>(
         &self,
         key: &'static str,
         asked: Option<T>,
@@ -321,7 +474,12 @@ impl Same<'_> {
         }
     }
 
-    fn differs(&self, key: &'static str, asked: impl Display, said: impl Display) -> Unfit {
+    pub(super) fn differs(
+        &self,
+        key: &'static str,
+        asked: impl Display,
+        said: impl Display,
+    ) -> Unfit {
         let Self { name, line } = self;
         let found = format!("{asked}, while line {line} of {name} says {said}");
         unfit(key, found, format!("{said}, or leave the key out"))
@@ -341,6 +499,9 @@ mod tests {
         sdp: None,
         media: None,
         port: None,
+        destination: None,
+        source: None,
+        second: None,
         width: None,
         height: None,
         rate: None,
@@ -494,7 +655,8 @@ mod tests {
             ..NOTHING
         };
         let stream = Stream::of(&whole).unwrap();
-        assert!(stream.selectors().is_empty() && stream.has_port(1) && !stream.has_port(2));
+        let [Arrival { port: 1, leg: None }] = &*stream.arrivals else { panic!("{stream:?}") };
+        assert!(stream.selectors().is_empty());
         let lacks = |asked: Asked<'_>| Stream::of(&asked).unwrap_err().key;
         assert_eq!(lacks(Asked { port: None, ..whole }), "port");
         assert_eq!(lacks(Asked { width: None, ..whole }), "width");
