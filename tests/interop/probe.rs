@@ -7,17 +7,28 @@ use super::clip::{Clip, THEIRS};
 use super::*;
 use crate::require;
 
+/// Whether the near end is a member of 239.1.2.3, as the kernel writes it.
+fn is_member(scene: &Scene) -> bool {
+    let groups = || fs::read_to_string("/proc/thread-self/net/igmp");
+    let groups = scene.wire.near.namespace.run(groups).unwrap().unwrap();
+    let group = u32::from_ne_bytes([239, 1, 2, 3]);
+    groups.contains(&format!("{group:08X}"))
+}
+
 /// Listens at the near end while `send` sends from the far one; returns what it says.
 fn probed(scene: &Scene, send: &mut Command) -> Value {
     let near = &scene.wire.near;
     let mut probe = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     probe.args(["stream", "probe", &near.name, "--seconds", "4", "--json"]);
+    probe.args(["--join", "239.1.2.3"]);
     let probe = near.namespace.spawn(probe.stdout(Stdio::piped())).unwrap();
     await_that("the probe listens", || ffmpeg::captures(near));
+    await_that("the probe is a member", || is_member(scene));
     let sender = Other::start(&scene.wire.far, send);
     let output = probe.wait_with_output().unwrap();
     drop(sender);
     assert!(output.status.success(), "{output:?}");
+    assert!(!is_member(scene), "and leaves with its end");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
