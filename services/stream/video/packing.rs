@@ -316,6 +316,8 @@ mod tests {
         // 20,736,000 octets: between the number if all had 1425 octets, and if all had 1430.
         let fewest = count(3840, 2160, Packing::Gpm);
         assert!((14_501..=14_552).contains(&fewest), "{fewest}");
+        // As docs/video.md has them.
+        assert_eq!((count(1920, 1080, Packing::Gpm), fewest), (3_629, 14_509));
     }
 
     /// Fewer packets there cannot be: how far each packet reaches, tried in every way.
