@@ -17,6 +17,7 @@
 
 pub mod departure;
 pub mod header;
+pub mod membership;
 pub mod receiver;
 pub mod route;
 pub mod sdp;
