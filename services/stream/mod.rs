@@ -27,6 +27,7 @@ pub mod sink;
 pub mod source;
 pub mod timing;
 pub mod video;
+mod worker;
 pub mod y4m;
 
 pub use receiver::StreamReceive;

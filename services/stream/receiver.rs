@@ -79,6 +79,9 @@ pub struct Options {
     /// Where the sink writes, if it does.
     #[serde(default)]
     pub path: Option<PathBuf>,
+    /// Which frames the sink `png` makes pictures of; the newest where it is missing.
+    #[serde(default)]
+    pub pictures: Option<sink::Pictures>,
     /// ST 2110-21 class that the sender claims.
     #[serde(default)]
     pub class: Option<Class>,
@@ -185,8 +188,8 @@ impl Service for StreamReceive {
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
         let stream = options.stream().map_err(BuildError::new)?;
         let format = stream.spec.check().map_err(BuildError::new)?;
-        let sink =
-            Sink::start(options.sink, options.path.as_deref(), format).map_err(BuildError::new)?;
+        let sink = Sink::start(options.sink, options.path.as_deref(), options.pictures, format)
+            .map_err(BuildError::new)?;
         // What the sender cuts an image into is its own choice; its packets are only to be checked.
         let images = format.images();
         let (class, offset_us) = (stream.class, stream.troffset_us);
@@ -312,8 +315,7 @@ impl StreamReceive {
 
     /// Whether the sink has frames that it has not counted.
     fn sink_works(&self) -> bool {
-        let Counts { verified, wrong, written, failed } = self.sink.counts();
-        self.frames_offered > verified + wrong + written + failed
+        self.frames_offered > self.sink.counts().total()
     }
 
     /// What [`COUNTERS`] should say now.
@@ -321,7 +323,7 @@ impl StreamReceive {
         let Stats { packets, lost, duplicates, reordered, restarts, .. } = self.assembler.stats();
         let Stats { frames, frames_incomplete, octets_missing, frames_cut, .. } =
             self.assembler.stats();
-        let Counts { verified, wrong, written, failed } = self.sink.counts();
+        let Counts { verified, wrong, written, failed, .. } = self.sink.counts();
         let dropped = self.frames_dropped + self.assembler.stats().frames_unstored + failed;
         [
             packets,

@@ -16,6 +16,7 @@ use super::video::format::{Depth, Format};
 
 mod addresses;
 mod formats;
+mod sources;
 
 /// 128 packets a frame, 2 ms a frame.
 fn format() -> Format {
@@ -42,6 +43,7 @@ fn sender() -> sender::Options {
         scan: Default::default(),
         packing: Default::default(),
         source: "pattern".into(),
+        clip_mib: 64,
         class: Default::default(),
         troffset_us: None,
         payload_type: 96,
