@@ -5,7 +5,7 @@
 //!                            ▲                    ▲          ▲
 //!                   format, packing    header, departure    timing: k*T, TRS, CMAX, the class held
 //!
-//!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► frame of pixels ─► sink (a thread)
+//!   Frame ─► wire ─► assembler (redundancy: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
 //!
 //! Two services: [`sender::StreamSend`] and [`receiver::StreamReceive`]. All that can be computed
@@ -19,10 +19,10 @@ pub mod departure;
 pub mod header;
 pub mod membership;
 pub mod receiver;
+pub mod redundancy;
 pub mod route;
 pub mod sdp;
 pub mod sender;
-pub mod sequence;
 pub mod sink;
 pub mod source;
 pub mod timing;

@@ -30,6 +30,7 @@ use tidegate_runtime::verdict::Verdict;
 use super::departure::{Checksum, Departure, LaunchTime};
 use super::header::{Header, Marks};
 use super::receiver::payload_type;
+use super::redundancy::split::{Ends, Second, Split};
 use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
@@ -82,6 +83,9 @@ pub struct Options {
     /// Time to live, or hop limit.
     #[serde(default)]
     pub ttl: Ttl,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
     /// Pixels of a line.
     pub width: u32,
     /// Lines of a frame.
@@ -175,6 +179,15 @@ const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
 pub enum Error {
     /// A payload type that is not dynamic.
     PayloadType(u8),
+    /// Two paths with the same destination on the same interface.
+    SamePath {
+        /// The interface.
+        interface: Box<str>,
+        /// Where both lead.
+        destination: SocketAddr,
+    },
+    /// A measurement with two paths, which do not wait for room.
+    UnpacedPaths,
     /// The shard does not have the interface, or has several and none was named.
     Interface {
         /// Name of the service.
@@ -208,6 +221,16 @@ impl fmt::Display for Error {
             Self::PayloadType(found) => {
                 write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
             }
+            Self::SamePath { interface, destination } => write!(
+                f,
+                "second leads to {destination} by {interface}, as the first path does; give it \
+                 another interface, with interface = [\"{interface}\", \"…\"] of the service, or \
+                 another destination"
+            ),
+            Self::UnpacedPaths => f.write_str(
+                "unpaced with a second path: paths do not wait for room, so that most packets would \
+                 be lost; leave out either",
+            ),
             Self::Interface { service, asked, found } => write!(
                 f,
                 "service {service:?} sends on one interface and {}; set interface to one of those \
@@ -252,6 +275,9 @@ pub struct StreamSend {
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    second: Option<Split>,
+    /// Packets of the present frame that no path took.
+    unsent: u64,
     not_taken: DropReason,
     counters: Counters,
     source_state: Word,
@@ -324,7 +350,18 @@ impl Service for StreamSend {
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
             .map_err(BuildError::new)?;
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
+        let second = second_port(options, build)?;
+        // Groups are handed over together, so both paths have launch times or none.
+        let both = |it: LaunchTime| {
+            if second.is_some_and(|other| !build.ports()[other].tx.launch_time) {
+                LaunchTime::None
+            } else {
+                it
+            }
+        };
+        let launch_time = both(launch_time);
         let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+        let launches = departure.launches();
         tracing::info!(
             service = build.name(),
             checksum = departure.checksum_word(facts.tx),
@@ -332,6 +369,28 @@ impl Service for StreamSend {
             "packets leave"
         );
         let class = options.class;
+        let mut held_frames_max = build.held_frames_max();
+        let second = match (second, &options.second) {
+            (Some(other), Some(way)) => {
+                held_frames_max = (held_frames_max / 2).max(1);
+                let facts = &build.ports()[other];
+                let way = way.way(options.marks());
+                let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+                let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
+                check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+                let launch_time = if launches { launch_time } else { LaunchTime::None };
+                let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+                let (frames, seconds) = format.rate().ratio();
+                let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
+                let ends = Ends {
+                    ports: [port, other].map(|port| (port, &*build.ports()[port].interface)),
+                    destinations: [options.destination, way.destination],
+                    packets_per_second: packets.div_ceil(seconds.into()),
+                };
+                Some(Split::new(build, &ends, route, header, departure))
+            }
+            _ => None,
+        };
         let schedule = Schedule::new(format.images(), class.read(), options.troffset_us)
             .map_err(BuildError::new)?;
         Ok(Self {
@@ -348,11 +407,13 @@ impl Service for StreamSend {
                 },
             ),
             departure,
-            group_packets_max: GROUP_PACKETS_MAX.min(build.held_frames_max()),
+            group_packets_max: GROUP_PACKETS_MAX.min(held_frames_max),
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
+            second,
+            unsent: 0,
             not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             source_state: build.word("source", "What became of its source", &SOURCE_STATES),
@@ -390,6 +451,12 @@ impl Selects for StreamSend {
     /// It receives nothing; here is only seen what does not go together.
     fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
         options.way().check()?;
+        if let Some(second) = &options.second {
+            second.way(options.marks()).check().map_err(|Unfit { key, refusal }| {
+                let found = format!("{key} {}", refusal.found);
+                Unfit { key: "second", refusal: Refusal::new(found, refusal.allowed) }
+            })?;
+        }
         if options.destination.is_ipv6() && options.checksum == Checksum::None {
             let found = "no checksum, while UDP over IPv6 always has one (RFC 8200, section 8.1)";
             let refusal = Refusal::new(found, "\"auto\" or \"full\"");
@@ -488,8 +555,8 @@ impl StreamSend {
             }
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
-                self.build_some(cx, &mut work, self.group_packets_max, None).await;
-                if self.hand_over(cx).await.is_none() {
+                let built = self.build_some(cx, &mut work, self.group_packets_max, None).await;
+                if self.hand_over(cx, built).await.is_none() {
                     return;
                 }
             }
@@ -505,7 +572,12 @@ impl StreamSend {
 
     /// Sends to where the next hop is now.
     fn follow_the_route(&mut self, cx: &mut ShardContext) {
-        let Counts { changes, losses } = self.route.follow(&mut self.header);
+        let Counts { mut changes, mut losses } = self.route.follow(&mut self.header);
+        if let Some(second) = &mut self.second {
+            let other = second.follow_the_route();
+            changes += other.changes;
+            losses += other.losses;
+        }
         cx.count(self.counters.next_hop_changes, changes);
         cx.count(self.counters.next_hop_losses, losses);
     }
@@ -522,9 +594,11 @@ impl StreamSend {
     }
 
     /// An image was sent: counts its frame, if it is the last of it, and returns how many.
-    fn count_sent(&self, cx: &mut ShardContext, image: u64) -> u64 {
+    fn count_sent(&mut self, cx: &mut ShardContext, image: u64) -> u64 {
         let frames = u64::from(self.field_of(image) + 1 == self.format.fields());
-        cx.count(self.counters.frames_sent, frames);
+        if frames > 0 && std::mem::take(&mut self.unsent) == 0 {
+            cx.count(self.counters.frames_sent, frames);
+        }
         frames
     }
 
@@ -546,7 +620,7 @@ impl StreamSend {
             let built = self.build_some(cx, &mut work, wanted, Some(pacer)).await;
             let due_ns = pacer.due_ns(packet, built);
             pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
-            let handed_over_ns = self.hand_over(cx).await?;
+            let handed_over_ns = self.hand_over(cx, built).await?;
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
             let left_ns = if lead_ns > 0 { handed_over_ns.max(due_ns) } else { handed_over_ns };
@@ -563,7 +637,16 @@ impl StreamSend {
 
     /// Sends the group, by one wake-up; returns when that was. `None` at the end, on a link that
     /// takes nothing.
-    async fn hand_over(&mut self, cx: &mut ShardContext) -> Option<u64> {
+    async fn hand_over(&mut self, cx: &mut ShardContext, built: u32) -> Option<u64> {
+        if let Some(second) = &mut self.second {
+            let packets = u64::from(built);
+            let sent = second.send(cx, &mut self.group, packets, self.not_taken);
+            let handed_over_ns = cx.moment_ns();
+            second.flush(cx);
+            self.unsent += packets - sent;
+            cx.count(self.counters.packets_sent, sent);
+            return Some(handed_over_ns);
+        }
         let packets = self.group.len() as u64;
         if cx.send_all(self.port, &mut self.group).await == Delivery::Drained {
             // What was built for it is settled here.
@@ -615,16 +698,36 @@ impl StreamSend {
         let pacer = pacer.filter(|_| self.departure.launches());
         let slip_ns = pacer.map_or(0, |pacer| pacer.slip_ns(&(work.packet..end)));
         let (first, mut timed) = (work.packet, 0);
+        if let Some(second) = &mut self.second {
+            second.look(cx);
+        }
         while work.packet < end {
-            let Some(mut frame) = cx.take(self.port) else { break };
+            let taken = match &mut self.second {
+                None => cx.take(self.port).map(|frame| [Some(frame), None]),
+                Some(second) => second.take(cx),
+            };
+            let Some([frame, other]) = taken else { break };
             let packet = work.packets.next().expect("as many as the format says");
-            frame.set_len(self.header.octets() + self.packetizer.payload_octets(&packet));
-            let payload = self.header.write(frame.bytes_mut());
-            self.packetizer.write(payload, &packet, self.sequence, work.field, &picture);
+            let octets = self.packetizer.payload_octets(&packet);
             let tai_ns = pacer.map(|pacer| pacer.ideal_tai_ns(work.packet) + slip_ns);
-            timed += u64::from(self.departure.ask(&mut frame, tai_ns));
+            let write = |payload: &mut [u8]| {
+                self.packetizer.write(payload, &packet, self.sequence, work.field, &picture);
+            };
+            match (frame, other, &mut self.second) {
+                (Some(mut frame), other, second) => {
+                    frame.set_len(self.header.octets() + octets);
+                    let payload = self.header.write(frame.bytes_mut());
+                    write(payload);
+                    if let (Some(other), Some(second)) = (other, second) {
+                        second.build(other, octets, tai_ns, |into| into.copy_from_slice(payload));
+                    }
+                    timed += u64::from(self.departure.ask(&mut frame, tai_ns));
+                    self.group.push(frame);
+                }
+                (None, Some(other), Some(second)) => second.build(other, octets, tai_ns, write),
+                (None, ..) => {}
+            }
             self.sequence = self.sequence.wrapping_add(1);
-            self.group.push(frame);
             work.packet += 1;
         }
         cx.count(self.counters.packets_timed, timed);
@@ -650,6 +753,24 @@ async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
             futures_lite::future::yield_now().await;
         }
     }
+}
+
+/// The port of the second path, if there is one.
+fn second_port(options: &Options, build: &Build<'_>) -> Result<Option<usize>, BuildError> {
+    let Some(second) = &options.second else { return Ok(None) };
+    if options.unpaced {
+        return Err(BuildError::new(Error::UnpacedPaths));
+    }
+    let asked = |interface: Option<&str>| {
+        choose_port(build.name(), interface, build.ports()).map_err(BuildError::new)
+    };
+    let first = &build.ports()[asked(options.interface.as_deref())?].interface;
+    let port = asked(Some(second.interface.as_deref().unwrap_or(first)))?;
+    if build.ports()[port].interface == *first && second.destination == options.destination {
+        let (interface, destination) = (first.clone(), second.destination);
+        return Err(BuildError::new(Error::SamePath { interface, destination }));
+    }
+    Ok(Some(port))
 }
 
 fn identity(options: &Options) -> Result<Identity, BuildError> {

@@ -12,6 +12,7 @@ use crate::stream::video::packetizer::{Field, Identity, Packetizer};
 use crate::stream::video::pattern::{Pattern, Verified};
 
 mod formats;
+mod paths;
 
 /// 16 lines of one packet each.
 fn format() -> Format {
