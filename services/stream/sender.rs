@@ -13,37 +13,34 @@
 //! What left when is measured by the sender itself, by the clock at each wake-up: its packets are
 //! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
-use std::collections::hash_map::RandomState;
-use std::fmt;
-use std::hash::{BuildHasher, Hasher};
-use std::net::SocketAddr;
-
-use serde::Deserialize;
-use tidegate_config::{Refusal, Selector};
+use tidegate_config::Selector;
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::{Counter, DropReason, Word};
-use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
-use super::departure::{Checksum, Departure, LaunchTime};
-use super::header::{Header, Marks};
-use super::receiver::payload_type;
-use super::redundancy::split::{Ends, Second, Split};
-use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
-use super::sdp::describe::Described;
-use super::source::{End, PATTERN, Ready, Source, Step};
+use super::departure::{Departure, LaunchTime};
+use super::header::Header;
+use super::redundancy::split::{Ends, Split};
+use super::route::{Counts, Patience, Route, room};
+use super::source::{End, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
 use super::timing::export::{About, Basis};
 use super::timing::meter::Reference;
 use super::timing::pace::{Next, Timing};
 use super::timing::schedule::Schedule;
-use super::timing::{Class, Export, Meter, Pacer, Rate};
-use super::video::format::{Depth, Format, Sampling, Scan, Spec};
-use super::video::packetizer::{Field, Identity, Packetizer};
-use super::video::packing::{Packets, Packing};
+use super::timing::{Class, Export, Meter, Pacer};
+use super::video::format::Format;
+use super::video::packetizer::{Field, Packetizer};
+use super::video::packing::Packets;
 use crate::registry::{Selects, Unfit};
+
+mod options;
+
+use options::{choose_port, identity, second_port};
+
+pub use options::{Error, Options};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -60,202 +57,8 @@ const NEXT_NS: u64 = 50_000;
 /// How long to wait when the pool has no frame: completions come in microseconds.
 const POOL_WAIT_NS: u64 = 10_000;
 
-/// The sender's options table.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Options {
-    /// Where to: address and UDP port of a receiver or a group.
-    pub destination: SocketAddr,
-    /// From where: our address on the interface, and a UDP port.
-    pub source_address: SocketAddr,
-    /// The interface to send on; needed where the shard has more than one.
-    #[serde(default)]
-    pub interface: Option<Box<str>>,
-    /// Link address of the next hop; as the kernel's routes and neighbours say where it is missing.
-    #[serde(default)]
-    pub destination_mac: Option<Mac>,
-    /// VLAN that packets are tagged with.
-    #[serde(default)]
-    pub vlan: Option<Tag>,
-    /// Differentiated services code point.
-    #[serde(default)]
-    pub dscp: Dscp,
-    /// Time to live, or hop limit.
-    #[serde(default)]
-    pub ttl: Ttl,
-    /// The second path, ST 2022-7.
-    #[serde(default)]
-    pub second: Option<Second>,
-    /// Pixels of a line.
-    pub width: u32,
-    /// Lines of a frame.
-    pub height: u32,
-    /// Frames per second.
-    pub rate: Rate,
-    /// Bits per sample.
-    pub depth: Depth,
-    /// Which samples.
-    #[serde(default)]
-    pub sampling: Sampling,
-    /// Fields or not.
-    #[serde(default)]
-    pub scan: Scan,
-    /// How packets are filled.
-    #[serde(default)]
-    pub packing: Packing,
-    /// `pattern`, `-` for standard input, or the path of a file or FIFO: Y4M or raw pgroups.
-    #[serde(default = "pattern")]
-    pub source: Box<str>,
-    /// The longest file that is held in memory, in MiB as pgroups; longer ones are read ahead.
-    #[serde(default = "clip_mib")]
-    pub clip_mib: u32,
-    /// ST 2110-21 class, which bounds bursts and head start.
-    #[serde(default)]
-    pub class: Class,
-    /// TROFFSET of ST 2110-21 in microseconds; TROdefault where it is missing.
-    #[serde(default)]
-    pub troffset_us: Option<u32>,
-    /// RTP payload type.
-    #[serde(default = "payload_type")]
-    pub payload_type: u8,
-    /// RTP synchronisation source; random where it is missing.
-    #[serde(default)]
-    pub ssrc: Option<u32>,
-    /// Send as fast as the ring takes packets: for measurements, never for receivers.
-    #[serde(default)]
-    pub unpaced: bool,
-    /// Stop after so many frames.
-    #[serde(default)]
-    pub frames: Option<u64>,
-    /// What its SDP says beside.
-    #[serde(default)]
-    pub sdp: Described,
-    /// Whether packets have a UDP checksum.
-    #[serde(default)]
-    pub checksum: Checksum,
-    /// Whether the card sends each packet at its own time.
-    #[serde(default)]
-    pub launch_time: LaunchTime,
-}
-
-impl Options {
-    /// What packets are told networks by.
-    pub(super) fn marks(&self) -> Marks {
-        Marks { vlan: self.vlan.map(|Tag(vlan)| vlan), dscp: self.dscp.0, ttl: self.ttl.0 }
-    }
-
-    /// The way that they ask for.
-    pub(super) fn way(&self) -> Way {
-        Way {
-            destination: self.destination,
-            source: self.source_address,
-            destination_mac: self.destination_mac,
-            marks: self.marks(),
-        }
-    }
-
-    /// What pictures they ask for.
-    pub(super) const fn spec(&self) -> Spec {
-        let Self { width, height, sampling, depth, scan, rate, packing, .. } = *self;
-        Spec { width, height, sampling, depth, scan, rate, packing }
-    }
-}
-
-fn pattern() -> Box<str> {
-    PATTERN.into()
-}
-
-/// A gibibyte, 8 s of 1080p25 at 10 bits. Less, and short loops keep a thread and a disk busy; more
-/// would surprise a machine that also has packets to hold.
-pub(super) const fn clip_mib() -> u32 {
-    1024
-}
-
 /// What is said of the source, in the order of [`End`].
 const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
-
-/// Why the options cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// A payload type that is not dynamic.
-    PayloadType(u8),
-    /// Two paths with the same destination on the same interface.
-    SamePath {
-        /// The interface.
-        interface: Box<str>,
-        /// Where both lead.
-        destination: SocketAddr,
-    },
-    /// A measurement with two paths, which do not wait for room.
-    UnpacedPaths,
-    /// The shard does not have the interface, or has several and none was named.
-    Interface {
-        /// Name of the service.
-        service: Box<str>,
-        /// The interface as configured.
-        asked: Option<Box<str>>,
-        /// The shard's interfaces.
-        found: Box<[Box<str>]>,
-    },
-    /// Packets are longer than the interface sends.
-    Mtu {
-        /// The interface.
-        interface: Box<str>,
-        /// What it sends, in octets of IP.
-        mtu: u32,
-        /// What is needed.
-        needed: usize,
-    },
-    /// Packets are longer than a chunk.
-    Chunk {
-        /// What a blank frame holds.
-        capacity: usize,
-        /// What is needed.
-        needed: usize,
-    },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PayloadType(found) => {
-                write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
-            }
-            Self::SamePath { interface, destination } => write!(
-                f,
-                "second leads to {destination} by {interface}, as the first path does; give it \
-                 another interface, with interface = [\"{interface}\", \"…\"] of the service, or \
-                 another destination"
-            ),
-            Self::UnpacedPaths => f.write_str(
-                "unpaced with a second path: paths do not wait for room, so that most packets would \
-                 be lost; leave out either",
-            ),
-            Self::Interface { service, asked, found } => write!(
-                f,
-                "service {service:?} sends on one interface and {}; set interface to one of those \
-                 that its cores have: {found:?}",
-                match asked {
-                    Some(asked) => format!("its cores have no queue of {asked:?}"),
-                    None => "none is named".into(),
-                }
-            ),
-            Self::Mtu { interface, mtu, needed } => write!(
-                f,
-                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu {}`",
-                (*needed).max(1500)
-            ),
-            Self::Chunk { capacity, needed } => write!(
-                f,
-                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
-                 chunk_octets of the interface"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 /// Sends one stream.
 #[derive(Debug)]
@@ -341,12 +144,12 @@ impl Service for StreamSend {
         let facts = &build.ports()[port];
         let packetizer = Packetizer::new(&identity(options)?, &format);
         let payload_octets = packetizer.payload_octets_max();
-        Self::selectors(options).map_err(BuildError::new)?;
+        options.check().map_err(BuildError::new)?;
         let way = options.way();
         let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
         let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
-        check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+        room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
             .map_err(BuildError::new)?;
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
@@ -377,7 +180,7 @@ impl Service for StreamSend {
                 let way = way.way(options.marks());
                 let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
                 let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
-                check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+                room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
                 let launch_time = if launches { launch_time } else { LaunchTime::None };
                 let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
                 let (frames, seconds) = format.rate().ratio();
@@ -450,18 +253,7 @@ impl Service for StreamSend {
 impl Selects for StreamSend {
     /// It receives nothing; here is only seen what does not go together.
     fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
-        options.way().check()?;
-        if let Some(second) = &options.second {
-            second.way(options.marks()).check().map_err(|Unfit { key, refusal }| {
-                let found = format!("{key} {}", refusal.found);
-                Unfit { key: "second", refusal: Refusal::new(found, refusal.allowed) }
-            })?;
-        }
-        if options.destination.is_ipv6() && options.checksum == Checksum::None {
-            let found = "no checksum, while UDP over IPv6 always has one (RFC 8200, section 8.1)";
-            let refusal = Refusal::new(found, "\"auto\" or \"full\"");
-            return Err(Unfit { key: "checksum", refusal });
-        }
+        options.check()?;
         Ok(Vec::new())
     }
 }
@@ -753,56 +545,4 @@ async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
             futures_lite::future::yield_now().await;
         }
     }
-}
-
-/// The port of the second path, if there is one.
-fn second_port(options: &Options, build: &Build<'_>) -> Result<Option<usize>, BuildError> {
-    let Some(second) = &options.second else { return Ok(None) };
-    if options.unpaced {
-        return Err(BuildError::new(Error::UnpacedPaths));
-    }
-    let asked = |interface: Option<&str>| {
-        choose_port(build.name(), interface, build.ports()).map_err(BuildError::new)
-    };
-    let first = &build.ports()[asked(options.interface.as_deref())?].interface;
-    let port = asked(Some(second.interface.as_deref().unwrap_or(first)))?;
-    if build.ports()[port].interface == *first && second.destination == options.destination {
-        let (interface, destination) = (first.clone(), second.destination);
-        return Err(BuildError::new(Error::SamePath { interface, destination }));
-    }
-    Ok(Some(port))
-}
-
-fn identity(options: &Options) -> Result<Identity, BuildError> {
-    let payload_type = options.payload_type;
-    if !(96..=127).contains(&payload_type) {
-        return Err(BuildError::new(Error::PayloadType(payload_type)));
-    }
-    // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
-    #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
-    let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    Ok(Identity { payload_type, ssrc })
-}
-
-/// The first port of the interface, or the only interface's.
-fn choose_port(service: &str, asked: Option<&str>, ports: &[PortFacts]) -> Result<usize, Error> {
-    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
-    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
-    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
-        service: service.into(),
-        asked: asked.map(Into::into),
-        found: ports.iter().map(|port| port.interface.clone()).collect(),
-    })
-}
-
-fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
-    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
-    if needed > facts.mtu as usize {
-        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
-    }
-    if packet_octets > facts.chunk_capacity_octets {
-        let capacity = facts.chunk_capacity_octets;
-        return Err(Error::Chunk { capacity, needed: packet_octets });
-    }
-    Ok(())
 }
