@@ -18,7 +18,9 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
+use super::membership::{self, Group, Membership};
 use super::redundancy::{self, Paths, Skew, SkewClass, Tell};
+use super::route::Tag;
 use super::sdp::receive::{Asked, AskedPath, Stream};
 use super::sink::{self, Counts, Offered, Sink};
 use super::timing::arrivals::{Arrivals, Expected, Stamp};
@@ -60,6 +62,12 @@ pub struct Options {
     /// The interface that the first path comes in by; any where it is missing.
     #[serde(default)]
     pub interface: Option<Box<str>>,
+    /// The VLAN that the first path's packets are tagged with; any, or none, where it is missing.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
+    /// Whether its groups are joined.
+    #[serde(default)]
+    pub membership: membership::Wish,
     /// The second path, ST 2022-7.
     #[serde(default)]
     pub second: Option<Second>,
@@ -129,6 +137,9 @@ pub struct Second {
     /// The interface that it comes in by.
     #[serde(default)]
     pub interface: Option<Box<str>>,
+    /// The VLAN that its packets are tagged with.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
 }
 
 impl Options {
@@ -144,6 +155,17 @@ impl Options {
             sources: arrival.leg.as_ref().map(|leg| leg.sources.clone()).unwrap_or_default(),
         };
         stream.arrivals.iter().zip(interfaces).map(tell).collect()
+    }
+
+    /// The groups of their stream's paths.
+    fn groups(&self, stream: &Stream) -> Vec<Group> {
+        let vlans = [self.vlan, self.second.as_ref().and_then(|second| second.vlan)];
+        let vlans = vlans.map(|tag| tag.map(|Tag(vlan)| vlan.id()));
+        let vlans = vlans.into_iter().chain(std::iter::repeat(None));
+        let group = |(Tell { interface, destination, sources, .. }, vlan)| {
+            Some(Group { address: destination?, sources, interface, vlan })
+        };
+        self.tells(stream).into_iter().zip(vlans).filter_map(group).collect()
     }
 
     /// How far one path may be behind the other.
@@ -214,6 +236,8 @@ pub(super) const fn payload_type() -> u8 {
 #[derive(Debug)]
 pub struct StreamReceive {
     paths: Paths,
+    /// Held, and so a member, for as long as it runs.
+    _membership: Membership,
     assembler: Assembler,
     sink: Sink,
     arrivals: Arrivals,
@@ -283,6 +307,10 @@ impl Service for StreamReceive {
         let stream = options.stream().map_err(BuildError::new)?;
         let format = stream.spec.check().map_err(BuildError::new)?;
         let paths = Paths::on(options.tells(&stream), build.ports()).map_err(BuildError::new)?;
+        let membership = match options.membership {
+            membership::Wish::Join => Membership::join(options.groups(&stream), build.ports()),
+            membership::Wish::None => Ok(Membership::default()),
+        };
         let sink = Sink::start(options.sink, options.path.as_deref(), options.pictures, format)
             .map_err(BuildError::new)?;
         // What the sender cuts an image into is its own choice; its packets are only to be checked.
@@ -307,6 +335,7 @@ impl Service for StreamReceive {
             by_path: (paths.count() > 1)
                 .then(|| redundancy::Export::register(build, paths.words())),
             paths,
+            _membership: membership.map_err(BuildError::new)?,
             sink,
             reasons: Reasons::register(build),
             counters: COUNTERS.map(|(name, help)| build.counter(name, help)),
