@@ -1,3 +1,5 @@
+//! The account against packets by hand, and against a model of two bad networks.
+
 use std::collections::HashSet;
 
 use tidegate_runtime::sim::Random;
@@ -52,6 +54,20 @@ fn what_came_before_the_first_is_too_late_and_not_lost() {
     assert_eq!(merge.arrive(0, 100, 0), Arrival::Duplicate);
     let counts = merge.finish();
     assert_eq!((counts.received, counts.lost, counts.paths[0].late), (1, 0, 0));
+}
+
+#[test]
+fn what_the_slower_path_brings_of_before_the_first_belongs_to_the_run() {
+    let mut merge = two(SkewClass::A, 100);
+    merge.arrive(0, 101, 0);
+    merge.tick(0);
+    assert_eq!(merge.arrive(1, 97, MS), Arrival::Older((1 << 32) + 97));
+    assert_eq!(merge.arrive(1, 100, MS), Arrival::Copy);
+    merge.tick(11 * MS);
+    assert_eq!(merge.arrive(1, 96, 12 * MS), Arrival::TooLate, "when the first is judged");
+    let counts = merge.finish();
+    assert_eq!((counts.received, counts.lost), (3, 2));
+    assert_eq!(counts.paths.map(|path| path.lost), [3, 3]);
 }
 
 #[test]
