@@ -13,34 +13,44 @@
 //! What left when is measured by the sender itself, by the clock at each wake-up: its packets are
 //! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
-use tidegate_config::Selector;
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::{Counter, DropReason, Word};
+use tidegate_runtime::metrics::{DropReason, Word};
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
-use super::departure::{Departure, LaunchTime};
-use super::header::Header;
-use super::redundancy::split::{Ends, Split};
-use super::route::{Counts, Patience, Route, room};
-use super::source::{End, Ready, Source, Step};
+use super::departure::{Checksum, Departure, LaunchTime};
+use super::header::{Header, Marks};
+use super::programme::cadence::Fields;
+use super::programme::lanes::{Common, JOIN_NS};
+use super::programme::{Lanes, options};
+use super::receiver::payload_type;
+use super::redundancy::split::{Ends, Second, Split};
+use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way, room};
+use super::sdp::describe::Described;
+use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
 use super::timing::export::{About, Basis};
 use super::timing::meter::Reference;
 use super::timing::pace::{Next, Timing};
 use super::timing::schedule::Schedule;
-use super::timing::{Class, Export, Meter, Pacer};
-use super::video::format::Format;
+use super::timing::{Class, Export, Meter, Pacer, Rate};
+use super::video::format::{Depth, Format, Sampling, Scan, Spec};
 use super::video::packetizer::{Field, Packetizer};
-use super::video::packing::Packets;
+use super::video::packing::{Packets, Packing};
 use crate::registry::{Selects, Unfit};
 
-mod options;
+mod counters;
+mod fit;
 
-use options::{choose_port, identity, second_port};
-
-pub use options::{Error, Options};
+use counters::Counters;
+pub use fit::Error;
+use fit::second_port;
+pub(super) use fit::{choose_port, identity};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -56,6 +66,128 @@ const NEXT_NS: u64 = 50_000;
 
 /// How long to wait when the pool has no frame: completions come in microseconds.
 const POOL_WAIT_NS: u64 = 10_000;
+
+/// The sender's options table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Where to: address and UDP port of a receiver or a group.
+    pub destination: SocketAddr,
+    /// From where: our address on the interface, and a UDP port.
+    pub source_address: SocketAddr,
+    /// The interface to send on; needed where the shard has more than one.
+    #[serde(default)]
+    pub interface: Option<Box<str>>,
+    /// Link address of the next hop; as the kernel's routes and neighbours say where it is missing.
+    #[serde(default)]
+    pub destination_mac: Option<Mac>,
+    /// VLAN that packets are tagged with.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
+    /// Differentiated services code point.
+    #[serde(default)]
+    pub dscp: Dscp,
+    /// Time to live, or hop limit.
+    #[serde(default)]
+    pub ttl: Ttl,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
+    /// Pixels of a line.
+    pub width: u32,
+    /// Lines of a frame.
+    pub height: u32,
+    /// Frames per second.
+    pub rate: Rate,
+    /// Bits per sample.
+    pub depth: Depth,
+    /// Which samples.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// Fields or not.
+    #[serde(default)]
+    pub scan: Scan,
+    /// How packets are filled.
+    #[serde(default)]
+    pub packing: Packing,
+    /// `pattern`, `-` for standard input, or the path of a file or FIFO: Y4M or raw pgroups.
+    #[serde(default = "pattern")]
+    pub source: Box<str>,
+    /// The longest file that is held in memory, in MiB as pgroups; longer ones are read ahead.
+    #[serde(default = "clip_mib")]
+    pub clip_mib: u32,
+    /// ST 2110-21 class, which bounds bursts and head start.
+    #[serde(default)]
+    pub class: Class,
+    /// TROFFSET of ST 2110-21 in microseconds; TROdefault where it is missing.
+    #[serde(default)]
+    pub troffset_us: Option<u32>,
+    /// RTP payload type.
+    #[serde(default = "payload_type")]
+    pub payload_type: u8,
+    /// RTP synchronisation source; random where it is missing.
+    #[serde(default)]
+    pub ssrc: Option<u32>,
+    /// Send as fast as the ring takes packets: for measurements, never for receivers.
+    #[serde(default)]
+    pub unpaced: bool,
+    /// Stop after so many frames.
+    #[serde(default)]
+    pub frames: Option<u64>,
+    /// What its SDP says beside.
+    #[serde(default)]
+    pub sdp: Described,
+    /// Whether packets have a UDP checksum.
+    #[serde(default)]
+    pub checksum: Checksum,
+    /// Whether the card sends each packet at its own time.
+    #[serde(default)]
+    pub launch_time: LaunchTime,
+    /// The sound beside.
+    #[serde(default)]
+    pub audio: Option<options::Audio>,
+    /// The ancillary data beside.
+    #[serde(default)]
+    pub ancillary: Option<options::Ancillary>,
+}
+
+impl Options {
+    /// What packets are told networks by.
+    pub(super) fn marks(&self) -> Marks {
+        Marks { vlan: self.vlan.map(|Tag(vlan)| vlan), dscp: self.dscp.0, ttl: self.ttl.0 }
+    }
+
+    /// The way that they ask for.
+    pub(super) fn way(&self) -> Way {
+        Way {
+            destination: self.destination,
+            source: self.source_address,
+            destination_mac: self.destination_mac,
+            marks: self.marks(),
+        }
+    }
+
+    /// The fields that ancillary data belong to.
+    fn fields(&self) -> Fields {
+        Fields::new(self.rate, self.scan)
+    }
+
+    /// What pictures they ask for.
+    pub(super) const fn spec(&self) -> Spec {
+        let Self { width, height, sampling, depth, scan, rate, packing, .. } = *self;
+        Spec { width, height, sampling, depth, scan, rate, packing }
+    }
+}
+
+fn pattern() -> Box<str> {
+    PATTERN.into()
+}
+
+/// A gibibyte, 8 s of 1080p25 at 10 bits. Less, and short loops keep a thread and a disk busy; more
+/// would surprise a machine that also has packets to hold.
+pub(super) const fn clip_mib() -> u32 {
+    1024
+}
 
 /// What is said of the source, in the order of [`End`].
 const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
@@ -78,6 +210,8 @@ pub struct StreamSend {
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    /// Sound and ancillary data.
+    lanes: Lanes,
     second: Option<Split>,
     /// Packets of the present frame that no path took.
     unsent: u64,
@@ -85,52 +219,6 @@ pub struct StreamSend {
     counters: Counters,
     source_state: Word,
     timing: Export,
-}
-
-#[derive(Debug)]
-struct Counters {
-    packets_sent: Counter,
-    frames_sent: Counter,
-    frames_repeated: Counter,
-    frames_late: Counter,
-    frames_skipped: Counter,
-    groups_late: Counter,
-    clock_steps: Counter,
-    packets_timed: Counter,
-    pool_empty: Counter,
-    next_hop_changes: Counter,
-    next_hop_losses: Counter,
-}
-
-impl Counters {
-    fn register(build: &mut Build<'_>) -> Self {
-        let mut counter = |name, help| build.counter(name, help);
-        Self {
-            packets_sent: counter("packets_sent", "Packets handed to the TX ring"),
-            frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
-            frames_repeated: counter(
-                "frames_repeated",
-                "Frames with the picture before: the source had none in time",
-            ),
-            frames_late: counter("frames_late", "Frames or fields that ended after their period"),
-            frames_skipped: counter("frames_skipped", "Frames or fields not sent, after a stall"),
-            groups_late: counter(
-                "groups_late",
-                "Groups that left after they should have been read",
-            ),
-            clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
-            packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
-            pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
-            next_hop_changes: counter(
-                "next_hop_changes",
-                "Times that packets went to another link address from then on",
-            ),
-            next_hop_losses: counter(
-                "next_hop_losses",
-                "Times that the next hop did not answer any more; its address is kept",
-            ),
-        }
-    }
 }
 
 impl Service for StreamSend {
@@ -142,9 +230,9 @@ impl Service for StreamSend {
         let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
             .map_err(BuildError::new)?;
         let facts = &build.ports()[port];
-        let packetizer = Packetizer::new(&identity(options)?, &format);
+        let packetizer = Packetizer::new(&identity(options.payload_type, options.ssrc)?, &format);
         let payload_octets = packetizer.payload_octets_max();
-        options.check().map_err(BuildError::new)?;
+        Self::selectors(options).map_err(BuildError::new)?;
         let way = options.way();
         let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
         let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
@@ -171,8 +259,24 @@ impl Service for StreamSend {
             launch_times = departure.launches(),
             "packets leave"
         );
+        let not_taken =
+            build.drop_reason("not_taken", "Packets that were due and found no room to leave");
+        let common = Common {
+            port,
+            facts,
+            source_address: options.source_address,
+            marks: options.marks(),
+            checksum: options.checksum,
+            launch_time,
+            patience,
+        };
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        let lanes =
+            Lanes::new(build, &common, audio, ancillary, Some(options.fields()), not_taken)?;
+        // A group leaves room for what goes out with it.
+        let mut held_frames_max =
+            build.held_frames_max().saturating_sub(if lanes.is_empty() { 0 } else { 2 }).max(1);
         let class = options.class;
-        let mut held_frames_max = build.held_frames_max();
         let second = match (second, &options.second) {
             (Some(other), Some(way)) => {
                 held_frames_max = (held_frames_max / 2).max(1);
@@ -215,9 +319,10 @@ impl Service for StreamSend {
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
+            lanes,
+            not_taken,
             second,
             unsent: 0,
-            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             source_state: build.word("source", "What became of its source", &SOURCE_STATES),
             format,
@@ -242,6 +347,8 @@ impl Service for StreamSend {
         {
             self.sequence = packets as u32;
         }
+        let fields = u64::from(self.format.fields());
+        self.lanes.begin(self.format.rate().frame_start_ns(first / fields));
         match self.unpaced {
             true => self.run_unpaced(cx, first).await,
             false => self.run_paced(cx, pacer).await,
@@ -253,7 +360,24 @@ impl Service for StreamSend {
 impl Selects for StreamSend {
     /// It receives nothing; here is only seen what does not go together.
     fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
-        options.check()?;
+        options.way().check()?;
+        if let Some(second) = &options.second {
+            second.way(options.marks()).check().map_err(|Unfit { key, refusal }| {
+                let found = format!("{key} {}", refusal.found);
+                Unfit { key: "second", refusal: Refusal::new(found, refusal.allowed) }
+            })?;
+        }
+        if options.destination.is_ipv6() && options.checksum == Checksum::None {
+            let found = "no checksum, while UDP over IPv6 always has one (RFC 8200, section 8.1)";
+            let refusal = Refusal::new(found, "\"auto\" or \"full\"");
+            return Err(Unfit { key: "checksum", refusal });
+        }
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        if options.unpaced && (audio.is_some() || ancillary.is_some()) {
+            let refusal = Refusal::new("true, beside sound or ancillary data", "false");
+            return Err(Unfit { key: "unpaced", refusal });
+        }
+        options::check(audio, ancillary, Some(options.fields()))?;
         Ok(Vec::new())
     }
 }
@@ -311,7 +435,7 @@ impl StreamSend {
                 continue;
             }
             if pacer.start_ns() > cx.now_ns() + ahead_ns {
-                match cx.sleep_until(pacer.start_ns() - ahead_ns).await {
+                match self.lanes.rest_until(cx, pacer.start_ns() - ahead_ns).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
@@ -330,13 +454,19 @@ impl StreamSend {
             }
             pacer.sent();
             sent += frames;
+            if sent >= self.frames_max {
+                // What is heard while the last one is seen.
+                let next = (image + 1) / u64::from(self.format.fields());
+                let end_ns = self.format.rate().frame_start_ns(next);
+                let end_ns = end_ns.saturating_sub(cx.tai_at_zero_ns());
+                self.lanes.send_until(cx, end_ns.saturating_sub(self.departure.lead_ns())).await;
+            }
         }
     }
 
     async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
         let (mut sent, mut image) = (0, first);
         while sent < self.frames_max && !cx.draining() {
-            self.follow_the_route(cx);
             match self.go_on(image) {
                 Step::New => {}
                 Step::Again => {
@@ -345,6 +475,7 @@ impl StreamSend {
                 }
                 Step::Ended(end) => return self.source_ended(cx, end),
             }
+            self.follow_the_route(cx);
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
                 let built = self.build_some(cx, &mut work, self.group_packets_max, None).await;
@@ -411,7 +542,10 @@ impl StreamSend {
             let wanted = pacer.allotment().group_packets;
             let built = self.build_some(cx, &mut work, wanted, Some(pacer)).await;
             let due_ns = pacer.due_ns(packet, built);
-            pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
+            let hand_over_ns = due_ns.saturating_sub(lead_ns);
+            self.lanes.send_until(cx, hand_over_ns.saturating_sub(JOIN_NS)).await;
+            self.lanes.build_by(cx, hand_over_ns);
+            pause_until(cx, hand_over_ns).await;
             let handed_over_ns = self.hand_over(cx, built).await?;
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
@@ -434,7 +568,9 @@ impl StreamSend {
             let packets = u64::from(built);
             let sent = second.send(cx, &mut self.group, packets, self.not_taken);
             let handed_over_ns = cx.moment_ns();
+            self.lanes.put(cx);
             second.flush(cx);
+            self.lanes.flush_others(cx, self.port);
             self.unsent += packets - sent;
             cx.count(self.counters.packets_sent, sent);
             return Some(handed_over_ns);
@@ -449,9 +585,12 @@ impl StreamSend {
             return None;
         }
         let handed_over_ns = cx.moment_ns();
+        // Behind the group: not a packet of it waits for them.
+        self.lanes.put(cx);
         // Paced, because the group is due; unpaced, while its octets are still in the cache that
         // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
         cx.flush(self.port);
+        self.lanes.flush_others(cx, self.port);
         cx.count(self.counters.packets_sent, packets);
         Some(handed_over_ns)
     }
@@ -539,7 +678,7 @@ struct Work {
 }
 
 /// Waits until `due_ns`, in a drain as well: a frame that has begun is ended at its pace.
-async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
+pub(super) async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
     if cx.sleep_until(due_ns).await == Delivery::Drained {
         while cx.now_ns() < due_ns {
             futures_lite::future::yield_now().await;
