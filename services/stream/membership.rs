@@ -24,6 +24,8 @@ use tidegate_dataplane::sys::multicast::Member;
 use tidegate_dataplane::sys::netlink::Netlink;
 use tidegate_runtime::port::PortFacts;
 
+use super::redundancy::Tell;
+
 /// Whether a receiver joins its groups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -162,6 +164,14 @@ impl Membership {
 }
 
 impl Group {
+    /// Those that these paths come to.
+    pub fn of(tells: Vec<Tell>) -> Vec<Self> {
+        let group = |Tell { interface, destination, sources, vlan, .. }| {
+            Some(Self { address: destination?, sources, interface, vlan })
+        };
+        tells.into_iter().filter_map(group).collect()
+    }
+
     /// Takes these sources too. No source is any source.
     fn unite(&mut self, sources: &[IpAddr]) {
         if self.sources.is_empty() || sources.is_empty() {

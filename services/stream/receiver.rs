@@ -10,11 +10,13 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use tidegate_config::{Refusal, Selector};
+use tidegate_dataplane::wire::ethernet::Vlan;
 use tidegate_dataplane::wire::packet::{Packet, Transport};
 use tidegate_dataplane::wire::{Fragment, Rtp};
 use tidegate_runtime::burst::{Burst, Delivery};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::Counter;
+use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
@@ -167,32 +169,24 @@ impl Options {
             ancillary: self.ancillary.as_ref(),
             pictures: Some(Fields::new(stream.spec.rate, stream.spec.scan)),
             skew: self.skew()?,
+            vlan: self.vlan,
         })
     }
 
     /// How the paths of their stream are told.
     fn tells(&self, stream: &Stream) -> Vec<Tell> {
-        let second = self.second.as_ref().and_then(|second| second.interface.clone());
-        let interfaces =
-            [self.interface.clone(), second].into_iter().chain(std::iter::repeat(None));
-        let tell = |(arrival, interface): (&super::sdp::receive::Arrival, _)| Tell {
-            interface,
-            port: arrival.port,
-            destination: arrival.leg.as_ref().map(|leg| leg.destination),
-            sources: arrival.leg.as_ref().map(|leg| leg.sources.clone()).unwrap_or_default(),
-        };
-        stream.arrivals.iter().zip(interfaces).map(tell).collect()
+        let interface = self.interface.as_deref();
+        receive::tells(&stream.arrivals, interface, self.vlan, self.second.as_ref())
     }
 
-    /// The groups of their stream's paths.
-    fn groups(&self, stream: &Stream) -> Vec<Group> {
-        let vlans = [self.vlan, self.second.as_ref().and_then(|second| second.vlan)];
-        let vlans = vlans.map(|tag| tag.map(|Tag(vlan)| vlan.id()));
-        let vlans = vlans.into_iter().chain(std::iter::repeat(None));
-        let group = |(Tell { interface, destination, sources, .. }, vlan)| {
-            Some(Group { address: destination?, sources, interface, vlan })
-        };
-        self.tells(stream).into_iter().zip(vlans).filter_map(group).collect()
+    /// Joins the groups of all streams, if that is wanted.
+    fn join(&self, stream: &Stream, ports: &[PortFacts]) -> Result<Membership, BuildError> {
+        if self.membership == membership::Wish::None {
+            return Ok(Membership::default());
+        }
+        let beside = self.wanted(stream).and_then(|wanted| wanted.tells());
+        let tells = [self.tells(stream), beside.map_err(BuildError::new)?].concat();
+        Membership::join(Group::of(tells), ports).map_err(BuildError::new)
     }
 
     /// How far one path may be behind the other.
@@ -348,10 +342,6 @@ impl Service for StreamReceive {
         let stream = options.stream().map_err(BuildError::new)?;
         let format = stream.spec.check().map_err(BuildError::new)?;
         let paths = Paths::on(options.tells(&stream), build.ports()).map_err(BuildError::new)?;
-        let membership = match options.membership {
-            membership::Wish::Join => Membership::join(options.groups(&stream), build.ports()),
-            membership::Wish::None => Ok(Membership::default()),
-        };
         let sink = Sink::start(options.sink, options.path.as_deref(), options.pictures, format)
             .map_err(BuildError::new)?;
         // What the sender cuts an image into is its own choice; its packets are only to be checked.
@@ -379,7 +369,7 @@ impl Service for StreamReceive {
             by_path: (paths.count() > 1)
                 .then(|| redundancy::Export::register(build, paths.words())),
             paths,
-            _membership: membership.map_err(BuildError::new)?,
+            _membership: options.join(&stream, build.ports())?,
             sink,
             reasons: Reasons::register(build),
             counters: COUNTERS.map(|(name, help)| build.counter(name, help)),
@@ -447,8 +437,10 @@ impl StreamReceive {
             return Verdict::Drop(self.reasons.not_ours);
         };
         let (to, from) = (packet.destination(), packet.source());
-        let Some(path) = self.paths.of(port, udp.destination(), to, from) else {
-            let came = Came { shard_port: port, udp_port: udp.destination(), to, from, at_ns };
+        let tag = packet.ethernet().tags().next().map(Vlan::id);
+        let Some(path) = self.paths.of(port, udp.destination(), to, from, tag) else {
+            let udp_port = udp.destination();
+            let came = Came { shard_port: port, udp_port, to, from, tag, at_ns };
             let outcome = self.ears.packet(&came, udp.payload());
             return outcome.map_or(Verdict::Drop(self.reasons.not_ours), |it| self.reasons.of(it));
         };
