@@ -36,7 +36,7 @@ pub mod video;
 mod worker;
 pub mod y4m;
 
-pub use programme::EssenceSend;
+pub use programme::{EssenceReceive, EssenceSend};
 pub use receiver::StreamReceive;
 pub use sender::StreamSend;
 

@@ -38,11 +38,11 @@ use crate::registry::{Selects, Unfit};
 
 /// How often the sink's counts are looked at while no packet comes. Soon enough for whoever
 /// watches, rare enough for a shard that wants to sleep.
-const LOOK_NS: u64 = 5_000_000;
+pub(super) const LOOK_NS: u64 = 5_000_000;
 
 /// How long a drain waits for the sink's thread. A disk that needs longer for its last frames
 /// loses them; the runtime's own limit for a drain is longer.
-const FINISH_NS: u64 = 500_000_000;
+pub(super) const FINISH_NS: u64 = 500_000_000;
 
 /// The receiver's options table.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -191,19 +191,7 @@ impl Options {
 
     /// How far one path may be behind the other.
     fn skew(&self) -> Result<Skew, Unfit> {
-        let unfit = |found: String, allowed: &str| Unfit {
-            key: "skew_us",
-            refusal: Refusal::new(found, allowed),
-        };
-        match (self.skew_class, self.skew_us) {
-            (class, None) => Ok(class.unwrap_or_default().skew()),
-            (None, Some(us)) => Skew::of_us(us).map_err(|_| {
-                unfit(us.to_string(), "1 to 1000000, or skew_class = \"A\", \"B\", \"C\" or \"D\"")
-            }),
-            (Some(_), Some(us)) => {
-                Err(unfit(format!("{us}, beside skew_class"), "either of the two"))
-            }
-        }
+        skew(self.skew_class, self.skew_us)
     }
 
     /// The stream that they describe, themselves or by their SDP.
@@ -244,6 +232,21 @@ impl Options {
     }
 }
 
+/// How far one path may be behind the other, by either key.
+pub(super) fn skew(class: Option<SkewClass>, us: Option<u32>) -> Result<Skew, Unfit> {
+    let unfit = |found: String, allowed: &str| Unfit {
+        key: "skew_us",
+        refusal: Refusal::new(found, allowed),
+    };
+    match (class, us) {
+        (class, None) => Ok(class.unwrap_or_default().skew()),
+        (None, Some(us)) => Skew::of_us(us).map_err(|_| {
+            unfit(us.to_string(), "1 to 1000000, or skew_class = \"A\", \"B\", \"C\" or \"D\"")
+        }),
+        (Some(_), Some(us)) => Err(unfit(format!("{us}, beside skew_class"), "either of the two")),
+    }
+}
+
 /// The first dynamic payload type, which most senders use.
 pub(super) const fn payload_type() -> u8 {
     96
@@ -274,9 +277,9 @@ pub struct StreamReceive {
 }
 
 #[derive(Debug)]
-struct Reasons {
-    malformed: DropReason,
-    not_ours: DropReason,
+pub(super) struct Reasons {
+    pub(super) malformed: DropReason,
+    pub(super) not_ours: DropReason,
     wrong_format: DropReason,
     copy: DropReason,
     duplicate: DropReason,
@@ -285,7 +288,7 @@ struct Reasons {
 }
 
 impl Reasons {
-    fn register(build: &mut Build<'_>) -> Self {
+    pub(super) fn register(build: &mut Build<'_>) -> Self {
         let mut reason = |name, help| build.drop_reason(name, help);
         Self {
             malformed: reason("malformed", "Frames dropped: no Ethernet, IP, UDP, RTP and essence"),
@@ -301,7 +304,7 @@ impl Reasons {
 
 impl Reasons {
     /// The fate of a packet of sound or ancillary data.
-    const fn of(&self, outcome: receive::Outcome) -> Verdict {
+    pub(super) const fn of(&self, outcome: receive::Outcome) -> Verdict {
         use receive::Outcome as Of;
         Verdict::Drop(match outcome {
             Of::Taken => return Verdict::Consumed,

@@ -17,6 +17,7 @@ use super::video::format::{Depth, Format};
 mod addresses;
 mod formats;
 mod paths;
+mod programme;
 mod sources;
 
 /// 128 packets a frame, 2 ms a frame.
