@@ -2,6 +2,7 @@
 
 mod membership;
 mod paths;
+mod programme;
 mod route;
 mod sdp;
 

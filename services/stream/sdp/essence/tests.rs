@@ -1,3 +1,5 @@
+//! Sound and ancillary data by an SDP and by keys, and what contradicts them.
+
 use std::path::PathBuf;
 
 use super::*;
