@@ -30,7 +30,7 @@ use super::programme::lanes::{Common, JOIN_NS};
 use super::programme::{Lanes, options};
 use super::receiver::payload_type;
 use super::redundancy::split::{Second, Split};
-use super::route::{Counts, Dscp, Mac, Route, Tag, Ttl, Way};
+use super::route::{Counts, Dscp, Mac, Route, Tag, Ttl, Way, room};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
@@ -49,7 +49,7 @@ mod fit;
 
 use counters::Counters;
 pub use fit::Error;
-pub(super) use fit::{check_room, choose_port, identity};
+pub(super) use fit::{choose_port, identity};
 use fit::{open_second, patience, second_port};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
@@ -236,7 +236,7 @@ impl Service for StreamSend {
         let way = options.way();
         let route = Route::open(&way, facts, patience(build)).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
-        check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+        room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
             .map_err(BuildError::new)?;
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
