@@ -277,7 +277,7 @@ impl Service for StreamSend {
             "packets leave"
         );
         let class = options.class;
-        let schedule = Schedule::new(format.images(), class.read(), options.troffset_us)
+        let schedule = Schedule::new(format.images(), class.sent(), options.troffset_us)
             .map_err(BuildError::new)?;
         Ok(Self {
             port,
@@ -330,7 +330,8 @@ impl Service for StreamSend {
 
 impl StreamSend {
     async fn run_paced(&mut self, cx: &mut ShardContext, mut pacer: Pacer) {
-        let mut meter = Meter::new(self.schedule, Reference::Epoch);
+        let schedule = self.schedule.read_by(self.class.read());
+        let mut meter = Meter::new(schedule, Reference::Epoch);
         self.timing.limit(cx, meter.limits().of_class(self.class));
         let ahead_ns = PREPARE_NS + self.departure.lead_ns();
         let mut sent = 0;
