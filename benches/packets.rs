@@ -8,12 +8,13 @@
 
 use std::env;
 use std::hint::black_box;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use tidegate::stream::header::{Flow, Header, Marks};
 use tidegate::stream::video::assembler::{Assembler, Incomplete};
 use tidegate::stream::video::convert::{self, Planar};
-use tidegate::stream::video::packetizer::{Addresses, Field, Packetizer};
+use tidegate::stream::video::packetizer::{Field, HEADER_OCTETS, Identity, Packetizer};
 use tidegate::stream::video::packing::PacketOf;
 use tidegate::stream::video::pattern::Pattern;
 use tidegate::stream::video::{Depth, Format, Packing, Sampling, Spec};
@@ -41,16 +42,17 @@ fn main() {
 
 fn measure(format: &Format) {
     let rounds = env::var("ROUNDS").map_or(30, |text| text.parse().expect("a number"));
-    let address = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 1), 20_000);
-    let addresses = Addresses {
+    let address = SocketAddr::new(Ipv4Addr::new(198, 18, 0, 1).into(), 20_000);
+    let flow = Flow {
         source_mac: [2; 6],
         destination_mac: [2; 6],
         source: address,
         destination: address,
-        payload_type: 96,
-        ssrc: 1,
+        marks: Marks::default(),
     };
-    let packetizer = Packetizer::new(&addresses, format);
+    let packetizer = Packetizer::new(&Identity { payload_type: 96, ssrc: 1 }, format);
+    let header = Header::new(&flow, packetizer.payload_octets_max()).expect("both are IPv4");
+    let octets = |packet: &PacketOf| header.octets() + packetizer.payload_octets(packet);
     let mut pattern = Pattern::new(*format);
     let mut umem = vec![0; CHUNKS * CHUNK_OCTETS];
     let mut assembler = Assembler::new(*format, 96, Incomplete::Drop, 5);
@@ -73,15 +75,15 @@ fn measure(format: &Format) {
         let start = Instant::now();
         let chunks = (0..CHUNKS).cycle();
         for (packet, chunk) in format.packets().zip(chunks.clone()) {
-            let into = &mut umem[chunk * CHUNK_OCTETS..][..packetizer.packet_octets(&packet)];
-            packetizer.write(into, &packet, sequence, field, &picture);
+            let into = &mut umem[chunk * CHUNK_OCTETS..][..octets(&packet)];
+            packetizer.write(header.write(into), &packet, sequence, field, &picture);
             sequence += 1;
         }
         lap(0, start);
 
         let start = Instant::now();
         for (packet, chunk) in packets.iter().zip(chunks) {
-            let mut into = &mut umem[chunk * CHUNK_OCTETS + 62..];
+            let mut into = &mut umem[chunk * CHUNK_OCTETS + header.octets() + HEADER_OCTETS..];
             for segment in packet.segments() {
                 let octets = usize::from(segment.pgroups) * size;
                 let (piece, rest) = into.split_at_mut(octets);
@@ -94,13 +96,13 @@ fn measure(format: &Format) {
 
         // The packets of this frame, for the receiver.
         for (packet, into) in packets.iter().zip(&mut frame) {
-            into.resize(packetizer.packet_octets(packet), 0);
+            into.resize(packetizer.payload_octets(packet), 0);
             packetizer.write(into, packet, received, field, &picture);
             received += 1;
         }
         let start = Instant::now();
         for packet in &frame {
-            black_box(assembler.packet(black_box(&packet[42..])));
+            black_box(assembler.packet(black_box(packet)));
         }
         lap(2, start);
         let done = assembler.take_delivered().expect("a frame");
@@ -121,8 +123,8 @@ fn measure(format: &Format) {
 
         let start = Instant::now();
         for (packet, chunk) in format.packets().zip((0..CHUNKS).cycle()) {
-            let into = &mut umem[chunk * CHUNK_OCTETS..][..packetizer.packet_octets(&packet)];
-            packetizer.write(into, &packet, sequence, field, &planar);
+            let into = &mut umem[chunk * CHUNK_OCTETS..][..octets(&packet)];
+            packetizer.write(header.write(into), &packet, sequence, field, &planar);
         }
         lap(4, start);
     }

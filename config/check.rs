@@ -40,11 +40,12 @@ pub(crate) fn held_frames(
     written: &mut [Written<'_>],
 ) {
     for service in written {
-        let of = |interface: &&Interface| Some(&interface.name) == service.interface.as_ref();
-        let Some(interface) = interfaces.iter().find(of) else { continue };
+        let of = |interface: &&Interface| service.interfaces().any(|own| own == interface.name);
+        // All may be of one of its interfaces.
+        let least = interfaces.iter().filter(of).min_by_key(|it| spare_frames(it));
+        let Some(interface) = least else { continue };
         let (held, at) = (service.held_frames_max, service.section.place_of("held_frames_max"));
-        let frames = interface.umem.frames;
-        let spare = frames - interface.fill_frames.min(frames);
+        let (frames, spare) = (interface.umem.frames, spare_frames(interface));
         if service.section.field("held_frames_max").is_none() {
             service.held_frames_max = held.min(spare.max(1));
             continue;
@@ -63,17 +64,26 @@ pub(crate) fn held_frames(
     }
 }
 
+/// Frames of a queue that the kernel does not receive into.
+fn spare_frames(interface: &Interface) -> u32 {
+    let frames = interface.umem.frames;
+    frames - interface.fill_frames.min(frames)
+}
+
 /// A selector with the interface it is for.
 pub(crate) type Placed = (Place, Selector, String);
 
 /// The selectors of all services, in the order in which they are asked.
 pub(crate) fn selectors(written: &[Written<'_>]) -> Vec<Placed> {
     let of = |service: &Written<'_>| {
-        let interface = service.interface.clone().unwrap_or_default();
-        let with = move |(at, selector): &(Place, Selector)| {
-            (at.clone(), selector.clone(), interface.clone())
+        // Where the file has no interface, that is told elsewhere.
+        let interfaces = service.interfaces().chain(service.interface.is_none().then_some(""));
+        let of = |interface: &str| -> Vec<Placed> {
+            let with =
+                |(at, it): &(Place, Selector)| (at.clone(), it.clone(), interface.to_owned());
+            service.selectors.iter().map(with).collect()
         };
-        service.selectors.iter().map(with).collect::<Vec<_>>()
+        interfaces.flat_map(of).collect::<Vec<_>>()
     };
     written.iter().flat_map(of).collect()
 }
@@ -84,9 +94,9 @@ pub(crate) fn derived(reader: &mut Reader, interfaces: &[Interface], service: &S
         return;
     }
     let of = |it: &&Interface| {
-        it.steering == Steering::Ntuple && Some(&it.name) == service.interface.as_ref()
+        it.steering == Steering::Ntuple && service.interfaces().any(|own| own == it.name)
     };
-    if let Some(Interface { name, .. }) = interfaces.iter().find(of) {
+    for Interface { name, .. } in interfaces.iter().filter(of) {
         let (count, queues) = (service.derived.len(), service.queues.len());
         spare_queues(reader, &service.options_at, name, count, queues);
     }
@@ -126,22 +136,27 @@ pub(crate) fn aims(reader: &mut Reader, interfaces: &[Interface], written: &[Wri
     for service in written {
         let of = |interface: &&Interface| {
             interface.steering == Steering::Ntuple
-                && Some(&interface.name) == service.interface.as_ref()
+                && service.interfaces().any(|own| own == interface.name)
         };
-        let Some(Interface { name, .. }) = interfaces.iter().find(of) else { continue };
-        let queues = service.queues.as_ref().map_or(0, Vec::len);
-        let at = service.section.place_of("selectors");
-        spare_queues(reader, &at, name, service.selectors.len(), queues);
-        for (at, selector) in &service.selectors {
-            if selector.ports.is_some() && selector.fragments == Fragments::Take {
-                let found = format!(
-                    "ports with fragments = \"take\", while steering = \"ntuple\" of {name} \
-                     cannot see the ports of a later fragment"
-                );
-                let advice = "no ports, so that fragments come as well; else later ones stay with \
-                              the kernel, on its own queues";
-                reader.warn(at, found, advice);
-            }
+        for Interface { name, .. } in interfaces.iter().filter(of) {
+            let queues = service.queues.as_ref().map_or(0, Vec::len);
+            let at = service.section.place_of("selectors");
+            spare_queues(reader, &at, name, service.selectors.len(), queues);
+            later_fragments(reader, service, name);
+        }
+    }
+}
+
+fn later_fragments(reader: &mut Reader, service: &Written<'_>, name: &str) {
+    for (at, selector) in &service.selectors {
+        if selector.ports.is_some() && selector.fragments == Fragments::Take {
+            let found = format!(
+                "ports with fragments = \"take\", while steering = \"ntuple\" of {name} \
+                 cannot see the ports of a later fragment"
+            );
+            let advice = "no ports, so that fragments come as well; else later ones stay with \
+                          the kernel, on its own queues";
+            reader.warn(at, found, advice);
         }
     }
 }

@@ -145,7 +145,7 @@ impl Config {
     /// with the index of its service. The first that matches decides.
     pub fn selectors<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, &'a Selector)> {
         (self.services.iter().enumerate())
-            .filter(move |(_, service)| service.interface.as_deref() == Some(name))
+            .filter(move |(_, service)| service.interfaces().any(|own| own == name))
             .flat_map(|(index, service)| service.placed().map(move |(_, it)| (index, it)))
     }
 
@@ -169,8 +169,9 @@ impl Config {
         }
         let placed: Vec<check::Placed> = (self.services.iter())
             .flat_map(|service| {
-                let interface = service.interface.clone().unwrap_or_default();
-                service.placed().map(move |(at, it)| (at.clone(), it.clone(), interface.clone()))
+                service.interfaces().flat_map(|interface| {
+                    service.placed().map(|(at, it)| (at.clone(), it.clone(), interface.to_owned()))
+                })
             })
             .collect();
         check::shadows(&mut reader, &placed);

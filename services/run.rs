@@ -168,6 +168,12 @@ impl Program {
         self.runtime.stopper()
     }
 
+    /// What reads the numbers as last published, from any thread.
+    pub fn numbers(&self) -> impl Fn() -> Snapshot + Send + use<> {
+        let metrics = Arc::clone(&self.metrics);
+        move || metrics.snapshot(monotonic_ns())
+    }
+
     /// The numbers as last published.
     pub fn snapshot(&self) -> Snapshot {
         self.metrics.snapshot(monotonic_ns())

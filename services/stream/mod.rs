@@ -3,9 +3,9 @@
 //! ```text
 //!   source ─► picture ─► packetizer ─► Frame (in place) ─► group ─► send, one wake-up
 //!                            ▲                    ▲          ▲
-//!                   format, packing           departure    timing: k*T, TRS, CMAX, the class held
+//!                   format, packing    header, departure    timing: k*T, TRS, CMAX, the class held
 //!
-//!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► frame of pixels ─► sink (a thread)
+//!   Frame ─► wire ─► assembler (redundancy: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
 //!
 //! Two services: [`sender::StreamSend`] and [`receiver::StreamReceive`]. All that can be computed
@@ -15,16 +15,22 @@
 //! IPv4. A receiver may be told what it receives by an SDP, a sender's is printed: [`sdp`]. Not
 //! yet: IPv6, two paths (ST 2022-7).
 
+pub mod ancillary;
+pub mod audio;
 pub mod departure;
+pub mod follow;
+pub mod handoff;
+pub mod header;
 pub mod neighbour;
 pub mod receiver;
+pub mod redundancy;
 pub mod sdp;
 pub mod sender;
-pub mod sequence;
 pub mod sink;
 pub mod source;
 pub mod timing;
 pub mod video;
+mod worker;
 pub mod y4m;
 
 pub use receiver::StreamReceive;

@@ -1,14 +1,15 @@
 //! The receiving service: frames of packets in, frames of pictures out.
 //!
 //! Takes what the steering program selects for it, keeps UDP to its port, and gives the payload
-//! to the [`Assembler`]; complete frames go to the [`Sink`]. Every packet ends here: taken, or
+//! to the [`Assembler`], with the path that it came by; complete frames go to the [`Sink`]. Every packet ends here: taken, or
 //! dropped with its reason. What is lost on the way is counted to the packet; see
-//! [`super::sequence`].
+//! [`super::redundancy`].
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tidegate_config::Selector;
+use tidegate_config::{Refusal, Selector};
 use tidegate_dataplane::wire::packet::{Packet, Transport};
 use tidegate_dataplane::wire::{Fragment, Rtp};
 use tidegate_runtime::burst::{Burst, Delivery};
@@ -17,14 +18,15 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
-use super::sdp::receive::{Asked, Stream};
+use super::redundancy::{self, Paths, Skew, SkewClass, Tell};
+use super::sdp::receive::{Asked, AskedPath, Stream};
 use super::sink::{self, Counts, Offered, Sink};
 use super::timing::arrivals::{Arrivals, Expected, Stamp};
 use super::timing::export::ArrivalExport;
 use super::timing::meter::Reference;
 use super::timing::schedule::Schedule;
 use super::timing::{Class, Rate};
-use super::video::assembler::{Assembler, Incomplete, Outcome, Stats};
+use super::video::assembler::{Assembler, Incomplete, OPEN_FRAMES, Outcome, Stats, open_frames};
 use super::video::format::{Depth, Sampling, Scan};
 use crate::registry::{Selects, Unfit};
 
@@ -49,6 +51,24 @@ pub struct Options {
     /// UDP port that the video is sent to.
     #[serde(default)]
     pub port: Option<u16>,
+    /// Address that it is sent to, where no selectors say it.
+    #[serde(default)]
+    pub destination: Option<IpAddr>,
+    /// Address that it comes from; any where it is missing.
+    #[serde(default)]
+    pub source: Option<IpAddr>,
+    /// The interface that the first path comes in by; any where it is missing.
+    #[serde(default)]
+    pub interface: Option<Box<str>>,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
+    /// How far one path may be behind the other: a class of ST 2022-7.
+    #[serde(default)]
+    pub skew_class: Option<SkewClass>,
+    /// The same in microseconds.
+    #[serde(default)]
+    pub skew_us: Option<u32>,
     /// Pixels of a line.
     #[serde(default)]
     pub width: Option<u32>,
@@ -79,6 +99,9 @@ pub struct Options {
     /// Where the sink writes, if it does.
     #[serde(default)]
     pub path: Option<PathBuf>,
+    /// Which frames the sink `png` makes pictures of; the newest where it is missing.
+    #[serde(default)]
+    pub pictures: Option<sink::Pictures>,
     /// ST 2110-21 class that the sender claims.
     #[serde(default)]
     pub class: Option<Class>,
@@ -90,16 +113,85 @@ pub struct Options {
     pub reference: Reference,
 }
 
+/// The second path's options table.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Second {
+    /// UDP port that it is sent to; the first path's where it is missing.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Address that it is sent to.
+    #[serde(default)]
+    pub destination: Option<IpAddr>,
+    /// Address that it comes from.
+    #[serde(default)]
+    pub source: Option<IpAddr>,
+    /// The interface that it comes in by.
+    #[serde(default)]
+    pub interface: Option<Box<str>>,
+}
+
 impl Options {
+    /// How the paths of their stream are told.
+    fn tells(&self, stream: &Stream) -> Vec<Tell> {
+        let second = self.second.as_ref().and_then(|second| second.interface.clone());
+        let interfaces =
+            [self.interface.clone(), second].into_iter().chain(std::iter::repeat(None));
+        let tell = |(arrival, interface): (&super::sdp::receive::Arrival, _)| Tell {
+            interface,
+            port: arrival.port,
+            destination: arrival.leg.as_ref().map(|leg| leg.destination),
+            sources: arrival.leg.as_ref().map(|leg| leg.sources.clone()).unwrap_or_default(),
+        };
+        stream.arrivals.iter().zip(interfaces).map(tell).collect()
+    }
+
+    /// How far one path may be behind the other.
+    fn skew(&self) -> Result<Skew, Unfit> {
+        let unfit = |found: String, allowed: &str| Unfit {
+            key: "skew_us",
+            refusal: Refusal::new(found, allowed),
+        };
+        match (self.skew_class, self.skew_us) {
+            (class, None) => Ok(class.unwrap_or_default().skew()),
+            (None, Some(us)) => Skew::of_us(us).map_err(|_| {
+                unfit(us.to_string(), "1 to 1000000, or skew_class = \"A\", \"B\", \"C\" or \"D\"")
+            }),
+            (Some(_), Some(us)) => {
+                Err(unfit(format!("{us}, beside skew_class"), "either of the two"))
+            }
+        }
+    }
+
     /// The stream that they describe, themselves or by their SDP.
     fn stream(&self) -> Result<Stream, Unfit> {
+        let stream = self.described()?;
+        self.skew()?;
+        let untold = |untold: redundancy::paths::Untold| Unfit {
+            key: if self.sdp.is_some() { "sdp" } else { "second" },
+            refusal: Refusal::new(untold.to_string(), "paths that differ"),
+        };
+        Paths::check(&self.tells(&stream)).map_err(untold)?;
+        Ok(stream)
+    }
+
+    /// The same, as they or their SDP describe it.
+    fn described(&self) -> Result<Stream, Unfit> {
         let Self { port, width, height, rate, depth, sampling, scan, payload_type, .. } = *self;
-        let Self { class, troffset_us, .. } = *self;
+        let Self { class, troffset_us, destination, source, .. } = *self;
+        let second = self.second.as_ref().map(|second| AskedPath {
+            port: second.port,
+            destination: second.destination,
+            source: second.source,
+        });
         let (sdp, media) = (self.sdp.as_deref(), self.media.as_deref());
         Stream::of(&Asked {
             sdp,
             media,
             port,
+            destination,
+            source,
+            second,
             width,
             height,
             rate,
@@ -121,7 +213,7 @@ pub(super) const fn payload_type() -> u8 {
 /// Receives one stream.
 #[derive(Debug)]
 pub struct StreamReceive {
-    stream: Stream,
+    paths: Paths,
     assembler: Assembler,
     sink: Sink,
     arrivals: Arrivals,
@@ -131,6 +223,8 @@ pub struct StreamReceive {
     counters: [Counter; COUNTERS.len()],
     /// What the counters have.
     counted: [u64; COUNTERS.len()],
+    /// Of two paths.
+    by_path: Option<redundancy::Export>,
     frames_dropped: u64,
     /// Frames that the sink took.
     frames_offered: u64,
@@ -141,6 +235,7 @@ struct Reasons {
     malformed: DropReason,
     not_ours: DropReason,
     wrong_format: DropReason,
+    copy: DropReason,
     duplicate: DropReason,
     too_late: DropReason,
     stranger: DropReason,
@@ -153,6 +248,7 @@ impl Reasons {
             malformed: reason("malformed", "Frames dropped: no Ethernet, IP, UDP, RTP and video"),
             not_ours: reason("not_ours", "Frames dropped: another protocol or port, or fragments"),
             wrong_format: reason("wrong_format", "Frames dropped: video of another format"),
+            copy: reason("copy", "Frames dropped: the other path had brought the same"),
             duplicate: reason("duplicate", "Frames dropped: their number was seen before"),
             too_late: reason("too_late", "Frames dropped: given up before they came"),
             stranger: reason("stranger", "Frames dropped: from another source"),
@@ -161,12 +257,13 @@ impl Reasons {
 }
 
 /// Names and help texts, in the order of [`StreamReceive::values`].
-const COUNTERS: [(&str, &str); 13] = [
+const COUNTERS: [(&str, &str); 14] = [
     ("packets_received", "Packets of the stream, each number once"),
     ("packets_lost", "Packets that never came, or after they were given up"),
     ("packets_duplicate", "Packets that came again"),
     ("packets_reordered", "Packets that came after later ones"),
     ("restarts", "Times that the source began anew"),
+    ("format_changes", "Times that the source changed to another format"),
     ("frames_received", "Frames complete"),
     ("frames_incomplete", "Frames given up with pixels missing"),
     ("octets_missing", "Octets of pixels that were missing in incomplete frames"),
@@ -185,25 +282,31 @@ impl Service for StreamReceive {
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
         let stream = options.stream().map_err(BuildError::new)?;
         let format = stream.spec.check().map_err(BuildError::new)?;
-        let sink =
-            Sink::start(options.sink, options.path.as_deref(), format).map_err(BuildError::new)?;
+        let paths = Paths::on(options.tells(&stream), build.ports()).map_err(BuildError::new)?;
+        let sink = Sink::start(options.sink, options.path.as_deref(), options.pictures, format)
+            .map_err(BuildError::new)?;
         // What the sender cuts an image into is its own choice; its packets are only to be checked.
         let images = format.images();
         let (class, offset_us) = (stream.class, stream.troffset_us);
         Schedule::new(images, class.read(), offset_us).map_err(BuildError::new)?;
         let expected = Expected { images, class, offset_us, reference: options.reference };
         let rate = format.rate().to_string();
+        let (payload_type, incomplete) = (stream.payload_type, options.incomplete);
+        let assembler = if paths.count() > 1 {
+            let skew = options.skew().map_err(BuildError::new)?;
+            let frames = sink::FRAMES - OPEN_FRAMES + open_frames(&format, skew);
+            Assembler::of_two_paths(format, payload_type, incomplete, frames, skew)
+        } else {
+            Assembler::new(format, payload_type, incomplete, sink::FRAMES)
+        };
         Ok(Self {
             arrivals: Arrivals::new(expected),
             timing: ArrivalExport::register(build, class, &format.to_string(), &rate),
             class,
-            assembler: Assembler::new(
-                format,
-                stream.payload_type,
-                options.incomplete,
-                sink::FRAMES,
-            ),
-            stream,
+            assembler,
+            by_path: (paths.count() > 1)
+                .then(|| redundancy::Export::register(build, paths.words())),
+            paths,
             sink,
             reasons: Reasons::register(build),
             counters: COUNTERS.map(|(name, help)| build.counter(name, help)),
@@ -219,18 +322,24 @@ impl Service for StreamReceive {
         let longest = cx.ports().iter().map(|port| port.packet_capacity_octets).max();
         let mut memory = Vec::with_capacity(longest.unwrap_or(0));
         loop {
-            // While the sink works, its counts change without a packet.
-            let until_ns = if self.sink_works() { cx.now_ns() + LOOK_NS } else { u64::MAX };
+            // While the sink works, its counts change without a packet; and a gap that no path
+            // fills is given up when its time has come.
+            let waits = self.sink_works() || self.assembler.waits();
+            let until_ns = if waits { cx.now_ns() + LOOK_NS } else { u64::MAX };
             if cx.recv_until(&mut burst, until_ns).await == Delivery::Drained {
                 break;
             }
             for frame in burst.frames.drain(..) {
-                let verdict = self.judge(frame.contiguous(&mut memory), burst.at_ns, cx);
+                let port = frame.port();
+                let verdict = self.judge(port, frame.contiguous(&mut memory), burst.at_ns, cx);
                 cx.settle(frame, verdict);
             }
+            self.assembler.tick(cx.now_ns());
+            self.deliver();
             self.publish(cx);
         }
         self.assembler.finish();
+        self.deliver();
         let deadline_ns = cx.now_ns() + FINISH_NS;
         while !self.sink.finished() {
             if cx.now_ns() > deadline_ns {
@@ -252,17 +361,36 @@ impl Selects for StreamReceive {
 
 impl StreamReceive {
     /// Takes one packet.
-    fn judge(&mut self, octets: &[u8], at_ns: u64, cx: &mut ShardContext) -> Verdict {
+    fn judge(&mut self, port: u16, octets: &[u8], at_ns: u64, cx: &mut ShardContext) -> Verdict {
         let Ok(packet) = Packet::parse(octets) else {
             return Verdict::Drop(self.reasons.malformed);
         };
-        let udp = match (packet.transport(), packet.fragment()) {
-            (Transport::Udp(udp), Fragment::Whole) if self.stream.has_port(udp.destination()) => {
-                udp
-            }
-            _ => return Verdict::Drop(self.reasons.not_ours),
+        let (Transport::Udp(udp), Fragment::Whole) = (packet.transport(), packet.fragment()) else {
+            return Verdict::Drop(self.reasons.not_ours);
         };
-        let outcome = self.assembler.packet(udp.payload());
+        let (to, from) = (packet.destination(), packet.source());
+        let Some(path) = self.paths.of(port, udp.destination(), to, from) else {
+            return Verdict::Drop(self.reasons.not_ours);
+        };
+        let outcome = self.assembler.packet_by(path, udp.payload(), at_ns);
+        self.deliver();
+        match outcome {
+            Outcome::Taken => {
+                self.measure(udp.payload(), at_ns, cx);
+                Verdict::Consumed
+            }
+            Outcome::Copy => Verdict::Drop(self.reasons.copy),
+            Outcome::Duplicate => Verdict::Drop(self.reasons.duplicate),
+            Outcome::TooLate => Verdict::Drop(self.reasons.too_late),
+            Outcome::Malformed => Verdict::Drop(self.reasons.malformed),
+            Outcome::WrongFormat => Verdict::Drop(self.reasons.wrong_format),
+            Outcome::Stranger => Verdict::Drop(self.reasons.stranger),
+        }
+    }
+
+    /// Gives complete frames to the sink.
+    #[inline]
+    fn deliver(&mut self) {
         while let Some(frame) = self.assembler.take_delivered() {
             match self.sink.offer(frame) {
                 Offered::Taken => self.frames_offered += 1,
@@ -275,17 +403,6 @@ impl StreamReceive {
             while let Some(memory) = self.sink.returned() {
                 self.assembler.give_back(memory);
             }
-        }
-        match outcome {
-            Outcome::Taken => {
-                self.measure(udp.payload(), at_ns, cx);
-                Verdict::Consumed
-            }
-            Outcome::Duplicate => Verdict::Drop(self.reasons.duplicate),
-            Outcome::TooLate => Verdict::Drop(self.reasons.too_late),
-            Outcome::Malformed => Verdict::Drop(self.reasons.malformed),
-            Outcome::WrongFormat => Verdict::Drop(self.reasons.wrong_format),
-            Outcome::Stranger => Verdict::Drop(self.reasons.stranger),
         }
     }
 
@@ -312,23 +429,23 @@ impl StreamReceive {
 
     /// Whether the sink has frames that it has not counted.
     fn sink_works(&self) -> bool {
-        let Counts { verified, wrong, written, failed } = self.sink.counts();
-        self.frames_offered > verified + wrong + written + failed
+        self.frames_offered > self.sink.counts().total()
     }
 
     /// What [`COUNTERS`] should say now.
     fn values(&self) -> [u64; COUNTERS.len()] {
-        let Stats { packets, lost, duplicates, reordered, restarts, .. } = self.assembler.stats();
-        let Stats { frames, frames_incomplete, octets_missing, frames_cut, .. } =
-            self.assembler.stats();
-        let Counts { verified, wrong, written, failed } = self.sink.counts();
-        let dropped = self.frames_dropped + self.assembler.stats().frames_unstored + failed;
+        let stats = self.assembler.stats();
+        let Stats { packets, lost, duplicates, reordered, restarts, format_changes, .. } = stats;
+        let Stats { frames, frames_incomplete, octets_missing, frames_cut, .. } = stats;
+        let Counts { verified, wrong, written, failed, .. } = self.sink.counts();
+        let dropped = self.frames_dropped + stats.frames_unstored + failed;
         [
             packets,
             lost,
             duplicates,
             reordered,
             restarts,
+            format_changes,
             frames,
             frames_incomplete,
             octets_missing,
@@ -348,6 +465,9 @@ impl StreamReceive {
                 cx.count(counter, value - *counted);
                 *counted = value;
             }
+        }
+        if let Some(by_path) = &mut self.by_path {
+            by_path.publish(cx, &self.assembler.counts());
         }
     }
 }

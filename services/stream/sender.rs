@@ -17,21 +17,21 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{SocketAddr, SocketAddrV4};
-use std::path::Path;
 
 use serde::Deserialize;
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::{Counter, DropReason};
+use tidegate_runtime::metrics::{Counter, DropReason, Word};
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
+use super::header::{Flow, Header, Marks};
 use super::neighbour::{self, Mac};
 use super::receiver::payload_type;
 use super::sdp::describe::Described;
-use super::source::Source;
+use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
 use super::timing::export::{About, Basis};
 use super::timing::meter::Reference;
@@ -39,12 +39,20 @@ use super::timing::pace::{Next, Timing};
 use super::timing::schedule::Schedule;
 use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
-use super::video::packetizer::{Addresses, Field, Packetizer};
+use super::video::packetizer::{Field, Identity, Packetizer};
 use super::video::packing::{Packets, Packing};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
 const PREPARE_NS: u64 = 100_000;
+
+/// How often the first picture of a source that has to read it is looked for: no sooner would it be
+/// sent than at the next frame.
+const FIRST_NS: u64 = 1_000_000;
+
+/// How long an unpaced sender waits for a picture. It takes all that the thread reads; less would
+/// ask for what cannot be there.
+const NEXT_NS: u64 = 50_000;
 
 /// How long to wait when the pool has no frame: completions come in microseconds.
 const POOL_WAIT_NS: u64 = 10_000;
@@ -80,9 +88,12 @@ pub struct Options {
     /// How packets are filled.
     #[serde(default)]
     pub packing: Packing,
-    /// `pattern`, or the path of a file: Y4M or raw pgroups.
+    /// `pattern`, `-` for standard input, or the path of a file or FIFO: Y4M or raw pgroups.
     #[serde(default = "pattern")]
     pub source: Box<str>,
+    /// The longest file that is held in memory, in MiB as pgroups; longer ones are read ahead.
+    #[serde(default = "clip_mib")]
+    pub clip_mib: u32,
     /// ST 2110-21 class, which bounds bursts and head start.
     #[serde(default)]
     pub class: Class,
@@ -120,11 +131,18 @@ impl Options {
     }
 }
 
-const PATTERN: &str = "pattern";
-
 fn pattern() -> Box<str> {
     PATTERN.into()
 }
+
+/// A gibibyte, 8 s of 1080p25 at 10 bits. Less, and short loops keep a thread and a disk busy; more
+/// would surprise a machine that also has packets to hold.
+pub(super) const fn clip_mib() -> u32 {
+    1024
+}
+
+/// What is said of the source, in the order of [`End`].
+const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
 
 /// Why the options cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +224,7 @@ impl std::error::Error for Error {}
 pub struct StreamSend {
     port: usize,
     format: Format,
+    header: Header,
     packetizer: Packetizer,
     source: Source,
     schedule: Schedule,
@@ -219,6 +238,7 @@ pub struct StreamSend {
     group: Frames,
     not_taken: DropReason,
     counters: Counters,
+    source_state: Word,
     timing: Export,
 }
 
@@ -226,6 +246,7 @@ pub struct StreamSend {
 struct Counters {
     packets_sent: Counter,
     frames_sent: Counter,
+    frames_repeated: Counter,
     frames_late: Counter,
     frames_skipped: Counter,
     groups_late: Counter,
@@ -240,6 +261,10 @@ impl Counters {
         Self {
             packets_sent: counter("packets_sent", "Packets handed to the TX ring"),
             frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
+            frames_repeated: counter(
+                "frames_repeated",
+                "Frames with the picture before: the source had none in time",
+            ),
             frames_late: counter("frames_late", "Frames or fields that ended after their period"),
             frames_skipped: counter("frames_skipped", "Frames or fields not sent, after a stall"),
             groups_late: counter(
@@ -262,14 +287,15 @@ impl Service for StreamSend {
         let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
             .map_err(BuildError::new)?;
         let facts = &build.ports()[port];
-        let packetizer = Packetizer::new(&addresses(options, facts)?, &format);
-        check_room(facts, packetizer.packet_octets_max()).map_err(BuildError::new)?;
-        let source = match &*options.source {
-            PATTERN => Source::pattern(format),
-            path => Source::file(Path::new(path), format).map_err(BuildError::new)?,
-        };
+        let packetizer = Packetizer::new(&identity(options)?, &format);
+        let payload_octets = packetizer.payload_octets_max();
+        let header =
+            Header::new(&flow(options, facts)?, payload_octets).map_err(BuildError::new)?;
+        check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+        let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
+            .map_err(BuildError::new)?;
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
-        let departure = Departure::new(options.checksum, launch_time, facts.tx, &packetizer);
+        let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
         tracing::info!(
             service = build.name(),
             checksum = departure.checksum_word(facts.tx),
@@ -300,14 +326,16 @@ impl Service for StreamSend {
             group: Frames::new(),
             not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
+            source_state: build.word("source", "What became of its source", &SOURCE_STATES),
             format,
+            header,
             packetizer,
             source,
         })
     }
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
-        let earliest_ns = cx.now_ns() + PREPARE_NS + self.departure.lead_ns();
+        let Some(earliest_ns) = self.first_picture(cx).await else { return Ok(()) };
         let mut pacer = Pacer::new(self.schedule, self.class, earliest_ns, cx.tai_at_zero_ns());
         pacer.limit_groups(self.group_packets_max);
         if self.field_of(pacer.image()) > 0 {
@@ -329,6 +357,41 @@ impl Service for StreamSend {
 }
 
 impl StreamSend {
+    /// Waits for a picture to begin with; returns the earliest time at which its frame may start.
+    /// `None` when there is none to come, or the shard drains.
+    async fn first_picture(&mut self, cx: &mut ShardContext) -> Option<u64> {
+        let ahead_ns = PREPARE_NS + self.departure.lead_ns();
+        let earliest_ns = cx.now_ns() + ahead_ns + self.source.start_ns();
+        let tai_ns = (earliest_ns + cx.tai_at_zero_ns()).saturating_sub(self.schedule.offset_ns());
+        let number = self.format.rate().next_frame(tai_ns);
+        loop {
+            match self.source.ready(number) {
+                Ready::Yes => return Some(earliest_ns.max(cx.now_ns() + ahead_ns)),
+                Ready::Ended(end) => {
+                    self.source_ended(cx, end);
+                    return None;
+                }
+                Ready::NotYet => {
+                    if cx.sleep_until(cx.now_ns() + FIRST_NS).await == Delivery::Drained {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on to the picture of an image. Both fields of a frame have the same.
+    fn go_on(&mut self, image: u64) -> Step {
+        match self.field_of(image) {
+            0 => self.source.advance(image / u64::from(self.format.fields())),
+            _ => Step::New,
+        }
+    }
+
+    fn source_ended(&self, cx: &mut ShardContext, end: End) {
+        cx.say(self.source_state, 1 + end as usize);
+    }
+
     async fn run_paced(&mut self, cx: &mut ShardContext, mut pacer: Pacer) {
         let schedule = self.schedule.read_by(self.class.read());
         let mut meter = Meter::new(schedule, Reference::Epoch);
@@ -353,6 +416,11 @@ impl StreamSend {
                     Delivery::TimedOut | Delivery::Received => continue,
                 }
             }
+            match self.go_on(image) {
+                Step::New => {}
+                Step::Again => cx.count(self.counters.frames_repeated, 1),
+                Step::Ended(end) => return self.source_ended(cx, end),
+            }
             let frames = self.send_paced(cx, image, &mut pacer, &mut meter).await;
             let Some(frames) = frames else { return };
             self.timing.add(cx, &meter.end());
@@ -367,6 +435,14 @@ impl StreamSend {
     async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
         let (mut sent, mut image) = (0, first);
         while sent < self.frames_max && !cx.draining() {
+            match self.go_on(image) {
+                Step::New => {}
+                Step::Again => {
+                    pause_until(cx, cx.now_ns() + NEXT_NS).await;
+                    continue;
+                }
+                Step::Ended(end) => return self.source_ended(cx, end),
+            }
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
                 self.build_some(cx, &mut work, self.group_packets_max, None).await;
@@ -491,9 +567,9 @@ impl StreamSend {
         while work.packet < end {
             let Some(mut frame) = cx.take(self.port) else { break };
             let packet = work.packets.next().expect("as many as the format says");
-            frame.set_len(self.packetizer.packet_octets(&packet));
-            let octets = frame.bytes_mut();
-            self.packetizer.write(octets, &packet, self.sequence, work.field, &picture);
+            frame.set_len(self.header.octets() + self.packetizer.payload_octets(&packet));
+            let payload = self.header.write(frame.bytes_mut());
+            self.packetizer.write(payload, &packet, self.sequence, work.field, &picture);
             let tai_ns = pacer.map(|pacer| pacer.ideal_tai_ns(work.packet) + slip_ns);
             timed += u64::from(self.departure.ask(&mut frame, tai_ns));
             self.sequence = self.sequence.wrapping_add(1);
@@ -525,31 +601,34 @@ async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
     }
 }
 
-fn addresses(options: &Options, facts: &PortFacts) -> Result<Addresses, BuildError> {
+fn flow(options: &Options, facts: &PortFacts) -> Result<Flow, BuildError> {
     let v4 = |key, address| match address {
         SocketAddr::V4(address) => Ok(address),
         found => Err(BuildError::new(Error::Version { key, found })),
     };
     let destination: SocketAddrV4 = v4("destination", options.destination)?;
-    let source = v4("source_address", options.source_address)?;
-    if !(96..=127).contains(&options.payload_type) {
-        return Err(BuildError::new(Error::PayloadType(options.payload_type)));
-    }
     let destination_mac = match options.destination_mac {
         Some(Mac(octets)) => octets,
         None => neighbour::resolve(*destination.ip(), &facts.interface).map_err(BuildError::new)?,
     };
+    Ok(Flow {
+        source_mac: facts.mac,
+        destination_mac,
+        source: options.source_address,
+        destination: options.destination,
+        marks: Marks::default(),
+    })
+}
+
+fn identity(options: &Options) -> Result<Identity, BuildError> {
+    let payload_type = options.payload_type;
+    if !(96..=127).contains(&payload_type) {
+        return Err(BuildError::new(Error::PayloadType(payload_type)));
+    }
     // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
     #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
     let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    Ok(Addresses {
-        source_mac: facts.mac,
-        destination_mac,
-        source,
-        destination,
-        payload_type: options.payload_type,
-        ssrc,
-    })
+    Ok(Identity { payload_type, ssrc })
 }
 
 /// The first port of the interface, or the only interface's.

@@ -15,6 +15,8 @@ use super::timing::schedule::{Images, Read, Scan, Schedule};
 use super::video::format::{Depth, Format};
 
 mod formats;
+mod paths;
+mod sources;
 
 /// 128 packets a frame, 2 ms a frame.
 fn format() -> Format {
@@ -38,6 +40,7 @@ fn sender() -> sender::Options {
         scan: Default::default(),
         packing: Default::default(),
         source: "pattern".into(),
+        clip_mib: 64,
         class: Default::default(),
         troffset_us: None,
         payload_type: 96,
@@ -112,42 +115,6 @@ fn every_frame_arrives_bit_for_bit() {
     for zero in ["frames_wrong", "packets_lost", "packets_duplicate", "frames_incomplete"] {
         assert_eq!(received.counter(zero), 0, "{zero}");
     }
-}
-
-/// Both paths of an SDP come to one receiver, from two senders in step.
-#[test]
-fn each_packet_of_two_paths_counts_once() {
-    let sdp = "v=0\ns=two paths\nt=0 0\na=group:DUP 1 2\n".to_owned()
-        + &[(1, 20000), (2, 20002)].map(|(mid, port)| format!(
-            "m=video {port} RTP/AVP 96\nc=IN IP4 198.18.0.2\na=rtpmap:96 raw/90000\na=fmtp:96 \
-             sampling=YCbCr-4:2:2; width=640; height=64; exactframerate=500; depth=10; TP=2110TPW\n\
-             a=mid:{mid}\n"
-        )).concat();
-    let path = std::env::temp_dir().join(format!("tidegate-paths-{}.sdp", std::process::id()));
-    std::fs::write(&path, sdp).unwrap();
-    let options = receiver::Options {
-        sdp: Some(path.clone()),
-        sink: sink::Kind::Verify,
-        ..receiver::Options::default()
-    };
-    let mut sim = Sim::new(1);
-    let port = [SimPort::default()];
-    for to in [20000, 20002] {
-        let destination = format!("198.18.0.2:{to}").parse().unwrap();
-        let options = sender::Options { frames: Some(5), destination, ..sender() };
-        sim.shard(&port, vec![sends(options)], Policy::default()).unwrap();
-    }
-    sim.shard(&port, vec![receives(options)], Policy::default()).unwrap();
-    let _ = std::fs::remove_file(path);
-    for from in [(0, 0), (1, 0)] {
-        sim.link(from, (2, 0), Faults::default(), |_| 0);
-    }
-    run_frames(&mut sim, 5);
-    let received = sim.drain().remove(2).services.remove(0);
-    assert_eq!(received.counter("packets_received"), 5 * PACKETS);
-    assert_eq!(received.counter("packets_duplicate"), 5 * PACKETS);
-    assert_eq!(received.counter("frames_received"), 5);
-    assert_eq!(received.counter("packets_lost") + received.counter("frames_wrong"), 0);
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub const MAGIC: &[u8] = b"YUV4MPEG2";
 pub const FRAME: &[u8] = b"FRAME";
 
 /// Most octets in a header line. FFmpeg's is under 100.
-const LINE_OCTETS_MAX: usize = 1024;
+pub const LINE_OCTETS_MAX: usize = 1024;
 
 /// What a file says that it is, as far as it matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,12 +114,11 @@ const fn colours(format: &Format) -> &'static [&'static str] {
     }
 }
 
-/// Splits off one frame of `planes` octets: the planes and what follows. `None` when `octets` do
-/// not start with a whole one.
-pub fn split_frame(octets: &[u8], planes: usize) -> Option<(&[u8], &[u8])> {
+/// Octets of the line with which a frame begins, newline and all; `None` when `octets` do not start
+/// with a whole one.
+pub fn frame_line(octets: &[u8]) -> Option<usize> {
     let (line, rest) = split_line(octets)?;
-    line.starts_with(FRAME).then_some(())?;
-    rest.split_at_checked(planes)
+    line.starts_with(FRAME).then_some(octets.len() - rest.len())
 }
 
 fn split_line(octets: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -203,10 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn frames_may_have_parameters_and_must_be_whole() {
-        assert_eq!(split_frame(b"FRAME Ip\nabcd", 3), Some((&b"abc"[..], &b"d"[..])));
-        assert_eq!(split_frame(b"FRAME\nab", 3), None);
-        assert_eq!(split_frame(b"GRAME\nabc", 3), None);
+    fn frames_may_have_parameters() {
+        assert_eq!(frame_line(b"FRAME Ip\nabcd"), Some(9));
+        assert_eq!(frame_line(b"FRAME"), None);
+        assert_eq!(frame_line(b"GRAME\nabc"), None);
     }
 
     #[test]

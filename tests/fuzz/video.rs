@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::net::{Ipv4Addr, SocketAddrV4};
 
 use tidegate::stream::video::assembler::{Assembler, Incomplete, Outcome};
-use tidegate::stream::video::packetizer::{Addresses, Field, Packetizer};
+use tidegate::stream::video::packetizer::{Field, Identity, Packetizer};
 use tidegate::stream::video::picture::Picture;
 use tidegate::stream::video::{Depth, Format, Packing, Sampling, Scan, Spec};
 use tidegate_runtime::sim::Random;
@@ -131,18 +130,7 @@ fn frames_have_what_was_taken_and_nothing_else() {
     let (mut taken, mut malformed, mut wrong) = (0, 0, 0);
     run(250, |random, case| {
         let format = format(random);
-        let address = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 1), 20000);
-        let packetizer = Packetizer::new(
-            &Addresses {
-                source_mac: [0; 6],
-                destination_mac: [0; 6],
-                source: address,
-                destination: address,
-                payload_type: 96,
-                ssrc: 1,
-            },
-            &format,
-        );
+        let packetizer = Packetizer::new(&Identity { payload_type: 96, ssrc: 1 }, &format);
         let mut assembler = Assembler::new(format, 96, Incomplete::Mark, 4);
         let (mut model, mut delivered) = (Model::new(), BTreeMap::new());
         let mut sequence = u32::MAX - 20;
@@ -154,9 +142,8 @@ fn frames_have_what_was_taken_and_nothing_else() {
             for index in 0..format.fields() {
                 let field = Field { index, timestamp: format.field_timestamp(number, index) };
                 for packet in format.packets() {
-                    let mut octets = vec![0; packetizer.packet_octets(&packet)];
+                    let mut octets = vec![0; packetizer.payload_octets(&packet)];
                     packetizer.write(&mut octets, &packet, sequence, field, &picture);
-                    let mut octets = octets.split_off(42);
                     // The first says where the run begins.
                     if sequence != u32::MAX - 20 && random.chance(100) {
                         damage(random, &mut octets);

@@ -11,8 +11,8 @@ use super::medium;
 use super::session::{Essence, Leg, Media, MediaClock, Origin, RefClock, Session, UDP_STANDARD};
 use super::translate;
 use super::video::{Colorimetry, Range, SenderType, Tcs, Video};
+use crate::stream::header::TTL_DEFAULT;
 use crate::stream::sender::Options;
-use crate::stream::video::packetizer::TTL;
 
 /// What a sender's SDP says that its packets do not depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -74,7 +74,7 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
     let is_group = destination.is_multicast();
     let leg = Leg {
         destination,
-        ttl: (is_group && destination.is_ipv4()).then_some(TTL),
+        ttl: (is_group && destination.is_ipv4()).then_some(TTL_DEFAULT),
         // RFC 4570 has filters for all; only a group has other sources.
         sources: if is_group { vec![source] } else { Vec::new() },
     };

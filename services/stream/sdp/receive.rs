@@ -27,6 +27,12 @@ pub struct Asked<'a> {
     pub media: Option<&'a str>,
     /// UDP port.
     pub port: Option<u16>,
+    /// Address that packets are sent to.
+    pub destination: Option<IpAddr>,
+    /// Address that they come from.
+    pub source: Option<IpAddr>,
+    /// A second path, where there is no SDP that has it.
+    pub second: Option<AskedPath>,
     /// Pixels of a line.
     pub width: Option<u32>,
     /// Lines of a frame.
@@ -47,6 +53,17 @@ pub struct Asked<'a> {
     pub troffset_us: Option<u32>,
 }
 
+/// What the options say of a second path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskedPath {
+    /// UDP port, where it is not the first path's.
+    pub port: Option<u16>,
+    /// Address that packets are sent to.
+    pub destination: Option<IpAddr>,
+    /// Address that they come from.
+    pub source: Option<IpAddr>,
+}
+
 /// What is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
@@ -58,7 +75,7 @@ pub struct Stream {
     pub class: Class,
     /// Its TROFFSET in microseconds; `None`: the default of the format.
     pub troffset_us: Option<u32>,
-    /// The ways that it comes.
+    /// The ways that it comes: one, or the paths of ST 2022-7.
     pub arrivals: Vec<Arrival>,
 }
 
@@ -129,6 +146,18 @@ impl Stream {
         same.hold("class", asked.class.filter(|_| class.is_some()), class.unwrap_or_default())?;
         let troffset = asked.troffset_us.filter(|_| troffset_us.is_some());
         same.hold("troffset_us", troffset, troffset_us.unwrap_or_default())?;
+        let AskedPath { port, destination, source } = asked.second.unwrap_or_default();
+        let (first, second) = (["destination", "source"], "second");
+        for (key, given) in [
+            (first[0], asked.destination.is_some()),
+            (first[1], asked.source.is_some()),
+            (second, port.is_some() || destination.is_some() || source.is_some()),
+        ] {
+            if given {
+                let found = format!("addresses, while {name:?} has them");
+                return Err(unfit(key, found, "an SDP without them, or interface alone"));
+            }
+        }
         let mut arrivals = Vec::new();
         for media in paths.iter().map(|&path| &session.media[path]) {
             Same { name, line: places[index].line }.hold("port", asked.port, media.port)?;
@@ -162,11 +191,6 @@ impl Stream {
             }
         }
         selectors
-    }
-
-    /// Whether packets to `port` are of it.
-    pub fn has_port(&self, port: u16) -> bool {
-        self.arrivals.iter().any(|arrival| arrival.port == port)
     }
 }
 
@@ -219,7 +243,15 @@ fn by_keys(asked: &Asked<'_>) -> Result<Stream, Unfit> {
         // Every packing is understood; this one suits every picture.
         packing: Packing::Gpm,
     };
-    let arrivals = vec![Arrival { port: need("port", asked.port)?, leg: None }];
+    let port = need("port", asked.port)?;
+    let mut arrivals = vec![arrival("source", port, asked.destination, asked.source)?];
+    if let Some(AskedPath { port: other, destination, source }) = asked.second {
+        if destination.is_some() != asked.destination.is_some() {
+            let found = "a destination on one path only";
+            return Err(unfit("second", found, "one on both paths, or selectors for both"));
+        }
+        arrivals.push(arrival("second", other.unwrap_or(port), destination, source)?);
+    }
     Ok(Stream {
         spec,
         payload_type: asked.payload_type.unwrap_or(PAYLOAD_TYPE),
@@ -227,6 +259,28 @@ fn by_keys(asked: &Asked<'_>) -> Result<Stream, Unfit> {
         troffset_us: asked.troffset_us,
         arrivals,
     })
+}
+
+/// A way that packets come, as keys say it.
+fn arrival(
+    key: &'static str,
+    port: u16,
+    destination: Option<IpAddr>,
+    source: Option<IpAddr>,
+) -> Result<Arrival, Unfit> {
+    let sources: Vec<IpAddr> = source.into_iter().collect();
+    let leg = destination.map(|destination| Leg { destination, ttl: None, sources });
+    if leg.is_none() && source.is_some() {
+        let found = "a source without a destination";
+        return Err(unfit(key, found, "destination beside it, or a selector with both"));
+    }
+    if let (Some(destination), Some(source)) = (destination, source)
+        && destination.is_ipv4() != source.is_ipv4()
+    {
+        let found = format!("destination {destination} and source {source}");
+        return Err(unfit(key, found, "two addresses of one kind, IPv4 or IPv6"));
+    }
+    Ok(Arrival { port, leg })
 }
 
 /// The medium that is asked for, or the only one that can be received.
@@ -341,6 +395,9 @@ mod tests {
         sdp: None,
         media: None,
         port: None,
+        destination: None,
+        source: None,
+        second: None,
         width: None,
         height: None,
         rate: None,
@@ -494,7 +551,8 @@ mod tests {
             ..NOTHING
         };
         let stream = Stream::of(&whole).unwrap();
-        assert!(stream.selectors().is_empty() && stream.has_port(1) && !stream.has_port(2));
+        let [Arrival { port: 1, leg: None }] = &*stream.arrivals else { panic!("{stream:?}") };
+        assert!(stream.selectors().is_empty());
         let lacks = |asked: Asked<'_>| Stream::of(&asked).unwrap_err().key;
         assert_eq!(lacks(Asked { port: None, ..whole }), "port");
         assert_eq!(lacks(Asked { width: None, ..whole }), "width");

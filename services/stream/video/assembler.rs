@@ -9,12 +9,15 @@
 //!
 //! A frame is complete when each of its pgroups has come, however they were packed: any packing is
 //! understood, ours and others', blocks and lines that cross packets included. Fields are woven
-//! into their frame, whose timestamp is that of the first. Two frames are open at most: reordering
-//! across a frame's boundary is forgiven, anything later is counted. What becomes of a frame that
-//! is given up with pixels missing is a matter of policy: see [`Incomplete`].
+//! into their frame, whose timestamp is that of the first. Frames leave in order. With one path two
+//! are open at most: reordering across a frame's boundary is forgiven, anything later is counted.
+//! With two paths as many are open as the skew has: a frame with a gap, and those behind it, wait
+//! for the slower path. What becomes of a frame that is given up with pixels missing is a matter of
+//! policy: see [`Incomplete`].
 //!
-//! Sources come and go. Another source, or numbers and timestamps that contradict each other,
-//! start a new run: what is open is closed and counting begins anew, nothing is lost by it.
+//! Sources come and go; then what is open is closed and counting begins anew, nothing is lost by
+//! it: see [`source`]. A source that changes to another format ends its run, and when it comes back
+//! begins another.
 
 use std::collections::VecDeque;
 
@@ -23,21 +26,26 @@ use tidegate_dataplane::wire::rfc4175::{MAX_ROWS, Row};
 use tidegate_dataplane::wire::{Rfc4175, Rtp};
 
 use super::format::{Format, Scan};
-use crate::stream::sequence::Arrival;
+use crate::stream::redundancy::{Arrival, Counts, Memory, Skew};
 
 mod coverage;
 mod run;
+mod source;
 
 use coverage::Coverage;
 use run::Run;
+use source::{Followed, Source};
 
-/// Frames that are assembled at the same time.
-const OPEN_FRAMES: usize = 2;
+/// Frames that are assembled at the same time, by one path.
+pub const OPEN_FRAMES: usize = 2;
 
-/// Packets in a row that do not fit the run before a new one is begun for them. One would let a
-/// single stray packet end a healthy stream; at 64 a restarted sender loses 64 packets of a frame
-/// that nobody expected.
-const STRANGERS_MAX: u32 = 64;
+/// Of two paths: those that begin within the skew too, all of which may have a gap.
+#[expect(clippy::cast_possible_truncation, reason = "a second has few frames")]
+pub fn open_frames(format: &Format, skew: Skew) -> usize {
+    let (frames, seconds) = format.rate().ratio();
+    let in_skew = u64::from(frames) * skew.ns();
+    OPEN_FRAMES + in_skew.div_ceil(u64::from(seconds) * 1_000_000_000) as usize
+}
 
 /// What becomes of a frame that is given up with pixels missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -58,6 +66,8 @@ pub enum Incomplete {
 pub enum Outcome {
     /// Its pixels are where they belong, or were not needed any more.
     Taken,
+    /// The other path brought it before.
+    Copy,
     /// Its number was seen before.
     Duplicate,
     /// Its number is before the window or before the first one.
@@ -89,8 +99,10 @@ pub struct Stats {
     pub wrong_format: u64,
     /// Packets of other sources.
     pub strangers: u64,
-    /// Runs begun after the first.
+    /// Runs begun after another.
     pub restarts: u64,
+    /// Times that the source changed to another format.
+    pub format_changes: u64,
     /// Frames complete.
     pub frames: u64,
     /// Frames given up with pixels missing.
@@ -121,6 +133,23 @@ struct Open {
     /// It had begun when we came.
     cut: bool,
     memory: Option<Vec<u8>>,
+    /// The lowest number of its packets.
+    first: u64,
+}
+
+impl Open {
+    const fn is_complete(&self) -> bool {
+        self.coverage.missing() == 0
+    }
+}
+
+/// What a packet was to its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placed {
+    /// The last one missing.
+    CompletesFrame,
+    /// One of many, or of a frame that is closed.
+    Other,
 }
 
 /// Where a row's pgroups belong: the first within the frame, and their number.
@@ -163,10 +192,10 @@ pub struct Assembler {
     payload_type: u8,
     incomplete: Incomplete,
     span: Span,
-    run: Option<Run>,
-    strangers_in_row: u32,
-    /// The older frame first.
-    open: [Option<Open>; OPEN_FRAMES],
+    source: Source,
+    /// The oldest first.
+    open: VecDeque<Open>,
+    open_max: usize,
     /// Timestamp of the last frame that was closed: no packet opens it again.
     closed: Option<u32>,
     spare: Vec<Vec<u8>>,
@@ -178,31 +207,67 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Assembles frames of `format` into `frames` pieces of memory, all taken now.
+    /// Assembles frames of `format` that come by one path into `frames` pieces of memory, all taken
+    /// now.
     pub fn new(format: Format, payload_type: u8, incomplete: Incomplete, frames: usize) -> Self {
+        Self::by(format, payload_type, incomplete, frames, Memory::ONE_PATH)
+    }
+
+    /// The same by two paths, one of which may be behind by `skew`. Of `frames`, [`open_frames`]
+    /// may be in use here at a time.
+    pub fn of_two_paths(
+        format: Format,
+        payload_type: u8,
+        incomplete: Incomplete,
+        frames: usize,
+        skew: Skew,
+    ) -> Self {
+        let (rate, seconds) = format.rate().ratio();
+        let packets = u64::from(format.packets_per_frame()) * u64::from(rate);
+        // Other packings have more packets than ours, but hardly twice as many.
+        let per_second = 2 * packets.div_ceil(u64::from(seconds));
+        let memory = Memory::two_paths(skew, per_second);
+        Self::by(format, payload_type, incomplete, frames, memory)
+    }
+
+    fn by(
+        format: Format,
+        payload_type: u8,
+        incomplete: Incomplete,
+        frames: usize,
+        memory: Memory,
+    ) -> Self {
         // Written, so that the kernel gives the memory now and not within the first frames.
         let spare = (0..frames).map(|_| vec![0xa5; format.frame_octets()]).collect();
         let coverage = || Coverage::new(format.frame_pgroups());
+        let open_max = memory.skew().map_or(OPEN_FRAMES, |skew| open_frames(&format, skew));
         Self {
             format,
             payload_type,
             incomplete,
             span: Span::of(&format),
-            run: None,
-            strangers_in_row: 0,
-            open: [None, None],
+            source: Source::new(format, memory),
+            open: VecDeque::with_capacity(open_max),
+            open_max,
             closed: None,
             spare,
-            spare_coverage: (0..OPEN_FRAMES).map(|_| coverage()).collect(),
+            spare_coverage: (0..open_max).map(|_| coverage()).collect(),
             repeatable: false,
-            delivered: VecDeque::with_capacity(OPEN_FRAMES),
+            delivered: VecDeque::with_capacity(open_max),
             stats: Stats::default(),
         }
     }
 
     /// What was received so far. Packets that may still come are not yet among the lost.
-    pub const fn stats(&self) -> Stats {
-        self.stats
+    pub fn stats(&self) -> Stats {
+        let counts = self.source.counts();
+        let (lost, reordered) = (counts.lost, counts.reordered());
+        Stats { lost, reordered, ..self.stats }
+    }
+
+    /// The same of packets, by path.
+    pub fn counts(&self) -> Counts {
+        self.source.counts()
     }
 
     /// The next frame that the last packet finished, if it did. To be taken after each packet;
@@ -219,23 +284,56 @@ impl Assembler {
 
     /// Ends the run: open frames are cut, what has not come is lost.
     pub fn finish(&mut self) {
-        for index in 0..OPEN_FRAMES {
-            if let Some(open) = self.open[index].take() {
-                self.stats.frames_cut += 1;
-                self.recycle(open.coverage, open.memory);
+        self.cut();
+        self.source.finish();
+    }
+
+    /// The run of the open frames has ended.
+    fn cut(&mut self) {
+        // Those that are complete only waited for their turn.
+        while let Some(open) = self.open.front() {
+            match open.is_complete() {
+                true => self.close_oldest(),
+                false => {
+                    let open = self.open.pop_front().expect("looked at just before");
+                    self.stats.frames_cut += 1;
+                    self.recycle(open.coverage, open.memory);
+                }
             }
-        }
-        if let Some(run) = self.run.take() {
-            self.stats.lost += run.finish();
         }
         self.closed = None;
     }
 
-    /// Takes the payload of one UDP datagram.
+    /// Time passes: gives up what no path can bring any more. To be called after each burst of
+    /// packets, and now and then without one.
+    #[inline]
+    pub fn tick(&mut self, now_ns: u64) {
+        self.source.tick(now_ns);
+        if !self.open.is_empty() {
+            self.close_ready(now_ns);
+        }
+    }
+
+    /// Whether time has to be told: a gap may have to be given up though nothing comes.
+    pub fn waits(&self) -> bool {
+        self.source.is_open()
+    }
+
+    /// Takes the payload of one UDP datagram, where there is one path.
     pub fn packet(&mut self, datagram: &[u8]) -> Outcome {
-        let outcome = self.take_packet(datagram);
+        self.packet_by(0, datagram, 0)
+    }
+
+    /// Takes the payload of one UDP datagram that came by `path`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such path.
+    pub fn packet_by(&mut self, path: usize, datagram: &[u8], now_ns: u64) -> Outcome {
+        let outcome = self.take_packet(path, datagram, now_ns);
         let count = match outcome {
             Outcome::Taken => &mut self.stats.packets,
+            Outcome::Copy => return outcome,
             Outcome::Duplicate => &mut self.stats.duplicates,
             Outcome::TooLate => &mut self.stats.too_late,
             Outcome::Malformed => &mut self.stats.malformed,
@@ -246,33 +344,51 @@ impl Assembler {
         outcome
     }
 
-    fn take_packet(&mut self, datagram: &[u8]) -> Outcome {
+    fn take_packet(&mut self, path: usize, datagram: &[u8], now_ns: u64) -> Outcome {
         let Ok(rtp) = Rtp::parse(datagram) else { return Outcome::Malformed };
         let Ok(video) = Rfc4175::parse(rtp.payload()) else { return Outcome::Malformed };
         // All rows are judged before one is written.
         let mut places = [Place::default(); MAX_ROWS];
+        let mut fits = rtp.payload_type() == self.payload_type;
         for (row, into) in video.rows().zip(&mut places) {
-            let Some(place) = self.place_of(&row) else { return Outcome::WrongFormat };
-            *into = place;
+            match self.place_of(&row) {
+                Some(place) => *into = place,
+                None => fits = false,
+            }
         }
-        if rtp.payload_type() != self.payload_type {
+        if !fits {
+            self.another_format(path, now_ns);
             return Outcome::WrongFormat;
         }
-        let arrival = match self.follow(&rtp, video.extended_sequence()) {
-            Ok(arrival) => arrival,
+        let arrival = match self.source.follow(path, &rtp, video.extended_sequence(), now_ns) {
+            Ok(Followed::Of(arrival)) => arrival,
+            Ok(Followed::Anew(arrival)) => {
+                self.cut();
+                self.stats.restarts += 1;
+                arrival
+            }
             Err(outcome) => return outcome,
         };
         let number = match arrival {
-            Arrival::Newest(number) => number,
-            Arrival::Late(number) => {
-                self.stats.reordered += 1;
-                number
-            }
+            Arrival::Newest(number) | Arrival::Older(number) => number,
+            Arrival::Copy => return Outcome::Copy,
             Arrival::Duplicate => return Outcome::Duplicate,
             Arrival::TooLate => return Outcome::TooLate,
         };
-        self.place(&rtp, video, &places, number);
+        if self.place(&rtp, video, &places, number) == Placed::CompletesFrame {
+            self.close_ready(now_ns);
+        }
         Outcome::Taken
+    }
+
+    /// A packet was of another format. Where nothing else comes any more the run ends: its numbers
+    /// go on meanwhile, and none of them is lost.
+    #[cold]
+    fn another_format(&mut self, path: usize, now_ns: u64) {
+        if self.source.is_another_format(path, now_ns) {
+            self.finish();
+            self.stats.format_changes += 1;
+        }
     }
 
     /// Where a row's pixels belong, if they lie within the picture.
@@ -295,50 +411,22 @@ impl Assembler {
         fits.then_some(Place { start, count: count as usize })
     }
 
-    /// Finds the packet's place in the run, or begins a new one.
-    fn follow(&mut self, rtp: &Rtp<'_>, extended: u16) -> Result<Arrival, Outcome> {
-        let Some(run) = &mut self.run else { return Ok(self.begin(rtp, extended)) };
-        let sequence = run.number(rtp, extended);
-        let stranger = if run.ssrc != rtp.ssrc() {
-            Outcome::Stranger
-        } else if run.contradicts(&self.format, sequence, rtp.timestamp()) {
-            return Ok(self.restart(rtp, extended));
-        } else {
-            let arrival = run.arrive(sequence, rtp, extended);
-            self.stats.lost += run.newly_lost();
-            if arrival != Arrival::TooLate {
-                self.strangers_in_row = 0;
-                return Ok(arrival);
-            }
-            Outcome::TooLate
-        };
-        self.strangers_in_row += 1;
-        match self.strangers_in_row < STRANGERS_MAX {
-            true => Err(stranger),
-            false => Ok(self.restart(rtp, extended)),
-        }
-    }
-
-    fn restart(&mut self, rtp: &Rtp<'_>, extended: u16) -> Arrival {
-        self.finish();
-        self.stats.restarts += 1;
-        self.begin(rtp, extended)
-    }
-
-    fn begin(&mut self, rtp: &Rtp<'_>, extended: u16) -> Arrival {
-        self.strangers_in_row = 0;
-        self.run.insert(Run::begin(rtp, extended)).first()
-    }
-
     /// Copies the pixels of packet `number` into its frame.
-    fn place(&mut self, rtp: &Rtp<'_>, video: Rfc4175<'_>, places: &[Place], number: u64) {
+    fn place(
+        &mut self,
+        rtp: &Rtp<'_>,
+        video: Rfc4175<'_>,
+        places: &[Place],
+        number: u64,
+    ) -> Placed {
         // A packet has pixels of one field.
         let second = video.rows().next().is_some_and(|row| row.second_field);
         let begins = places[0].start == 0;
-        let at_origin = self.run.as_ref().is_some_and(|run| run.is_origin(number));
-        let index = self.frame(rtp.timestamp(), second, at_origin && !begins);
-        let Some(index) = index else { return };
-        let Some(open) = &mut self.open[index] else { return };
+        let at_origin = self.source.run().is_some_and(|run| run.is_origin(number));
+        let index = self.frame(rtp.timestamp(), second, at_origin && !begins, number);
+        let Some(index) = index else { return Placed::Other };
+        let open = &mut self.open[index];
+        open.first = open.first.min(number);
         if !second {
             open.timestamp = rtp.timestamp();
         }
@@ -349,58 +437,63 @@ impl Assembler {
                 memory[place.start * pgroup_octets..][..row.data.len()].copy_from_slice(row.data);
             }
         }
-        if open.coverage.missing() == 0 {
-            self.close_through(index);
-        }
+        if open.is_complete() { Placed::CompletesFrame } else { Placed::Other }
     }
 
     /// The index of the open frame with this timestamp, which is opened if it is a new one.
-    fn frame(&mut self, timestamp: u32, second: bool, cut: bool) -> Option<usize> {
+    fn frame(&mut self, timestamp: u32, second: bool, cut: bool, number: u64) -> Option<usize> {
         let span = self.span;
         let ticks = |from: u32| timestamp.wrapping_sub(from).cast_signed();
         let is_later = |from: u32| ticks(from) > span.to[usize::from(second)];
         let is = |from: u32| ticks(from) >= span.from && !is_later(from);
-        let is_open = |open: &Option<Open>| open.as_ref().is_some_and(|open| is(open.timestamp));
-        if let Some(index) = self.open.iter().position(is_open) {
+        // Nearly always it is the youngest.
+        if let Some(index) = self.open.iter().rposition(|open| is(open.timestamp)) {
             return Some(index);
         }
         if self.closed.is_some_and(|closed| !is_later(closed)) {
             return None;
         }
-        let index = match &self.open {
-            // Late by a whole frame.
-            [_, Some(younger)] if !is_later(younger.timestamp) => return None,
-            [Some(_), Some(_)] => {
-                self.close(0);
-                self.open.swap(0, 1);
-                1
+        let behind = |open: &Open| is_later(open.timestamp);
+        let mut index = self.open.iter().rposition(behind).map_or(0, |older| older + 1);
+        if self.open.len() == self.open_max {
+            // Late by all the frames that are open.
+            if index < self.open.len() {
+                return None;
             }
-            [Some(older), None] if !is_later(older.timestamp) => {
-                self.open.swap(0, 1);
-                0
-            }
-            [Some(_), None] => 1,
-            [None, _] => 0,
-        };
+            self.close_oldest();
+            index -= 1;
+        }
         let timestamp = if second { timestamp.wrapping_sub(span.second) } else { timestamp };
         let coverage = self.spare_coverage.pop().expect("one for each open frame");
         let memory = self.spare.pop();
-        self.open[index] = Some(Open { timestamp, coverage, cut, memory });
+        self.open.insert(index, Open { timestamp, coverage, cut, memory, first: number });
         Some(index)
     }
 
-    /// Closes frames up to `index`, which is complete: frames leave in order. One that is still
-    /// open before it misses packets that would come later than a whole frame.
-    fn close_through(&mut self, index: usize) {
-        for index in 0..=index {
-            self.close(index);
+    /// Closes the frames whose turn it is. By one path that is a complete one with all before it,
+    /// which miss packets that would come later than a whole frame. By two, one with a gap is waited
+    /// for until no path can fill it: until all numbers before the next frame are judged.
+    fn close_ready(&mut self, now_ns: u64) {
+        if !self.source.waits(now_ns) {
+            let complete = self.open.iter().rposition(Open::is_complete);
+            for _ in 0..complete.map_or(0, |last| last + 1) {
+                self.close_oldest();
+            }
+            return;
         }
-        self.open.swap(0, OPEN_FRAMES - 1 - index);
+        let settled = self.source.run().map_or(0, Run::settled);
+        while let Some(oldest) = self.open.front() {
+            let judged = self.open.get(1).is_some_and(|next| next.first <= settled);
+            if !oldest.is_complete() && !judged {
+                break;
+            }
+            self.close_oldest();
+        }
     }
 
-    fn close(&mut self, index: usize) {
-        let Some(open) = self.open[index].take() else { return };
-        let Open { timestamp, coverage, cut, memory } = open;
+    fn close_oldest(&mut self) {
+        let Some(open) = self.open.pop_front() else { return };
+        let Open { timestamp, coverage, cut, memory, first: _ } = open;
         if self.closed.is_none_or(|closed| is_after(timestamp, closed)) {
             self.closed = Some(timestamp);
         }

@@ -4,9 +4,11 @@
 //! - [`pgroup`]: the smallest groups of pixels; [`convert`]: to and from planes of samples
 //! - [`packing`]: which pieces of a field are in which packet
 //! - [`picture`]: pixels as the packetizer reads them; [`pattern`]: a picture that proves itself
+//! - [`colour`]: pictures as screens want them
 //! - [`packetizer`]: packets, built in place; [`assembler`]: packets to frames
 
 pub mod assembler;
+pub mod colour;
 pub mod convert;
 pub mod format;
 pub mod packetizer;

@@ -1,62 +1,38 @@
-//! Packets of video, built in place.
+//! Packets of video, built in place: what UDP carries of them.
 //!
 //! ```text
-//!   0 Ethernet │ 14 IPv4 │ 34 UDP │ 42 RTP │ 54 extended sequence, row headers │ 62, 68, 74 pixels
-//!  └────────────────────── template, copied whole ───────────────────────────┘
-//!                                  43 marker, 44 sequence, 46 timestamp, 54 extended sequence,
-//!                                  58 line, 60 offset: patched, 13 octets
+//!   Ethernet, IP, UDP │ 0 RTP │ 12 extended sequence, row headers │ 20, 26, 32 pixels
+//!    another's header │└─────────── template, copied whole ──────┘
+//!                             1 marker, 2 sequence, 4 timestamp, 12 extended sequence, 14 length,
+//!                             16 line, 18 offset: patched, 13 octets and the length
 //! ```
 //!
-//! Nearly all packets of a stream that have the same number of row headers have the same length:
-//! the template has it, and IPv4's checksum with it. It is patched in the few that are shorter,
-//! and so are the row headers where there are several. UDP's checksum is written as 0, "none", as
-//! is usual for ST 2110 over IPv4: the Ethernet check sequence guards the link, and a sum over the
-//! pixels would read each twice. Where the driver sums or the operator wants it,
-//! [`departure`](crate::stream::departure) puts it there.
+//! What is in front of it is a [`Header`](crate::stream::header::Header), which is the same for all
+//! packets: so a packet that goes two ways is the same here, too.
 
-use std::net::SocketAddrV4;
-
-use tidegate_dataplane::wire::{TransportChecksum, ethernet, ipv4, protocol, rfc4175, rtp, udp};
+use tidegate_dataplane::wire::{rfc4175, rtp};
 
 use super::format::Format;
 use super::packing::{PacketOf, SEGMENTS_MAX, Segment};
 use super::picture::Pixels;
 
-const IP: usize = ethernet::HEADER_LEN;
-const UDP: usize = IP + ipv4::HEADER_LEN;
-const RTP: usize = UDP + udp::HEADER_LEN;
-const ROW: usize = RTP + rtp::HEADER_LEN;
+const ROW: usize = rtp::HEADER_LEN;
 
-/// Octets in front of the pixels, in a packet with `rows` row headers.
+/// Octets between UDP's header and the pixels, in a packet with `rows` row headers.
 const fn header_octets(rows: usize) -> usize {
     ROW + rfc4175::SEQUENCE_LEN + rows * rfc4175::ROW_HEADER_LEN
 }
 
-/// Octets in front of the pixels of a packet that keeps to one row.
+/// Octets between UDP's header and the pixels of a packet that keeps to one row.
 pub const HEADER_OCTETS: usize = header_octets(1);
 
 const HEADER_OCTETS_MAX: usize = header_octets(SEGMENTS_MAX);
 
-const _: () = assert!(HEADER_OCTETS == 62 && HEADER_OCTETS_MAX == 74, "as drawn above");
+const _: () = assert!(HEADER_OCTETS == 20 && HEADER_OCTETS_MAX == 32, "as drawn above");
 
-/// Time to live of video. It is meant for one site: 64 hops are more than any.
-pub const TTL: u8 = 64;
-
-/// Expedited forwarding, RFC 3246, the class that ST 2110 networks give to media: 46, and two
-/// bits of ECN.
-const TRAFFIC_CLASS: u8 = 46 << 2;
-
-/// From whom, to whom, and as what.
+/// What packets of a stream are known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// Our link address.
-    pub source_mac: [u8; 6],
-    /// The next hop's.
-    pub destination_mac: [u8; 6],
-    /// Our address and port.
-    pub source: SocketAddrV4,
-    /// The receiver's or the group's.
-    pub destination: SocketAddrV4,
+pub struct Identity {
     /// RTP payload type, 96 to 127.
     pub payload_type: u8,
     /// RTP synchronisation source.
@@ -72,14 +48,12 @@ pub struct Field {
     pub timestamp: u32,
 }
 
-/// Writes the packets of one stream.
+/// Writes the packets of one stream, from RTP on.
 #[derive(Clone, Debug)]
 pub struct Packetizer {
-    /// By the number of row headers less one, each of the length in `full`.
-    templates: [[u8; HEADER_OCTETS_MAX]; SEGMENTS_MAX],
-    /// Octets of pixels in the longest packet with so many row headers.
-    full: [usize; SEGMENTS_MAX],
-    packet_octets_max: usize,
+    /// RTP and the extended sequence; row headers are all written.
+    template: [u8; HEADER_OCTETS_MAX],
+    payload_octets_max: usize,
     pgroup_octets: usize,
     /// From pgroups to pixels, by shifting: they are a power of two.
     pixels_shift: u32,
@@ -88,62 +62,51 @@ pub struct Packetizer {
 }
 
 impl Packetizer {
-    /// Makes the templates.
+    /// Makes the template.
     ///
     /// # Panics
     ///
     /// When the payload type is over 127.
-    pub fn new(addresses: &Addresses, format: &Format) -> Self {
+    pub fn new(identity: &Identity, format: &Format) -> Self {
         let pgroup = format.pgroup();
-        let pgroup_octets = pgroup.octets as usize;
-        let mut full = [0; SEGMENTS_MAX];
-        for packet in format.packets() {
-            let full = &mut full[packet.segments().len() - 1];
-            *full = (packet.pgroups() as usize * pgroup_octets).max(*full);
-        }
-        let mut templates = [[0; HEADER_OCTETS_MAX]; SEGMENTS_MAX];
-        let mut packet_octets_max = 0;
-        for (rows, (into, &full)) in (1..).zip(templates.iter_mut().zip(&full)) {
-            *into = template(addresses, rows, full);
-            if full > 0 {
-                packet_octets_max = packet_octets_max.max(header_octets(rows) + full);
-            }
-        }
-        Self {
-            templates,
-            full,
-            packet_octets_max,
-            pgroup_octets,
+        let rtp = rtp::Header {
+            marker: false,
+            payload_type: identity.payload_type,
+            sequence: 0,
+            timestamp: 0,
+            ssrc: identity.ssrc,
+        };
+        let mut template = [0; HEADER_OCTETS_MAX];
+        template[..ROW].copy_from_slice(&rtp.emit());
+        let mut packetizer = Self {
+            template,
+            payload_octets_max: 0,
+            pgroup_octets: pgroup.octets as usize,
             pixels_shift: pgroup.pixels.trailing_zeros(),
             row_lines: u16::try_from(pgroup.lines).expect("one or two"),
             fields: format.fields() as usize,
-        }
+        };
+        let lengths = format.packets().map(|packet| packetizer.payload_octets(&packet));
+        packetizer.payload_octets_max = lengths.max().unwrap_or(0);
+        packetizer
     }
 
-    /// Octets of the longest packet.
-    pub const fn packet_octets_max(&self) -> usize {
-        self.packet_octets_max
+    /// Octets of the longest payload: those of all but a few, where each packet keeps to its row.
+    pub const fn payload_octets_max(&self) -> usize {
+        self.payload_octets_max
     }
 
-    /// Where the UDP checksum is, in a packet of so many octets as [`TransportChecksum::resized`]
-    /// is told.
-    pub fn checksum(&self) -> TransportChecksum {
-        let mut packet = self.templates[0].to_vec();
-        packet.resize(HEADER_OCTETS + self.full[0], 0);
-        TransportChecksum::of(&packet).expect("the template is UDP over IPv4")
-    }
-
-    /// Octets of this packet.
+    /// Octets of this packet's payload.
     #[inline]
-    pub fn packet_octets(&self, packet: &PacketOf) -> usize {
+    pub fn payload_octets(&self, packet: &PacketOf) -> usize {
         header_octets(packet.segments().len()) + packet.pgroups() as usize * self.pgroup_octets
     }
 
-    /// Writes `packet` of `field` of `picture` into `into`.
+    /// Writes what UDP carries of `packet` of `field` of `picture` into `into`.
     ///
     /// # Panics
     ///
-    /// When `into` is not [`Self::packet_octets`] long, or the picture has no such packet.
+    /// When `into` is not [`Self::payload_octets`] long, or the picture has no such packet.
     #[inline]
     pub fn write(
         &self,
@@ -173,15 +136,11 @@ impl Packetizer {
         let segments = packet.segments();
         let (header, mut data) =
             into.split_first_chunk_mut::<HEADER>().expect("room for the header");
-        let template = &self.templates[segments.len() - 1];
-        *header = *template.first_chunk().expect("no header is longer than the template");
-        if data.len() != self.full[segments.len() - 1] {
-            shorten(header, data.len());
-        }
-        header[RTP + 1] |= u8::from(packet.last) << 7;
+        *header = *self.template.first_chunk().expect("no header is longer than the template");
+        header[1] |= u8::from(packet.last) << 7;
         let [high_1, high_0, low_1, low_0] = sequence.to_be_bytes();
-        header[RTP + 2..RTP + 4].copy_from_slice(&[low_1, low_0]);
-        header[RTP + 4..RTP + 8].copy_from_slice(&field.timestamp.to_be_bytes());
+        header[2..4].copy_from_slice(&[low_1, low_0]);
+        header[4..8].copy_from_slice(&field.timestamp.to_be_bytes());
         header[ROW..ROW + 2].copy_from_slice(&[high_1, high_0]);
         for (index, segment) in segments.iter().enumerate() {
             let octets = usize::from(segment.pgroups) * self.pgroup_octets;
@@ -216,65 +175,9 @@ impl Packetizer {
 const SECOND_FIELD: u8 = 0x80;
 const CONTINUES: u8 = 0x80;
 
-/// Puts another length of pixels into a header.
-#[inline]
-fn shorten(header: &mut [u8], data_octets: usize) {
-    let short = |octets: usize| u16::try_from(octets).expect("less than a packet");
-    let ip_octets = short(header.len() - IP + data_octets);
-    let word = |header: &[u8], at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    let (old, sum) = (word(header, IP + 2), word(header, IP + 10));
-    // RFC 1624, equation 3: HC' = ~(~HC + ~m + m').
-    let sum = u32::from(!sum) + u32::from(!old) + u32::from(ip_octets);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let [_, _, sum_1, sum_0] = (sum + (sum >> 16)).to_be_bytes();
-    header[IP + 2..IP + 4].copy_from_slice(&ip_octets.to_be_bytes());
-    header[IP + 10..IP + 12].copy_from_slice(&[!sum_1, !sum_0]);
-    let udp_octets = short(header.len() - UDP + data_octets);
-    header[UDP + 4..UDP + 6].copy_from_slice(&udp_octets.to_be_bytes());
-}
-
-fn template(addresses: &Addresses, rows: usize, data_octets: usize) -> [u8; HEADER_OCTETS_MAX] {
-    let short = |count: usize| u16::try_from(count).expect("less than a packet");
-    let rtp_octets = short(header_octets(rows) - RTP + data_octets);
-    let ethernet = ethernet::Header {
-        destination: addresses.destination_mac,
-        source: addresses.source_mac,
-        ether_type: ethernet::ether_type::IPV4,
-    };
-    let ip = ipv4::Header {
-        source: *addresses.source.ip(),
-        destination: *addresses.destination.ip(),
-        protocol: protocol::UDP,
-        payload_octets: rtp_octets + short(udp::HEADER_LEN),
-        ttl: TTL,
-        traffic_class: TRAFFIC_CLASS,
-        id: 0,
-    };
-    let udp = udp::Header {
-        source: addresses.source.port(),
-        destination: addresses.destination.port(),
-        payload_octets: rtp_octets,
-        checksum: 0,
-    };
-    let rtp = rtp::Header {
-        marker: false,
-        payload_type: addresses.payload_type,
-        sequence: 0,
-        timestamp: 0,
-        ssrc: addresses.ssrc,
-    };
-    let mut octets = [0; HEADER_OCTETS_MAX];
-    octets[..IP].copy_from_slice(&ethernet.emit());
-    octets[IP..UDP].copy_from_slice(&ip.emit());
-    octets[UDP..RTP].copy_from_slice(&udp.emit());
-    octets[RTP..ROW].copy_from_slice(&rtp.emit());
-    octets
-}
-
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
 mod tests {
-    use tidegate_dataplane::wire::packet::{Network, Packet, Transport};
     use tidegate_dataplane::wire::{Rfc4175, Rtp};
 
     use super::*;
@@ -283,14 +186,7 @@ mod tests {
     use crate::stream::video::packing::Packing;
     use crate::stream::video::picture::Picture;
 
-    const ADDRESSES: Addresses = Addresses {
-        source_mac: [2, 0, 0, 0, 0, 1],
-        destination_mac: [2, 0, 0, 0, 0, 2],
-        source: SocketAddrV4::new(std::net::Ipv4Addr::new(198, 18, 0, 1), 20001),
-        destination: SocketAddrV4::new(std::net::Ipv4Addr::new(198, 18, 0, 2), 20000),
-        payload_type: 96,
-        ssrc: 0x5eed_0001,
-    };
+    const IDENTITY: Identity = Identity { payload_type: 96, ssrc: 0x5eed_0001 };
 
     fn spec() -> Spec {
         Spec::new(1920, 1080, Depth::Ten, "50".parse().unwrap())
@@ -302,10 +198,10 @@ mod tests {
     }
 
     fn packets_of(format: &Format, field: Field, picture: &impl Pixels) -> Vec<Vec<u8>> {
-        let packetizer = Packetizer::new(&ADDRESSES, format);
+        let packetizer = Packetizer::new(&IDENTITY, format);
         let write = |(sequence, packet): (u32, PacketOf)| {
-            let mut octets = vec![0xa5; packetizer.packet_octets(&packet)];
-            assert!(octets.len() <= packetizer.packet_octets_max());
+            let mut octets = vec![0xa5; packetizer.payload_octets(&packet)];
+            assert!(octets.len() <= packetizer.payload_octets_max());
             packetizer.write(&mut octets, &packet, sequence, field, picture);
             octets
         };
@@ -319,23 +215,19 @@ mod tests {
     fn the_header_is_as_drawn() {
         let format = spec().check().unwrap();
         let picture = vec![0x5a; 5_184_000];
-        let packetizer = Packetizer::new(&ADDRESSES, &format);
+        let packetizer = Packetizer::new(&IDENTITY, &format);
         let last = format.packets().last().unwrap();
-        let mut packet = vec![0xa5; packetizer.packet_octets(&last)];
+        let mut packet = vec![0xa5; packetizer.payload_octets(&last)];
         let picture = Picture::whole(&picture, 4800);
         packetizer.write(&mut packet, &last, 0x0012_fffe, FIELD, &picture);
-        assert_eq!(packet.len(), 1262);
+        assert_eq!(packet.len(), 1220);
         #[rustfmt::skip]
-        let header: [u8; 62] = [
-            2, 0, 0, 0, 0, 2,  2, 0, 0, 0, 0, 1,  0x08, 0x00,
-            0x45, 0xb8, 0x04, 0xe0, 0, 0, 0x40, 0, 64, 17, 0xa9, 0x2d,
-            198, 18, 0, 1,  198, 18, 0, 2,
-            0x4e, 0x21, 0x4e, 0x20, 0x04, 0xcc, 0, 0,
+        let header: [u8; 20] = [
             0x80, 0xe0, 0xff, 0xfe, 1, 2, 3, 4, 0x5e, 0xed, 0, 1,
             0x00, 0x12, 0x04, 0xb0, 0x04, 0x37, 0x05, 0xa0,
         ];
-        assert_eq!(packet[..62], header);
-        assert!(packet[62..].iter().all(|&octet| octet == 0x5a));
+        assert_eq!(packet[..20], header);
+        assert!(packet[20..].iter().all(|&octet| octet == 0x5a));
     }
 
     /// The row headers where the second field's line 1 begins, in blocks of 1260 octets.
@@ -346,10 +238,10 @@ mod tests {
         let packet = &written(&spec.check().unwrap(), field, &vec![0x5a; 5_184_000])[3];
         // 3780 octets have gone: 1020 are left of the line, 408 pixels; 240 of the next fit.
         #[rustfmt::skip]
-        assert_eq!(packet[54..68], [
+        assert_eq!(packet[12..26], [
             0, 0,  0x03, 0xfc, 0x80, 0, 0x80 | 0x05, 0xe8,  0x00, 0xf0, 0x80, 1, 0, 0,
         ]);
-        assert_eq!(packet.len(), 68 + 1260);
+        assert_eq!(packet.len(), 26 + 1260);
     }
 
     /// Every format there is, in every packing, with lines that are no multiple of anything.
@@ -378,14 +270,9 @@ mod tests {
             let mut rebuilt = vec![0; picture.len()];
             let pgroup = format.pgroup();
             let mut rebuild = |octets: &[u8], field: u32, last: bool| {
-                let packet = Packet::parse(octets).unwrap();
-                let Network::V4(ip) = packet.network() else { panic!("{packet:?}") };
-                assert!(ip.checksum_is_right(), "{format}: {octets:x?}");
-                let Transport::Udp(udp) = packet.transport() else { panic!("{packet:?}") };
-                assert_eq!((udp.destination(), udp.checksum()), (20000, None));
-                let rtp = Rtp::parse(udp.payload()).unwrap();
+                let rtp = Rtp::parse(octets).unwrap();
                 assert_eq!(rtp.marker(), last);
-                assert!(udp.payload().len() <= format.payload_octets_max() as usize);
+                assert!(octets.len() <= format.payload_octets_max() as usize);
                 for row in Rfc4175::parse(rtp.payload()).unwrap().rows() {
                     assert_eq!(row.second_field, field == 1);
                     assert_eq!(u32::from(row.line) % pgroup.lines, 0);
@@ -394,14 +281,12 @@ mod tests {
                         + u32::from(row.offset_pixels) / pgroup.pixels * pgroup.octets;
                     rebuilt[at as usize..][..row.data.len()].copy_from_slice(row.data);
                 }
-                packet.ip_octets() + 14
             };
             for index in 0..format.fields() {
                 let packets = written(&format, Field { index, ..FIELD }, &picture);
                 assert_eq!(packets.len(), format.packets_per_field() as usize);
                 for (at, octets) in packets.iter().enumerate() {
-                    let octets_read = rebuild(octets, index, at + 1 == packets.len());
-                    assert_eq!(octets_read, octets.len(), "{format}");
+                    rebuild(octets, index, at + 1 == packets.len());
                 }
             }
             assert!(rebuilt == picture, "{format} {:?}", format.packing());
@@ -432,13 +317,13 @@ mod tests {
     #[test]
     fn building_packets_allocates_nothing() {
         let format = Spec { packing: Packing::Gpm, ..spec() }.check().unwrap();
-        let packetizer = Packetizer::new(&ADDRESSES, &format);
+        let packetizer = Packetizer::new(&IDENTITY, &format);
         let octets = vec![0x5a; format.frame_octets()];
         let picture = Picture::whole(&octets, format.row_octets() as usize);
-        let mut memory = vec![0; packetizer.packet_octets_max()];
+        let mut memory = vec![0; packetizer.payload_octets_max()];
         let counts = allocation_counter::measure(|| {
             for packet in format.packets() {
-                let into = &mut memory[..packetizer.packet_octets(&packet)];
+                let into = &mut memory[..packetizer.payload_octets(&packet)];
                 packetizer.write(into, &packet, 0, FIELD, &picture);
             }
         });
@@ -449,9 +334,9 @@ mod tests {
     #[should_panic(expected = "octets 0 and 1200 more of a row")]
     fn a_picture_of_another_format_is_refused() {
         let format = spec().check().unwrap();
-        let packetizer = Packetizer::new(&ADDRESSES, &format);
+        let packetizer = Packetizer::new(&IDENTITY, &format);
         let packet = format.packets().next().unwrap();
-        let mut octets = vec![0; packetizer.packet_octets(&packet)];
+        let mut octets = vec![0; packetizer.payload_octets(&packet)];
         packetizer.write(&mut octets, &packet, 0, FIELD, &Picture::whole(&[0; 1000], 1000));
     }
 }

@@ -3,49 +3,68 @@
 use tidegate_dataplane::wire::Rtp;
 
 use super::super::format::Format;
-use crate::stream::sequence::{Arrival, Sequence};
+use crate::stream::redundancy::{Arrival, Counts, Memory, Merge};
 
 /// One source's run.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) ssrc: u32,
-    sequence: Sequence,
+    merge: Merge,
     /// Timestamp of the newest packet.
     timestamp: u32,
     /// Extended sequence number of the newest packet.
     extended: u16,
     /// Whether the low 16 bits have wrapped without it: the source counts with these alone.
     short: bool,
-    /// Lost packets already in the statistics.
-    counted_lost: u64,
 }
 
 impl Run {
-    /// Begins with this packet.
-    pub(super) fn begin(rtp: &Rtp<'_>, extended: u16) -> Self {
-        Self {
-            ssrc: rtp.ssrc(),
-            sequence: Sequence::starting(full(extended, rtp.sequence())),
-            timestamp: rtp.timestamp(),
-            extended,
-            short: false,
-            counted_lost: 0,
-        }
+    /// Takes the memory; see [`Self::begin`].
+    pub(super) fn new(memory: Memory) -> Self {
+        Self { ssrc: 0, merge: Merge::new(memory), timestamp: 0, extended: 0, short: false }
     }
 
-    /// The number that it began with.
-    pub(super) const fn first(&self) -> Arrival {
-        Arrival::Newest(self.sequence.newest())
+    /// Begins with this packet; what was before is gone.
+    pub(super) fn begin(
+        &mut self,
+        path: usize,
+        rtp: &Rtp<'_>,
+        extended: u16,
+        now_ns: u64,
+    ) -> Arrival {
+        self.merge.begin(path, full(extended, rtp.sequence()), now_ns);
+        (self.ssrc, self.timestamp) = (rtp.ssrc(), rtp.timestamp());
+        (self.extended, self.short) = (extended, false);
+        Arrival::Newest(self.merge.newest())
     }
 
     /// Whether this is the number that the run began with.
     pub(super) const fn is_origin(&self, number: u64) -> bool {
-        self.sequence.is_origin(number)
+        self.merge.origin() == number
+    }
+
+    /// Whether the number that [`Self::number`] found is before that one.
+    pub(super) fn is_before(&self, sequence: u32) -> bool {
+        let distance = i64::from(self.merge.distance(sequence));
+        self.merge.newest().wrapping_add_signed(distance) < self.merge.origin()
+    }
+
+    /// Whether the number is behind by no more than another path may be.
+    pub(super) fn is_near(&self, sequence: u32) -> bool {
+        self.merge.is_near(sequence)
     }
 
     /// Takes the packet with the number that [`Self::number`] found.
-    pub(super) fn arrive(&mut self, sequence: u32, rtp: &Rtp<'_>, extended: u16) -> Arrival {
-        let arrival = self.sequence.arrive(sequence);
+    #[inline]
+    pub(super) fn arrive(
+        &mut self,
+        path: usize,
+        sequence: u32,
+        rtp: &Rtp<'_>,
+        extended: u16,
+        now_ns: u64,
+    ) -> Arrival {
+        let arrival = self.merge.arrive(path, sequence, now_ns);
         if let Arrival::Newest(_) = arrival {
             self.timestamp = rtp.timestamp();
             self.extended = extended;
@@ -53,15 +72,35 @@ impl Run {
         arrival
     }
 
-    /// Packets lost since it was asked.
-    pub(super) fn newly_lost(&mut self) -> u64 {
-        let lost = self.sequence.lost();
-        lost - std::mem::replace(&mut self.counted_lost, lost)
+    /// What was counted since it began.
+    pub(super) const fn counts(&self) -> &Counts {
+        self.merge.counts()
+    }
+
+    /// No packet below this number is taken any more.
+    pub(super) const fn settled(&self) -> u64 {
+        self.merge.settled()
+    }
+
+    /// Whether its newest number is not judged yet.
+    pub(super) const fn is_open(&self) -> bool {
+        self.merge.settled() <= self.merge.newest()
+    }
+
+    /// See [`Merge::is_alone`].
+    pub(super) fn is_alone(&self, now_ns: u64) -> bool {
+        self.merge.is_alone(now_ns)
+    }
+
+    /// Time passes.
+    #[inline]
+    pub(super) fn tick(&mut self, now_ns: u64) {
+        self.merge.tick(now_ns);
     }
 
     /// Ends it: what has not come is lost.
-    pub(super) fn finish(mut self) -> u64 {
-        self.sequence.finish() - self.counted_lost
+    pub(super) fn finish(&mut self) -> Counts {
+        self.merge.finish()
     }
 
     /// The number of 32 bits that a packet has in this run.
@@ -78,12 +117,12 @@ impl Run {
             return number;
         }
         #[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
-        let newest = self.sequence.newest() as u32;
+        let newest = self.merge.newest() as u32;
         let [.., high, low_octet] = newest.to_be_bytes();
         let ahead = low.wrapping_sub(u16::from_be_bytes([high, low_octet])).cast_signed();
         let near = newest.wrapping_add_signed(ahead.into());
         let went_back = timestamp.wrapping_sub(self.timestamp).cast_signed() < 0;
-        let turned = self.sequence.distance(number) == i32::from(ahead) - (1 << 16);
+        let turned = self.merge.distance(number) == i32::from(ahead) - (1 << 16);
         if ahead > 0 && turned && !went_back {
             self.short = true;
         }
@@ -93,7 +132,7 @@ impl Run {
     /// Whether this packet cannot be of the same run: numbers and timestamps go different ways, or
     /// the number is further ahead than a sender gets in that time.
     pub(super) fn contradicts(&self, format: &Format, sequence: u32, timestamp: u32) -> bool {
-        let distance = self.sequence.distance(sequence);
+        let distance = self.merge.distance(sequence);
         let ticks = timestamp.wrapping_sub(self.timestamp).cast_signed();
         if distance <= 0 {
             return ticks > 0;

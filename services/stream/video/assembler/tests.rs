@@ -2,17 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
 
 use tidegate_dataplane::wire::{rfc4175, rtp};
 use tidegate_runtime::sim::Random;
 
 use super::*;
 use crate::stream::video::format::Depth;
-use crate::stream::video::packetizer::{Addresses, Field, Packetizer};
+use crate::stream::video::packetizer::{Field, Identity, Packetizer};
 use crate::stream::video::pattern::{Pattern, Verified};
 
 mod formats;
+mod paths;
 
 /// 16 lines of one packet each.
 fn format() -> Format {
@@ -30,27 +30,19 @@ fn assembler() -> Assembler {
     Assembler::new(format(), 96, Incomplete::Drop, 4)
 }
 
-fn addresses(ssrc: u32) -> Addresses {
-    let address = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 1), 20000);
-    Addresses {
-        source_mac: [0; 6],
-        destination_mac: [0; 6],
-        source: address,
-        destination: address,
-        payload_type: 96,
-        ssrc,
-    }
+const fn identity(ssrc: u32) -> Identity {
+    Identity { payload_type: 96, ssrc }
 }
 
 fn datagram(ssrc: u32, frame: u64, packet: u32, sequence: u32) -> Vec<u8> {
-    let packetizer = Packetizer::new(&addresses(ssrc), &format());
+    let packetizer = Packetizer::new(&identity(ssrc), &format());
     let packet = format().packets().nth(packet as usize).unwrap();
-    let mut octets = vec![0; packetizer.packet_octets(&packet)];
+    let mut octets = vec![0; packetizer.payload_octets(&packet)];
     let field = Field { index: 0, timestamp: format().rate().timestamp(frame) };
     PATTERN.with_borrow_mut(|pattern| {
         packetizer.write(&mut octets, &packet, sequence, field, &pattern.picture(frame));
     });
-    octets.split_off(42)
+    octets
 }
 
 /// Packet `index` of a stream that starts with frame 100 and this number.

@@ -1,7 +1,7 @@
 //! Every format in every packing, fields, and what becomes of frames with holes.
 
 use super::super::*;
-use super::addresses;
+use super::identity;
 use crate::stream::video::format::{Depth, Sampling, Spec};
 use crate::stream::video::packetizer::{Field, Packetizer};
 use crate::stream::video::packing::Packing;
@@ -22,7 +22,7 @@ struct Sender {
 impl Sender {
     fn new(spec: Spec, first: u32) -> Self {
         let format = spec.check().unwrap();
-        let packetizer = Packetizer::new(&addresses(1), &format);
+        let packetizer = Packetizer::new(&identity(1), &format);
         Self { format, packetizer, pattern: Pattern::new(format), sequence: first }
     }
 
@@ -30,11 +30,11 @@ impl Sender {
     fn field(&mut self, number: u64, index: u32, timestamp: u32) -> Vec<Vec<u8>> {
         let picture = self.pattern.picture(number);
         let write = |packet| {
-            let mut octets = vec![0; self.packetizer.packet_octets(&packet)];
+            let mut octets = vec![0; self.packetizer.payload_octets(&packet)];
             let field = Field { index, timestamp };
             self.packetizer.write(&mut octets, &packet, self.sequence, field, &picture);
             self.sequence = self.sequence.wrapping_add(1);
-            octets.split_off(42)
+            octets
         };
         self.format.packets().map(write).collect()
     }
