@@ -78,6 +78,7 @@ kind = "stream-send"
 interface = "{video}"
 cores = [0]
 [service.options]
+interface = "{video}"
 destination = "{to}:9"
 source_address = "{from}:9"
 width = 1920

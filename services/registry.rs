@@ -87,7 +87,7 @@ impl Registry {
         Self::new()
             .add::<Echo>()
             .add::<Scrub>()
-            .add::<StreamSend>()
+            .add_selecting::<StreamSend>()
             .add_selecting::<StreamReceive>()
     }
 

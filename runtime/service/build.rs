@@ -33,6 +33,12 @@ impl<'a> Build<'a> {
         self.shared.id
     }
 
+    /// Whether it is built again after it failed. Then other services of the shard are at work, and
+    /// it must not wait for anything.
+    pub fn is_anew(&self) -> bool {
+        self.metrics().counters.restarts.get() > 0
+    }
+
     /// The ports of the shard, in the order of their numbers.
     pub fn ports(&self) -> &'a [PortFacts] {
         &self.shared.facts

@@ -12,8 +12,8 @@
 //! without a shard is in files of its own; the two services are the loops around them.
 //!
 //! Sent and received: every sampling, depth and scan of [`video::format`], in every packing, over
-//! IPv4. A receiver may be told what it receives by an SDP, a sender's is printed: [`sdp`]. Not
-//! yet: IPv6, two paths (ST 2022-7).
+//! IPv4 and IPv6, to receivers and groups, tagged or not: [`header`], [`route`]. A receiver may be
+//! told what it receives by an SDP, a sender's is printed: [`sdp`]. Not yet: two paths (ST 2022-7).
 
 pub mod ancillary;
 pub mod audio;
@@ -21,9 +21,9 @@ pub mod departure;
 pub mod follow;
 pub mod handoff;
 pub mod header;
-pub mod neighbour;
 pub mod receiver;
 pub mod redundancy;
+pub mod route;
 pub mod sdp;
 pub mod sender;
 pub mod sink;

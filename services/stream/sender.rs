@@ -16,9 +16,10 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use serde::Deserialize;
+use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::{Counter, DropReason, Word};
@@ -27,9 +28,9 @@ use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
-use super::header::{Flow, Header, Marks};
-use super::neighbour::{self, Mac};
+use super::header::{Header, Marks};
 use super::receiver::payload_type;
+use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
@@ -41,6 +42,7 @@ use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
 use super::video::packetizer::{Field, Identity, Packetizer};
 use super::video::packing::{Packets, Packing};
+use crate::registry::{Selects, Unfit};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -68,9 +70,18 @@ pub struct Options {
     /// The interface to send on; needed where the shard has more than one.
     #[serde(default)]
     pub interface: Option<Box<str>>,
-    /// Link address of the receiver; from the kernel's neighbour table where it is missing.
+    /// Link address of the next hop; as the kernel's routes and neighbours say where it is missing.
     #[serde(default)]
     pub destination_mac: Option<Mac>,
+    /// VLAN that packets are tagged with.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
+    /// Differentiated services code point.
+    #[serde(default)]
+    pub dscp: Dscp,
+    /// Time to live, or hop limit.
+    #[serde(default)]
+    pub ttl: Ttl,
     /// Pixels of a line.
     pub width: u32,
     /// Lines of a frame.
@@ -124,6 +135,21 @@ pub struct Options {
 }
 
 impl Options {
+    /// What packets are told networks by.
+    pub(super) fn marks(&self) -> Marks {
+        Marks { vlan: self.vlan.map(|Tag(vlan)| vlan), dscp: self.dscp.0, ttl: self.ttl.0 }
+    }
+
+    /// The way that they ask for.
+    pub(super) fn way(&self) -> Way {
+        Way {
+            destination: self.destination,
+            source: self.source_address,
+            destination_mac: self.destination_mac,
+            marks: self.marks(),
+        }
+    }
+
     /// What pictures they ask for.
     pub(super) const fn spec(&self) -> Spec {
         let Self { width, height, sampling, depth, scan, rate, packing, .. } = *self;
@@ -147,13 +173,6 @@ const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
 /// Why the options cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// IPv6 is not written yet.
-    Version {
-        /// Key of the option.
-        key: &'static str,
-        /// What it says.
-        found: SocketAddr,
-    },
     /// A payload type that is not dynamic.
     PayloadType(u8),
     /// The shard does not have the interface, or has several and none was named.
@@ -186,11 +205,6 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version { key, found } => write!(
-                f,
-                "{key} {found}: video is not sent over IPv6 yet; use an IPv4 address, as in \
-                 \"198.18.0.2:20000\""
-            ),
             Self::PayloadType(found) => {
                 write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
             }
@@ -206,7 +220,8 @@ impl fmt::Display for Error {
             Self::Mtu { interface, mtu, needed } => write!(
                 f,
                 "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu 1500`"
+                 `ip link set {interface} mtu {}`",
+                (*needed).max(1500)
             ),
             Self::Chunk { capacity, needed } => write!(
                 f,
@@ -224,6 +239,7 @@ impl std::error::Error for Error {}
 pub struct StreamSend {
     port: usize,
     format: Format,
+    route: Route,
     header: Header,
     packetizer: Packetizer,
     source: Source,
@@ -253,6 +269,8 @@ struct Counters {
     clock_steps: Counter,
     packets_timed: Counter,
     pool_empty: Counter,
+    next_hop_changes: Counter,
+    next_hop_losses: Counter,
 }
 
 impl Counters {
@@ -274,6 +292,14 @@ impl Counters {
             clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
             packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
             pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
+            next_hop_changes: counter(
+                "next_hop_changes",
+                "Times that packets went to another link address from then on",
+            ),
+            next_hop_losses: counter(
+                "next_hop_losses",
+                "Times that the next hop did not answer any more; its address is kept",
+            ),
         }
     }
 }
@@ -289,8 +315,11 @@ impl Service for StreamSend {
         let facts = &build.ports()[port];
         let packetizer = Packetizer::new(&identity(options)?, &format);
         let payload_octets = packetizer.payload_octets_max();
-        let header =
-            Header::new(&flow(options, facts)?, payload_octets).map_err(BuildError::new)?;
+        Self::selectors(options).map_err(BuildError::new)?;
+        let way = options.way();
+        let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
+        let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+        let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
         check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
             .map_err(BuildError::new)?;
@@ -328,6 +357,7 @@ impl Service for StreamSend {
             counters: Counters::register(build),
             source_state: build.word("source", "What became of its source", &SOURCE_STATES),
             format,
+            route,
             header,
             packetizer,
             source,
@@ -353,6 +383,19 @@ impl Service for StreamSend {
             false => self.run_paced(cx, pacer).await,
         }
         Ok(())
+    }
+}
+
+impl Selects for StreamSend {
+    /// It receives nothing; here is only seen what does not go together.
+    fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
+        options.way().check()?;
+        if options.destination.is_ipv6() && options.checksum == Checksum::None {
+            let found = "no checksum, while UDP over IPv6 always has one (RFC 8200, section 8.1)";
+            let refusal = Refusal::new(found, "\"auto\" or \"full\"");
+            return Err(Unfit { key: "checksum", refusal });
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -435,6 +478,7 @@ impl StreamSend {
     async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
         let (mut sent, mut image) = (0, first);
         while sent < self.frames_max && !cx.draining() {
+            self.follow_the_route(cx);
             match self.go_on(image) {
                 Step::New => {}
                 Step::Again => {
@@ -458,6 +502,13 @@ impl StreamSend {
     /// Which field of its frame an image is.
     fn field_of(&self, image: u64) -> u32 {
         u32::try_from(image % u64::from(self.format.fields())).expect("0 or 1")
+    }
+
+    /// Sends to where the next hop is now.
+    fn follow_the_route(&mut self, cx: &mut ShardContext) {
+        let Counts { changes, losses } = self.route.follow(&mut self.header);
+        cx.count(self.counters.next_hop_changes, changes);
+        cx.count(self.counters.next_hop_losses, losses);
     }
 
     /// All packets of an image are still to be built.
@@ -488,6 +539,7 @@ impl StreamSend {
         meter: &mut Meter,
     ) -> Option<u64> {
         let lead_ns = self.departure.lead_ns();
+        self.follow_the_route(cx);
         let mut work = self.work(image);
         while work.packet < self.format.packets_per_field() {
             let packet = work.packet;
@@ -599,25 +651,6 @@ async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
             futures_lite::future::yield_now().await;
         }
     }
-}
-
-fn flow(options: &Options, facts: &PortFacts) -> Result<Flow, BuildError> {
-    let v4 = |key, address| match address {
-        SocketAddr::V4(address) => Ok(address),
-        found => Err(BuildError::new(Error::Version { key, found })),
-    };
-    let destination: SocketAddrV4 = v4("destination", options.destination)?;
-    let destination_mac = match options.destination_mac {
-        Some(Mac(octets)) => octets,
-        None => neighbour::resolve(*destination.ip(), &facts.interface).map_err(BuildError::new)?,
-    };
-    Ok(Flow {
-        source_mac: facts.mac,
-        destination_mac,
-        source: options.source_address,
-        destination: options.destination,
-        marks: Marks::default(),
-    })
 }
 
 fn identity(options: &Options) -> Result<Identity, BuildError> {

@@ -14,6 +14,7 @@ use super::sink;
 use super::timing::schedule::{Images, Read, Scan, Schedule};
 use super::video::format::{Depth, Format};
 
+mod addresses;
 mod formats;
 mod paths;
 mod sources;
@@ -32,6 +33,9 @@ fn sender() -> sender::Options {
         source_address: "198.18.0.1:20000".parse().unwrap(),
         interface: None,
         destination_mac: Some("02:00:00:00:00:02".parse().unwrap()),
+        vlan: None,
+        dscp: Default::default(),
+        ttl: Default::default(),
         width: 640,
         height: 64,
         rate: "500".parse().unwrap(),
@@ -439,8 +443,8 @@ fn options_that_cannot_be_followed_are_refused_with_the_remedy() {
     });
     assert!(
         text.ends_with(
-            "destination [2001:db8::2]:20000: video is not sent over IPv6 yet; use an IPv4 \
-             address, as in \"198.18.0.2:20000\""
+            "source_address: 198.18.0.1:20000, while destination is [2001:db8::2]:20000; allowed: \
+             an address of IPv6"
         ),
         "{text}"
     );
@@ -526,7 +530,7 @@ fn mistakes_in_options_are_named() {
         ("depth = 10", "depth = 10\nsampling = \"YUV\"", "YUV"),
         ("depth = 10", "depth = 10\nchecksum = \"some\"", "some"),
         ("depth = 10", "depth = 10\nlaunch_time = \"on\"", "on"),
-        ("depth = 10", "depth = 10\ndestination_mac = \"02\"", "link address \"02\": allowed"),
+        ("depth = 10", "depth = 10\ndestination_mac = \"02\"", "found: link address \"02\""),
     ];
     for (right, wrong, said) in table {
         let text = checked("stream-send", &SENDER.replace(right, wrong)).unwrap_err();

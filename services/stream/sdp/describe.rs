@@ -11,7 +11,6 @@ use super::medium;
 use super::session::{Essence, Leg, Media, MediaClock, Origin, RefClock, Session, UDP_STANDARD};
 use super::translate;
 use super::video::{Colorimetry, Range, SenderType, Tcs, Video};
-use crate::stream::header::TTL_DEFAULT;
 use crate::stream::sender::Options;
 
 /// What a sender's SDP says that its packets do not depend on.
@@ -74,7 +73,7 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
     let is_group = destination.is_multicast();
     let leg = Leg {
         destination,
-        ttl: (is_group && destination.is_ipv4()).then_some(TTL_DEFAULT),
+        ttl: (is_group && destination.is_ipv4()).then_some(options.ttl.0),
         // RFC 4570 has filters for all; only a group has other sources.
         sources: if is_group { vec![source] } else { Vec::new() },
     };
