@@ -18,6 +18,7 @@ mod addresses;
 mod formats;
 mod paths;
 mod sources;
+mod wraps;
 
 /// 128 packets a frame, 2 ms a frame.
 fn format() -> Format {
