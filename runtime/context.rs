@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use tidegate_dataplane::frame::Frame;
+use tidegate_dataplane::xsk::TxState;
 
 use crate::burst::{Burst, Delivery, Frames};
 use crate::metrics::registry::ServiceMetrics;
@@ -264,6 +265,17 @@ impl ShardContext {
             self.service().waiting.set(Waiting::Room { port, chunks });
             Poll::Pending
         })
+    }
+
+    /// How it stands with what was given to the kernel on `port`, by all services: for who has
+    /// another way, and does not wait for this one.
+    ///
+    /// # Panics
+    ///
+    /// When the shard has no such port.
+    #[inline]
+    pub fn tx_state(&self, port: usize) -> TxState {
+        self.shared.ports[port].tx_state()
     }
 
     /// One wake-up for `port` now, instead of at the end of the turn.

@@ -13,23 +13,23 @@
 //! What left when is measured by the sender itself, by the clock at each wake-up: its packets are
 //! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
-use std::collections::hash_map::RandomState;
-use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 
 use serde::Deserialize;
 use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::{Counter, DropReason, Word};
-use tidegate_runtime::port::PortFacts;
+use tidegate_runtime::metrics::{DropReason, Word};
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
 use super::header::{Header, Marks};
+use super::programme::cadence::Fields;
+use super::programme::lanes::{Common, JOIN_NS};
+use super::programme::{Lanes, options};
 use super::receiver::payload_type;
+use super::redundancy::split::{Ends, Second, Split};
 use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
@@ -40,9 +40,17 @@ use super::timing::pace::{Next, Timing};
 use super::timing::schedule::Schedule;
 use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
-use super::video::packetizer::{Field, Identity, Packetizer};
+use super::video::packetizer::{Field, Packetizer};
 use super::video::packing::{Packets, Packing};
 use crate::registry::{Selects, Unfit};
+
+mod counters;
+mod fit;
+
+use counters::Counters;
+pub use fit::Error;
+use fit::second_port;
+pub(super) use fit::{check_room, choose_port, identity};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -82,6 +90,9 @@ pub struct Options {
     /// Time to live, or hop limit.
     #[serde(default)]
     pub ttl: Ttl,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
     /// Pixels of a line.
     pub width: u32,
     /// Lines of a frame.
@@ -132,6 +143,12 @@ pub struct Options {
     /// Whether the card sends each packet at its own time.
     #[serde(default)]
     pub launch_time: LaunchTime,
+    /// The sound beside.
+    #[serde(default)]
+    pub audio: Option<options::Audio>,
+    /// The ancillary data beside.
+    #[serde(default)]
+    pub ancillary: Option<options::Ancillary>,
 }
 
 impl Options {
@@ -148,6 +165,11 @@ impl Options {
             destination_mac: self.destination_mac,
             marks: self.marks(),
         }
+    }
+
+    /// The fields that ancillary data belong to.
+    fn fields(&self) -> Fields {
+        Fields::new(self.rate, self.scan)
     }
 
     /// What pictures they ask for.
@@ -170,70 +192,6 @@ pub(super) const fn clip_mib() -> u32 {
 /// What is said of the source, in the order of [`End`].
 const SOURCE_STATES: [&str; 3] = ["playing", "ended", "broken"];
 
-/// Why the options cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// A payload type that is not dynamic.
-    PayloadType(u8),
-    /// The shard does not have the interface, or has several and none was named.
-    Interface {
-        /// Name of the service.
-        service: Box<str>,
-        /// The interface as configured.
-        asked: Option<Box<str>>,
-        /// The shard's interfaces.
-        found: Box<[Box<str>]>,
-    },
-    /// Packets are longer than the interface sends.
-    Mtu {
-        /// The interface.
-        interface: Box<str>,
-        /// What it sends, in octets of IP.
-        mtu: u32,
-        /// What is needed.
-        needed: usize,
-    },
-    /// Packets are longer than a chunk.
-    Chunk {
-        /// What a blank frame holds.
-        capacity: usize,
-        /// What is needed.
-        needed: usize,
-    },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PayloadType(found) => {
-                write!(f, "payload_type {found}: allowed are 96 to 127, the dynamic ones")
-            }
-            Self::Interface { service, asked, found } => write!(
-                f,
-                "service {service:?} sends on one interface and {}; set interface to one of those \
-                 that its cores have: {found:?}",
-                match asked {
-                    Some(asked) => format!("its cores have no queue of {asked:?}"),
-                    None => "none is named".into(),
-                }
-            ),
-            Self::Mtu { interface, mtu, needed } => write!(
-                f,
-                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu {}`",
-                (*needed).max(1500)
-            ),
-            Self::Chunk { capacity, needed } => write!(
-                f,
-                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
-                 chunk_octets of the interface"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
 /// Sends one stream.
 #[derive(Debug)]
 pub struct StreamSend {
@@ -252,56 +210,15 @@ pub struct StreamSend {
     /// Number of the next packet.
     sequence: u32,
     group: Frames,
+    /// Sound and ancillary data.
+    lanes: Lanes,
+    second: Option<Split>,
+    /// Packets of the present frame that no path took.
+    unsent: u64,
     not_taken: DropReason,
     counters: Counters,
     source_state: Word,
     timing: Export,
-}
-
-#[derive(Debug)]
-struct Counters {
-    packets_sent: Counter,
-    frames_sent: Counter,
-    frames_repeated: Counter,
-    frames_late: Counter,
-    frames_skipped: Counter,
-    groups_late: Counter,
-    clock_steps: Counter,
-    packets_timed: Counter,
-    pool_empty: Counter,
-    next_hop_changes: Counter,
-    next_hop_losses: Counter,
-}
-
-impl Counters {
-    fn register(build: &mut Build<'_>) -> Self {
-        let mut counter = |name, help| build.counter(name, help);
-        Self {
-            packets_sent: counter("packets_sent", "Packets handed to the TX ring"),
-            frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
-            frames_repeated: counter(
-                "frames_repeated",
-                "Frames with the picture before: the source had none in time",
-            ),
-            frames_late: counter("frames_late", "Frames or fields that ended after their period"),
-            frames_skipped: counter("frames_skipped", "Frames or fields not sent, after a stall"),
-            groups_late: counter(
-                "groups_late",
-                "Groups that left after they should have been read",
-            ),
-            clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
-            packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
-            pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
-            next_hop_changes: counter(
-                "next_hop_changes",
-                "Times that packets went to another link address from then on",
-            ),
-            next_hop_losses: counter(
-                "next_hop_losses",
-                "Times that the next hop did not answer any more; its address is kept",
-            ),
-        }
-    }
 }
 
 impl Service for StreamSend {
@@ -313,7 +230,7 @@ impl Service for StreamSend {
         let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
             .map_err(BuildError::new)?;
         let facts = &build.ports()[port];
-        let packetizer = Packetizer::new(&identity(options)?, &format);
+        let packetizer = Packetizer::new(&identity(options.payload_type, options.ssrc)?, &format);
         let payload_octets = packetizer.payload_octets_max();
         Self::selectors(options).map_err(BuildError::new)?;
         let way = options.way();
@@ -324,14 +241,63 @@ impl Service for StreamSend {
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
             .map_err(BuildError::new)?;
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
+        let second = second_port(options, build)?;
+        // Groups are handed over together, so both paths have launch times or none.
+        let both = |it: LaunchTime| {
+            if second.is_some_and(|other| !build.ports()[other].tx.launch_time) {
+                LaunchTime::None
+            } else {
+                it
+            }
+        };
+        let launch_time = both(launch_time);
         let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+        let launches = departure.launches();
         tracing::info!(
             service = build.name(),
             checksum = departure.checksum_word(facts.tx),
             launch_times = departure.launches(),
             "packets leave"
         );
+        let not_taken =
+            build.drop_reason("not_taken", "Packets that were due and found no room to leave");
+        let common = Common {
+            port,
+            facts,
+            source_address: options.source_address,
+            marks: options.marks(),
+            checksum: options.checksum,
+            launch_time,
+            patience,
+        };
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        let lanes =
+            Lanes::new(build, &common, audio, ancillary, Some(options.fields()), not_taken)?;
+        // A group leaves room for what goes out with it.
+        let mut held_frames_max =
+            build.held_frames_max().saturating_sub(if lanes.is_empty() { 0 } else { 2 }).max(1);
         let class = options.class;
+        let second = match (second, &options.second) {
+            (Some(other), Some(way)) => {
+                held_frames_max = (held_frames_max / 2).max(1);
+                let facts = &build.ports()[other];
+                let way = way.way(options.marks());
+                let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+                let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
+                check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+                let launch_time = if launches { launch_time } else { LaunchTime::None };
+                let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+                let (frames, seconds) = format.rate().ratio();
+                let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
+                let ends = Ends {
+                    ports: [port, other].map(|port| (port, &*build.ports()[port].interface)),
+                    destinations: [options.destination, way.destination],
+                    packets_per_second: packets.div_ceil(seconds.into()),
+                };
+                Some(Split::new(build, &ends, route, header, departure))
+            }
+            _ => None,
+        };
         let schedule = Schedule::new(format.images(), class.sent(), options.troffset_us)
             .map_err(BuildError::new)?;
         Ok(Self {
@@ -348,12 +314,15 @@ impl Service for StreamSend {
                 },
             ),
             departure,
-            group_packets_max: GROUP_PACKETS_MAX.min(build.held_frames_max()),
+            group_packets_max: GROUP_PACKETS_MAX.min(held_frames_max),
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
             group: Frames::new(),
-            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
+            lanes,
+            not_taken,
+            second,
+            unsent: 0,
             counters: Counters::register(build),
             source_state: build.word("source", "What became of its source", &SOURCE_STATES),
             format,
@@ -378,6 +347,8 @@ impl Service for StreamSend {
         {
             self.sequence = packets as u32;
         }
+        let fields = u64::from(self.format.fields());
+        self.lanes.begin(self.format.rate().frame_start_ns(first / fields));
         match self.unpaced {
             true => self.run_unpaced(cx, first).await,
             false => self.run_paced(cx, pacer).await,
@@ -390,11 +361,23 @@ impl Selects for StreamSend {
     /// It receives nothing; here is only seen what does not go together.
     fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
         options.way().check()?;
+        if let Some(second) = &options.second {
+            second.way(options.marks()).check().map_err(|Unfit { key, refusal }| {
+                let found = format!("{key} {}", refusal.found);
+                Unfit { key: "second", refusal: Refusal::new(found, refusal.allowed) }
+            })?;
+        }
         if options.destination.is_ipv6() && options.checksum == Checksum::None {
             let found = "no checksum, while UDP over IPv6 always has one (RFC 8200, section 8.1)";
             let refusal = Refusal::new(found, "\"auto\" or \"full\"");
             return Err(Unfit { key: "checksum", refusal });
         }
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        if options.unpaced && (audio.is_some() || ancillary.is_some()) {
+            let refusal = Refusal::new("true, beside sound or ancillary data", "false");
+            return Err(Unfit { key: "unpaced", refusal });
+        }
+        options::check(audio, ancillary, Some(options.fields()))?;
         Ok(Vec::new())
     }
 }
@@ -453,7 +436,7 @@ impl StreamSend {
                 continue;
             }
             if pacer.start_ns() > cx.now_ns() + ahead_ns {
-                match cx.sleep_until(pacer.start_ns() - ahead_ns).await {
+                match self.lanes.rest_until(cx, pacer.start_ns() - ahead_ns).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
@@ -472,13 +455,19 @@ impl StreamSend {
             }
             pacer.sent();
             sent += frames;
+            if sent >= self.frames_max {
+                // What is heard while the last one is seen.
+                let next = (image + 1) / u64::from(self.format.fields());
+                let end_ns = self.format.rate().frame_start_ns(next);
+                let end_ns = end_ns.saturating_sub(cx.tai_at_zero_ns());
+                self.lanes.send_until(cx, end_ns.saturating_sub(self.departure.lead_ns())).await;
+            }
         }
     }
 
     async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
         let (mut sent, mut image) = (0, first);
         while sent < self.frames_max && !cx.draining() {
-            self.follow_the_route(cx);
             match self.go_on(image) {
                 Step::New => {}
                 Step::Again => {
@@ -487,10 +476,11 @@ impl StreamSend {
                 }
                 Step::Ended(end) => return self.source_ended(cx, end),
             }
+            self.follow_the_route(cx);
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
-                self.build_some(cx, &mut work, self.group_packets_max, None).await;
-                if self.hand_over(cx).await.is_none() {
+                let built = self.build_some(cx, &mut work, self.group_packets_max, None).await;
+                if self.hand_over(cx, built).await.is_none() {
                     return;
                 }
             }
@@ -506,7 +496,12 @@ impl StreamSend {
 
     /// Sends to where the next hop is now.
     fn follow_the_route(&mut self, cx: &mut ShardContext) {
-        let Counts { changes, losses } = self.route.follow(&mut self.header);
+        let Counts { mut changes, mut losses } = self.route.follow(&mut self.header);
+        if let Some(second) = &mut self.second {
+            let other = second.follow_the_route();
+            changes += other.changes;
+            losses += other.losses;
+        }
         cx.count(self.counters.next_hop_changes, changes);
         cx.count(self.counters.next_hop_losses, losses);
     }
@@ -523,9 +518,11 @@ impl StreamSend {
     }
 
     /// An image was sent: counts its frame, if it is the last of it, and returns how many.
-    fn count_sent(&self, cx: &mut ShardContext, image: u64) -> u64 {
+    fn count_sent(&mut self, cx: &mut ShardContext, image: u64) -> u64 {
         let frames = u64::from(self.field_of(image) + 1 == self.format.fields());
-        cx.count(self.counters.frames_sent, frames);
+        if frames > 0 && std::mem::take(&mut self.unsent) == 0 {
+            cx.count(self.counters.frames_sent, frames);
+        }
         frames
     }
 
@@ -546,8 +543,11 @@ impl StreamSend {
             let wanted = pacer.allotment().group_packets;
             let built = self.build_some(cx, &mut work, wanted, Some(pacer)).await;
             let due_ns = pacer.due_ns(packet, built);
-            pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
-            let handed_over_ns = self.hand_over(cx).await?;
+            let hand_over_ns = due_ns.saturating_sub(lead_ns);
+            self.lanes.send_until(cx, hand_over_ns.saturating_sub(JOIN_NS)).await;
+            self.lanes.build_by(cx, hand_over_ns);
+            pause_until(cx, hand_over_ns).await;
+            let handed_over_ns = self.hand_over(cx, built).await?;
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
             let left_ns = if lead_ns > 0 { handed_over_ns.max(due_ns) } else { handed_over_ns };
@@ -564,7 +564,18 @@ impl StreamSend {
 
     /// Sends the group, by one wake-up; returns when that was. `None` at the end, on a link that
     /// takes nothing.
-    async fn hand_over(&mut self, cx: &mut ShardContext) -> Option<u64> {
+    async fn hand_over(&mut self, cx: &mut ShardContext, built: u32) -> Option<u64> {
+        if let Some(second) = &mut self.second {
+            let packets = u64::from(built);
+            let sent = second.send(cx, &mut self.group, packets, self.not_taken);
+            let handed_over_ns = cx.moment_ns();
+            self.lanes.put(cx);
+            second.flush(cx);
+            self.lanes.flush_others(cx, self.port);
+            self.unsent += packets - sent;
+            cx.count(self.counters.packets_sent, sent);
+            return Some(handed_over_ns);
+        }
         let packets = self.group.len() as u64;
         if cx.send_all(self.port, &mut self.group).await == Delivery::Drained {
             // What was built for it is settled here.
@@ -575,9 +586,12 @@ impl StreamSend {
             return None;
         }
         let handed_over_ns = cx.moment_ns();
+        // Behind the group: not a packet of it waits for them.
+        self.lanes.put(cx);
         // Paced, because the group is due; unpaced, while its octets are still in the cache that
         // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
         cx.flush(self.port);
+        self.lanes.flush_others(cx, self.port);
         cx.count(self.counters.packets_sent, packets);
         Some(handed_over_ns)
     }
@@ -616,16 +630,36 @@ impl StreamSend {
         let pacer = pacer.filter(|_| self.departure.launches());
         let slip_ns = pacer.map_or(0, |pacer| pacer.slip_ns(&(work.packet..end)));
         let (first, mut timed) = (work.packet, 0);
+        if let Some(second) = &mut self.second {
+            second.look(cx);
+        }
         while work.packet < end {
-            let Some(mut frame) = cx.take(self.port) else { break };
+            let taken = match &mut self.second {
+                None => cx.take(self.port).map(|frame| [Some(frame), None]),
+                Some(second) => second.take(cx),
+            };
+            let Some([frame, other]) = taken else { break };
             let packet = work.packets.next().expect("as many as the format says");
-            frame.set_len(self.header.octets() + self.packetizer.payload_octets(&packet));
-            let payload = self.header.write(frame.bytes_mut());
-            self.packetizer.write(payload, &packet, self.sequence, work.field, &picture);
+            let octets = self.packetizer.payload_octets(&packet);
             let tai_ns = pacer.map(|pacer| pacer.ideal_tai_ns(work.packet) + slip_ns);
-            timed += u64::from(self.departure.ask(&mut frame, tai_ns));
+            let write = |payload: &mut [u8]| {
+                self.packetizer.write(payload, &packet, self.sequence, work.field, &picture);
+            };
+            match (frame, other, &mut self.second) {
+                (Some(mut frame), other, second) => {
+                    frame.set_len(self.header.octets() + octets);
+                    let payload = self.header.write(frame.bytes_mut());
+                    write(payload);
+                    if let (Some(other), Some(second)) = (other, second) {
+                        second.build(other, octets, tai_ns, |into| into.copy_from_slice(payload));
+                    }
+                    timed += u64::from(self.departure.ask(&mut frame, tai_ns));
+                    self.group.push(frame);
+                }
+                (None, Some(other), Some(second)) => second.build(other, octets, tai_ns, write),
+                (None, ..) => {}
+            }
             self.sequence = self.sequence.wrapping_add(1);
-            self.group.push(frame);
             work.packet += 1;
         }
         cx.count(self.counters.packets_timed, timed);
@@ -645,44 +679,10 @@ struct Work {
 }
 
 /// Waits until `due_ns`, in a drain as well: a frame that has begun is ended at its pace.
-async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
+pub(super) async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
     if cx.sleep_until(due_ns).await == Delivery::Drained {
         while cx.now_ns() < due_ns {
             futures_lite::future::yield_now().await;
         }
     }
-}
-
-fn identity(options: &Options) -> Result<Identity, BuildError> {
-    let payload_type = options.payload_type;
-    if !(96..=127).contains(&payload_type) {
-        return Err(BuildError::new(Error::PayloadType(payload_type)));
-    }
-    // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
-    #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
-    let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    Ok(Identity { payload_type, ssrc })
-}
-
-/// The first port of the interface, or the only interface's.
-fn choose_port(service: &str, asked: Option<&str>, ports: &[PortFacts]) -> Result<usize, Error> {
-    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
-    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
-    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
-        service: service.into(),
-        asked: asked.map(Into::into),
-        found: ports.iter().map(|port| port.interface.clone()).collect(),
-    })
-}
-
-fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
-    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
-    if needed > facts.mtu as usize {
-        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
-    }
-    if packet_octets > facts.chunk_capacity_octets {
-        let capacity = facts.chunk_capacity_octets;
-        return Err(Error::Chunk { capacity, needed: packet_octets });
-    }
-    Ok(())
 }

@@ -28,7 +28,7 @@ fn format() -> Format {
 const PACKETS: u64 = 128;
 const PERIOD_NS: u64 = 2_000_000;
 
-fn sender() -> sender::Options {
+pub(crate) fn sender() -> sender::Options {
     sender::Options {
         destination: "198.18.0.2:20000".parse().unwrap(),
         source_address: "198.18.0.1:20000".parse().unwrap(),
@@ -37,6 +37,7 @@ fn sender() -> sender::Options {
         vlan: None,
         dscp: Default::default(),
         ttl: Default::default(),
+        second: None,
         width: 640,
         height: 64,
         rate: "500".parse().unwrap(),
@@ -55,6 +56,8 @@ fn sender() -> sender::Options {
         sdp: Default::default(),
         checksum: Default::default(),
         launch_time: Default::default(),
+        audio: None,
+        ancillary: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Threads beside the shards: they wait for disks and pipes, so that no shard does.
 
 use std::io;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -15,13 +15,15 @@ pub(super) const LOOK_MS: u16 = 50;
 /// # Errors
 ///
 /// When there is no thread to be had.
-pub(super) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(super) fn start(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     let thread = thread::Builder::new().name(name.into());
     thread.spawn(move || {
         leave_the_shards_cpu();
         work();
-    })?;
-    Ok(())
+    })
 }
 
 /// A thread is born on the CPUs of the one that starts it, here a shard's only one: the two would

@@ -33,6 +33,7 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
     text.push_str(&services(snapshot, &totals.2));
     text.push_str(&settled(snapshot, &totals.2));
     text.push_str(&streams::streams(snapshot));
+    text.push_str(&streams::paths(snapshot));
     let mut notes = obtained(snapshot);
     notes.extend(streams::notes(snapshot));
     notes.extend(kernel(snapshot));

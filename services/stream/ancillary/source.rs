@@ -10,7 +10,7 @@ use super::file::{Clip, Entry, Wrong};
 use super::payload::Field;
 use super::timecode::{Counter, KIND, NoTimecode};
 use crate::stream::timing::Rate;
-use crate::stream::timing::schedule::Scan;
+use crate::stream::video::format::Scan;
 
 /// Octets of a file at most: more than an hour of captions. A larger one is a mistake.
 const OCTETS_MAX: u64 = 64 << 20;
@@ -66,7 +66,7 @@ impl fmt::Display for Error {
                 "ancillary file {} has packets of field p, the stream is {}; its fields are 1 \
                  and 2",
                 path.display(),
-                scan.word()
+                scan
             ),
             Self::Timecode(error) => error.fmt(f),
         }

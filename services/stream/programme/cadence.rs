@@ -122,8 +122,7 @@ impl Cadence {
 
     /// What is due next, when it is `now_ns`.
     pub fn look(&mut self, beat: &impl Beat, now_ns: u64, tai_at_zero_ns: u64) -> Due {
-        let starts_ns =
-            |index: u64| beat.starts_ns(index).saturating_sub(tai_at_zero_ns);
+        let starts_ns = |index: u64| beat.starts_ns(index).saturating_sub(tai_at_zero_ns);
         let mut at_ns = starts_ns(self.next);
         let mut skipped = 0;
         let late_ns = LATE_NS.max(beat.period_ns() / 2);
@@ -222,13 +221,15 @@ mod tests {
     fn they_follow_tai_when_it_is_set() {
         let beat = sound(1000);
         for step_ns in [-3_600_000_000_000_i64, -90_000_000, 90_000_000, 3_600_000_000_000] {
-            let mut cadence = Cadence::starting(&beat, ZERO_NS);
-            let due = cadence.look(&beat, 0, ZERO_NS);
+            // The shard's clock shows ten seconds.
+            let now_ns = 10_000_000_000;
+            let mut cadence = Cadence::starting(&beat, ZERO_NS + now_ns);
+            let due = cadence.look(&beat, now_ns, ZERO_NS);
             cadence.left(due.at_ns, true);
             let zero_ns = ZERO_NS.wrapping_add_signed(step_ns);
-            let due = cadence.look(&beat, 500_000, zero_ns);
-            assert!((500_000..=1_500_000).contains(&due.at_ns), "{step_ns}: {due:?}");
-            assert_eq!(due.index * 1_000_000, zero_ns + 1_000_000, "{step_ns}");
+            let due = cadence.look(&beat, now_ns + 500_000, zero_ns);
+            assert_eq!(due.at_ns, now_ns + 1_000_000, "{step_ns}: {due:?}");
+            assert_eq!(due.index * 1_000_000, zero_ns + now_ns + 1_000_000, "{step_ns}");
         }
     }
 

@@ -16,7 +16,7 @@
 //! alone. Packets are built before the wait, so that a group is never held up for one.
 //!
 //! [`cadence`] says when; [`lanes`] builds and sends; [`alone`] is the service without pictures;
-//! [`receive`] takes the same apart.
+//! and [`receive`] takes the same apart.
 
 pub mod alone;
 pub mod cadence;

@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Deserialize;
+use tidegate_config::Refusal;
 
+use crate::registry::Unfit;
 use crate::stream::ancillary;
 use crate::stream::audio;
-use crate::stream::neighbour::Mac;
 use crate::stream::programme::cadence::Fields;
+use crate::stream::redundancy::split::Second;
+use crate::stream::route::Mac;
 use crate::stream::sdp::audio::{CONVENTION, ChannelGroup};
 use crate::stream::timing::Rate;
 use crate::stream::video::format::Scan;
@@ -22,9 +25,12 @@ pub struct Audio {
     /// From where; as the pictures where it is missing.
     #[serde(default)]
     pub source_address: Option<SocketAddr>,
-    /// Link address of the receiver; from the kernel where it is missing.
+    /// Link address of the next hop; from the kernel where it is missing.
     #[serde(default)]
     pub destination_mac: Option<Mac>,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
     /// `tone`, or the path of a WAV file.
     #[serde(default = "tone")]
     pub source: Box<str>,
@@ -131,9 +137,12 @@ pub struct Ancillary {
     /// From where; as the pictures where it is missing.
     #[serde(default)]
     pub source_address: Option<SocketAddr>,
-    /// Link address of the receiver; from the kernel where it is missing.
+    /// Link address of the next hop; from the kernel where it is missing.
     #[serde(default)]
     pub destination_mac: Option<Mac>,
+    /// The second path, ST 2022-7.
+    #[serde(default)]
+    pub second: Option<Second>,
     /// `timecode`, or the path of a file.
     #[serde(default = "timecode")]
     pub source: Box<str>,
@@ -212,6 +221,29 @@ impl Ancillary {
             path => ancillary::Source::file(Path::new(path), fields.scan()),
         }
     }
+}
+
+/// Checks what no machine has to be asked for.
+///
+/// # Errors
+///
+/// The table that has to be changed.
+pub(in crate::stream) fn check(
+    audio: Option<&Audio>,
+    ancillary: Option<&Ancillary>,
+    pictures: Option<Fields>,
+) -> Result<(), Unfit> {
+    let unfit = |key, error: &dyn std::fmt::Display| Unfit {
+        key,
+        refusal: Refusal::new(error.to_string(), "a table that can be followed"),
+    };
+    if let Some(audio) = audio {
+        audio.format().map_err(|error| unfit("audio", &error))?;
+    }
+    if let Some(ancillary) = ancillary {
+        ancillary.fields(pictures).map_err(|error| unfit("ancillary", &error))?;
+    }
+    Ok(())
 }
 
 /// Rate and scan of data beside pictures, or without.

@@ -46,7 +46,7 @@ pub enum Arrival {
     Copy,
     /// The same path brought it before.
     Duplicate,
-    /// Judged already, or from before the first packet.
+    /// Judged already, or from before the first packet, where that is judged or there is one path.
     TooLate,
 }
 
@@ -169,9 +169,9 @@ impl Marks {
     }
 
     /// Takes the first, if it is as old.
-    fn pop_until(&mut self, at_ns: u64) -> Option<Mark> {
+    fn pop_aged(&mut self, age_ns: u64, now_ns: u64) -> Option<Mark> {
         let mark = self.ring[self.first];
-        if self.len == 0 || mark.at_ns > at_ns {
+        if self.len == 0 || now_ns.saturating_sub(mark.at_ns) < age_ns {
             return None;
         }
         self.first = (self.first + 1) % self.ring.len();
@@ -320,7 +320,13 @@ impl Merge {
             self.look_for(path, number, now_ns);
             return Arrival::Newest(number);
         }
-        if number < self.origin || number < self.oldest() {
+        if number < self.origin {
+            if !self.began_by(number) {
+                return Arrival::TooLate;
+            }
+            (self.origin, self.settled) = (number, number);
+        }
+        if number < self.oldest() {
             return Arrival::TooLate;
         }
         let [word, bit] = place(number, self.words.len());
@@ -339,6 +345,13 @@ impl Merge {
         let came = (bits[0] | bits[1]) & 1 << bit != 0;
         self.receive(path, number, now_ns);
         if came { Arrival::Copy } else { Arrival::Older(number) }
+    }
+
+    /// Whether the run began with this number, before the first that came: by the slower path, or in
+    /// the same burst by the other port.
+    fn began_by(&self, number: u64) -> bool {
+        let judged = self.settled > self.origin;
+        self.memory.skew.is_some() && !judged && self.newest - number <= self.memory.span
     }
 
     /// The number came by `path`, for the first time.
@@ -456,7 +469,7 @@ impl Merge {
         if due {
             self.marks.push(Mark { at_ns: now_ns, newest });
         }
-        while let Some(mark) = self.marks.pop_until(now_ns.saturating_sub(skew.ns())) {
+        while let Some(mark) = self.marks.pop_aged(skew.ns(), now_ns) {
             self.settle_to(mark.newest + 1);
         }
     }

@@ -24,6 +24,7 @@ pub mod export;
 pub mod merge;
 pub mod paths;
 pub mod skew;
+pub mod split;
 
 pub use export::Export;
 pub use merge::{Arrival, Counts, Memory, Merge, PathCounts};

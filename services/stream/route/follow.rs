@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,7 +25,7 @@ use tidegate_runtime::clock::Clock;
 use super::Error;
 use super::mac::Mac;
 use super::next_hop::{Belief, News, Way};
-use crate::stream::worker::leave_the_shards_cpu;
+use crate::stream::worker;
 
 /// How long a start waits for a neighbour that the kernel has to ask for: as long as it asks, three
 /// times a second apart. Longer and an operator who mistyped an address waits for nothing.
@@ -119,13 +119,12 @@ impl Follower {
         });
         let told = Arc::clone(&shared);
         let follow = move || {
-            leave_the_shards_cpu();
             if let Err(error) = work.follow(Belief::new(mac), &told) {
                 let interface = &*work.interface;
                 tracing::warn!(interface, %error, "the next hop is not followed any more");
             }
         };
-        let thread = thread::Builder::new().name("stream-route".into()).spawn(follow);
+        let thread = worker::start("stream-route", follow);
         let thread = thread.map_err(|error| system(&error))?;
         Ok(Self { shared, stop, thread: Some(thread) })
     }

@@ -4,11 +4,15 @@
 //! unless the operator names the one that disciplines it; the sender type is what the caller
 //! found out, for a class is measured and not wished.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde::Deserialize;
 use tidegate_config::Refusal;
 
 use super::medium;
-use super::session::{Essence, Leg, Media, MediaClock, Origin, RefClock, Session, UDP_STANDARD};
+use super::session::{
+    Essence, Group, Leg, Media, MediaClock, Origin, RefClock, Session, UDP_STANDARD,
+};
 use super::translate;
 use super::video::{Colorimetry, Range, SenderType, Tcs, Video};
 use crate::stream::sender::Options;
@@ -69,14 +73,6 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
     let named = options.sdp.refclk.as_ref().map(|Reference(clock)| clock.clone());
     let clock = named.or(facts.own_clock.map(RefClock::LocalMac))?;
     let source = options.source_address.ip();
-    let destination = options.destination.ip();
-    let is_group = destination.is_multicast();
-    let leg = Leg {
-        destination,
-        ttl: (is_group && destination.is_ipv4()).then_some(options.ttl.0),
-        // RFC 4570 has filters for all; only a group has other sources.
-        sources: if is_group { vec![source] } else { Vec::new() },
-    };
     let said = translate::video(&options.spec(), options.class);
     let Described { colorimetry, tcs, range, .. } = &options.sdp;
     let video = Video {
@@ -87,18 +83,29 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
         troff_us: options.troffset_us,
         ..said
     };
-    let media = Media {
-        mid: None,
-        port: options.destination.port(),
-        legs: vec![leg],
+    let medium = |mid: Option<&str>, destination: SocketAddr, source: SocketAddr| Media {
+        mid: mid.map(str::to_owned),
+        port: destination.port(),
+        legs: vec![leg(destination.ip(), source.ip(), options.ttl.0)],
         payload_type: options.payload_type,
-        refclks: vec![clock],
+        refclks: vec![clock.clone()],
         // RTP timestamps are k * T from the epoch of the clock, whichever it is.
         mediaclk: Some(MediaClock::Direct { offset: 0 }),
         max_udp: UDP_STANDARD,
         ts_mode: None,
         ts_delay_us: None,
-        essence: Essence::Video(video),
+        essence: Essence::Video(video.clone()),
+    };
+    let (to, from) = (options.destination, options.source_address);
+    // ST 2110-10, section 8.5: the paths of ST 2022-7 are media of a DUP group.
+    let (groups, media) = match &options.second {
+        None => (Vec::new(), vec![medium(None, to, from)]),
+        Some(second) => {
+            let mids = ["primary", "secondary"];
+            let (other, source) = (second.destination, second.source_address);
+            let media = vec![medium(Some(mids[0]), to, from), medium(Some(mids[1]), other, source)];
+            (vec![Group { mids: mids.map(str::to_owned).to_vec() }], media)
+        }
     };
     Some(Session {
         origin: Origin {
@@ -109,9 +116,19 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
         },
         name: facts.name.into(),
         information: None,
-        groups: Vec::new(),
-        media: vec![media],
+        groups,
+        media,
     })
+}
+
+fn leg(destination: IpAddr, source: IpAddr, ttl: u8) -> Leg {
+    let is_group = destination.is_multicast();
+    Leg {
+        destination,
+        ttl: (is_group && destination.is_ipv4()).then_some(ttl),
+        // RFC 4570 has filters for all; only a group has other sources.
+        sources: if is_group { vec![source] } else { Vec::new() },
+    }
 }
 
 /// The type that may be said: the one asked for where all that was sent kept it, else what it
@@ -183,6 +200,26 @@ mod tests {
              a=mediaclk:direct=0\n"
         );
         assert!(read(text.as_bytes()).findings.is_empty());
+    }
+
+    #[test]
+    fn two_paths_are_two_media_of_one_group_that_a_receiver_takes_for_one_stream() {
+        let second = "[second]\ndestination = \"239.1.3.1:20002\"\n\
+                      source_address = \"198.18.1.1:20000\"\n";
+        let text = session(&options(second), &FACTS).unwrap().emit();
+        for line in [
+            "a=group:DUP primary secondary\r\n",
+            "m=video 20002 RTP/AVP 96\r\nc=IN IP4 239.1.3.1/64\r\n",
+            "a=source-filter: incl IN IP4 239.1.3.1 198.18.1.1\r\n",
+            "a=mid:primary\r\n",
+            "a=mid:secondary\r\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        let reading = read(text.as_bytes());
+        assert!(reading.findings.is_empty(), "{:#?}", reading.findings);
+        let session = reading.session.unwrap();
+        assert_eq!((session.streams(), session.paths(0)), (vec![0], vec![0, 1]));
     }
 
     #[test]

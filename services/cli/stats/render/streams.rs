@@ -2,7 +2,7 @@
 
 use tidegate_runtime::metrics::snapshot::{ServiceSnapshot, Snapshot};
 
-use super::{Note, Table, all_services, short};
+use super::{Note, Table, all_services, count, short, time};
 
 /// Whatever says what class it holds is a stream.
 const HELD: &str = "class_held";
@@ -52,14 +52,51 @@ pub(super) fn streams(snapshot: &Snapshot) -> String {
     }
 }
 
+/// Paths of ST 2022-7, as their counters are called.
+const PATHS: [&str; 2] = ["first", "second"];
+
+/// What tells a path, of a stream that has two.
+fn path<'a>(service: &'a ServiceSnapshot, name: &str) -> Option<&'a str> {
+    service.words.get(&format!("{name}_path")).map(String::as_str)
+}
+
+/// A line for each path of the streams that have two: what it brought, and what not. A sender's
+/// paths have only that, and nothing comes twice or late.
+pub(super) fn paths(snapshot: &Snapshot) -> String {
+    let mut table = Table::new(&["path", "packets", "lost", "twice", "order", "late", "behind"]);
+    let mut any = false;
+    for (_, service) in all_services(snapshot) {
+        for name in PATHS.iter().filter(|name| path(service, name).is_some()) {
+            any = true;
+            let of = |what: &str| service.counters.get(&format!("{name}_packets_{what}")).copied();
+            let cell = |value: Option<u64>| value.map_or("-".to_owned(), count);
+            let behind = service.levels.get(&format!("{name}_behind_us_max"));
+            let behind = behind.map(|&us| time(us.unsigned_abs().saturating_mul(1_000)));
+            table.row([
+                format!("{} {name}", short(&service.name)),
+                cell(of("received").or(of("sent"))),
+                cell(of("lost")),
+                cell(of("duplicate")),
+                cell(of("reordered")),
+                cell(of("late")),
+                behind.unwrap_or("-".to_owned()),
+            ]);
+        }
+    }
+    if any { table.set(1) } else { String::new() }
+}
+
 /// What is left to say of each: the format, and the levels that have no column.
 pub(super) fn notes(snapshot: &Snapshot) -> Vec<Note> {
     let note = |service: &ServiceSnapshot| {
         let format = service.words.get("format").into_iter().cloned();
         let basis = service.words.get("measured_by").map(|basis| format!("measured by {basis}"));
-        let others = service.levels.iter().filter(|(name, _)| !SHOWN.contains(&name.as_str()));
+        let shown = |name: &str| SHOWN.contains(&name) || name.contains("_behind_us");
+        let others = service.levels.iter().filter(|(name, _)| !shown(name));
         let others = others.map(|(name, value)| format!("{name} {value}"));
-        let words: Vec<String> = format.chain(basis).chain(others).collect();
+        let paths = PATHS.iter().filter_map(|name| Some((name, path(service, name)?)));
+        let paths = paths.map(|(name, word)| format!("{name} path {word}"));
+        let words: Vec<String> = format.chain(basis).chain(paths).chain(others).collect();
         (!words.is_empty()).then(|| (format!("stream {}", service.name), words.join(", ")))
     };
     all_services(snapshot)

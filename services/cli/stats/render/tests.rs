@@ -212,6 +212,42 @@ fn shows_what_the_card_was_told() {
 }
 
 #[test]
+fn paths_are_shown_by_name_with_what_each_lost() {
+    let mut screen = stream(
+        "screen",
+        &[
+            ("class_held", "wide"),
+            ("first_path", "eth1 239.1.1.1:5"),
+            ("second_path", "eth2 port 5"),
+        ],
+        &[("first_behind_us", 0), ("second_behind_us_max", 1_200), ("first_behind_us_max", 0)],
+    );
+    for (name, value) in [
+        ("first_packets_received", 1_000),
+        ("first_packets_lost", 3),
+        ("first_packets_duplicate", 1),
+        ("first_packets_reordered", 2),
+        ("first_packets_late", 0),
+        ("second_packets_sent", 7),
+        ("second_packets_lost", 996),
+    ] {
+        screen.counters.insert(name.to_owned(), value);
+    }
+    let mut shown = snapshot();
+    shown.shards[0].services.push(screen);
+    let text = render(&shown, "since the start");
+    let table = "\
+path           packets  lost  twice  order  late  behind
+screen first      1000     3      1      2     0     0ns
+screen second        7   996      -      -     -  1.20ms
+";
+    assert!(text.contains(table), "{text}");
+    let note = "stream screen: first path eth1 239.1.1.1:5, second path eth2 port 5\n";
+    assert!(text.contains(note), "{text}");
+    assert!(!render(&snapshot(), "since the start").contains("\npath "));
+}
+
+#[test]
 fn ports_that_obtained_other_things_are_told_apart() {
     let mut mixed = snapshot();
     mixed.shards[1].ports[0].obtained.insert("copy".to_owned(), "copy".to_owned());
@@ -252,8 +288,18 @@ fn fits_80_columns_with_the_largest_numbers_and_longest_names() {
         let words = ["class_asked", "class_held", "class_held_since_start"];
         shard.services.push(stream(
             "another-service-of-thirty-two-le",
-            &words.map(|word| (word, "narrow-linear")),
-            &[("vrx_min", -1_000_000), ("vrx_max", 100_000), ("vrx_full", 2880), ("c_max", 40)],
+            &words
+                .map(|word| (word, "narrow-linear"))
+                .into_iter()
+                .chain([("first_path", "fifteen-octets1 port 65535")])
+                .collect::<Vec<_>>(),
+            &[
+                ("first_behind_us_max", i64::MAX),
+                ("vrx_min", -1_000_000),
+                ("vrx_max", 100_000),
+                ("vrx_full", 2880),
+                ("c_max", 40),
+            ],
         ));
     }
     for line in render(&wide, "per second").lines() {

@@ -55,6 +55,20 @@ fn what_came_before_the_first_is_too_late_and_not_lost() {
 }
 
 #[test]
+fn what_the_slower_path_brings_of_before_the_first_belongs_to_the_run() {
+    let mut merge = two(SkewClass::A, 100);
+    merge.arrive(0, 101, 0);
+    merge.tick(0);
+    assert_eq!(merge.arrive(1, 97, MS), Arrival::Older((1 << 32) + 97));
+    assert_eq!(merge.arrive(1, 100, MS), Arrival::Copy);
+    merge.tick(11 * MS);
+    assert_eq!(merge.arrive(1, 96, 12 * MS), Arrival::TooLate, "when the first is judged");
+    let counts = merge.finish();
+    assert_eq!((counts.received, counts.lost), (3, 2));
+    assert_eq!(counts.paths.map(|path| path.lost), [3, 3]);
+}
+
+#[test]
 fn on_one_path_a_gap_is_lost_when_8192_later_ones_have_come() {
     let mut merge = one(0);
     merge.arrive(0, 3, 0);
