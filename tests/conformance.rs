@@ -161,6 +161,34 @@ fn what_the_page_names_is_there() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
+/// All sources below `folder`.
+fn sources_below(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources_below(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+/// Names of tests with their modules, as `cargo test` takes them, in the other pages.
+#[test]
+fn tests_that_other_pages_name_are_there() {
+    let mut all = String::new();
+    for folder in ["services", "tests"] {
+        sources_below(&root().join(folder), &mut all);
+    }
+    let page = fs::read_to_string(root().join("docs/timing.md")).unwrap();
+    let named = page.split('`').skip(1).step_by(2).filter(|span| span.contains("::"));
+    let names: Vec<&str> = named.filter_map(|span| span.rsplit("::").next()).collect();
+    assert!(names.len() >= 9, "{names:?}");
+    for name in names {
+        assert!(has_test(&all, name), "docs/timing.md names {name}, which is no test");
+    }
+}
+
 #[test]
 fn a_name_that_is_gone_is_found() {
     let source = "pub struct Limit {\n    pub burst: u32,\n}\nenum Kept {\n    Whole,\n}\n\
