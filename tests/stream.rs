@@ -1,5 +1,6 @@
 //! Video over a real link: the program sends in one namespace and receives in another.
 
+mod membership;
 mod paths;
 mod route;
 mod sdp;

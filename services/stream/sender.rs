@@ -30,7 +30,7 @@ use super::programme::lanes::{Common, JOIN_NS};
 use super::programme::{Lanes, options};
 use super::receiver::payload_type;
 use super::redundancy::split::{Ends, Second, Split};
-use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
+use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way, room};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
@@ -50,7 +50,7 @@ mod fit;
 use counters::Counters;
 pub use fit::Error;
 use fit::second_port;
-pub(super) use fit::{check_room, choose_port, identity};
+pub(super) use fit::{choose_port, identity};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -237,7 +237,7 @@ impl Service for StreamSend {
         let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
         let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
-        check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+        room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
             .map_err(BuildError::new)?;
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
@@ -284,7 +284,7 @@ impl Service for StreamSend {
                 let way = way.way(options.marks());
                 let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
                 let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
-                check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+                room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
                 let launch_time = if launches { launch_time } else { LaunchTime::None };
                 let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
                 let (frames, seconds) = format.rate().ratio();

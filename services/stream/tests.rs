@@ -17,6 +17,7 @@ use super::video::format::{Depth, Format};
 mod addresses;
 mod formats;
 mod paths;
+mod programme;
 mod sources;
 mod wraps;
 
@@ -474,8 +475,8 @@ fn options_that_cannot_be_followed_are_refused_with_the_remedy() {
     let text = refusal(sends(sender()), small);
     assert!(
         text.ends_with(
-            "sim0 has an MTU of 800, packets of video need 848; raise it with \
-             `ip link set sim0 mtu 1500`"
+            "sim0 has an MTU of 800, packets of the stream need 848; raise it with `ip link set \
+             sim0 mtu 1500`, and that of the switch"
         ),
         "{text}"
     );

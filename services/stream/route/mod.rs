@@ -32,6 +32,7 @@ mod follow;
 pub mod mac;
 pub mod mark;
 mod next_hop;
+pub mod room;
 
 pub use follow::{Counts, Patience};
 pub use mac::Mac;

@@ -1,4 +1,4 @@
-//! Whether a stream can be sent as asked: on which port, in packets of which size, as what.
+//! Whether a stream can be sent as asked: on which port, and as what.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -34,22 +34,6 @@ pub enum Error {
         /// The shard's interfaces.
         found: Box<[Box<str>]>,
     },
-    /// Packets are longer than the interface sends.
-    Mtu {
-        /// The interface.
-        interface: Box<str>,
-        /// What it sends, in octets of IP.
-        mtu: u32,
-        /// What is needed.
-        needed: usize,
-    },
-    /// Packets are longer than a chunk.
-    Chunk {
-        /// What a blank frame holds.
-        capacity: usize,
-        /// What is needed.
-        needed: usize,
-    },
 }
 
 impl fmt::Display for Error {
@@ -76,17 +60,6 @@ impl fmt::Display for Error {
                     Some(asked) => format!("its cores have no queue of {asked:?}"),
                     None => "none is named".into(),
                 }
-            ),
-            Self::Mtu { interface, mtu, needed } => write!(
-                f,
-                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu {}`",
-                (*needed).max(1500)
-            ),
-            Self::Chunk { capacity, needed } => write!(
-                f,
-                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
-                 chunk_octets of the interface"
             ),
         }
     }
@@ -125,18 +98,6 @@ pub(in crate::stream) fn choose_port(
         asked: asked.map(Into::into),
         found: ports.iter().map(|port| port.interface.clone()).collect(),
     })
-}
-
-pub(in crate::stream) fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
-    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
-    if needed > facts.mtu as usize {
-        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
-    }
-    if packet_octets > facts.chunk_capacity_octets {
-        let capacity = facts.chunk_capacity_octets;
-        return Err(Error::Chunk { capacity, needed: packet_octets });
-    }
-    Ok(())
 }
 
 /// The port of the second path, if there is one.
