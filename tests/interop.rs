@@ -13,6 +13,8 @@
 mod clip;
 mod ffmpeg;
 mod gstreamer;
+mod photos;
+mod probe;
 
 use std::fs;
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 mod membership;
 mod paths;
+mod pipes;
 mod route;
 mod sdp;
 
@@ -58,6 +59,17 @@ struct Running {
 
 impl Running {
     fn start(place: &Namespace, scratch: &Path, name: &str, rest: &str) -> Self {
+        Self::start_with(place, scratch, name, rest, |_| {})
+    }
+
+    /// The same, with other standard input and output.
+    fn start_with(
+        place: &Namespace,
+        scratch: &Path,
+        name: &str,
+        rest: &str,
+        alter: impl FnOnce(&mut Command),
+    ) -> Self {
         let socket = scratch.join(format!("{name}.sock"));
         let config = scratch.join(format!("{name}.toml"));
         let runtime = format!(
@@ -67,6 +79,7 @@ impl Running {
         fs::write(&config, runtime + rest).unwrap();
         let mut command = Command::new(PROGRAM);
         command.arg("run").arg("--config").arg(config);
+        alter(&mut command);
         let child = place.spawn(&mut command).unwrap();
         Self { child, socket }
     }

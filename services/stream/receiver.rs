@@ -345,7 +345,8 @@ impl Service for StreamReceive {
         let stream = options.stream().map_err(BuildError::new)?;
         let format = stream.spec.check().map_err(BuildError::new)?;
         let paths = Paths::on(options.tells(&stream), build.ports()).map_err(BuildError::new)?;
-        let sink = Sink::start(options.sink, options.path.as_deref(), options.pictures, format)
+        let pictures = sink::Pictures::of(options.sink, options.pictures, stream.colours);
+        let sink = Sink::start(options.sink, options.path.as_deref(), pictures, format)
             .map_err(BuildError::new)?;
         // What the sender cuts an image into is its own choice; its packets are only to be checked.
         let images = format.images();
