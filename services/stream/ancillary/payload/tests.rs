@@ -1,3 +1,5 @@
+//! The payload by hand, and damaged at every bit.
+
 use tidegate_runtime::sim::Random;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Sound put together, against a model that keeps every sample.
+
 use tidegate_dataplane::wire::rtp;
 use tidegate_runtime::sim::Random;
 

@@ -1,3 +1,5 @@
+//! Where sound goes: judged, written, summed up.
+
 use super::super::format::Spec;
 use super::super::reader::Reader;
 use super::super::{Packetizer, Source};

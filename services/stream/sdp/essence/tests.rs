@@ -1,3 +1,5 @@
+//! Streams of a programme out of an SDP, and without one.
+
 use std::path::PathBuf;
 
 use super::*;
