@@ -127,6 +127,18 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Joins the groups that these paths come to, if that is wished for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::join`].
+    pub fn of(wish: Wish, tells: Vec<Tell>, ports: &[PortFacts]) -> Result<Self, Error> {
+        match wish {
+            Wish::Join => Self::join(Group::of(tells), ports),
+            Wish::None => Ok(Self::default()),
+        }
+    }
+
     /// Joins `groups`, each once on its interface. Addresses that are no groups are passed over.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
-use super::membership::{self, Group, Membership};
+use super::membership::{self, Membership};
 use super::programme::cadence::Fields;
 use super::programme::receive::{self, Came, Ears, Wanted};
 use super::redundancy::{self, Paths, Skew, SkewClass, Tell};
@@ -181,12 +181,9 @@ impl Options {
 
     /// Joins the groups of all streams, if that is wanted.
     fn join(&self, stream: &Stream, ports: &[PortFacts]) -> Result<Membership, BuildError> {
-        if self.membership == membership::Wish::None {
-            return Ok(Membership::default());
-        }
         let beside = self.wanted(stream).and_then(|wanted| wanted.tells());
         let tells = [self.tells(stream), beside.map_err(BuildError::new)?].concat();
-        Membership::join(Group::of(tells), ports).map_err(BuildError::new)
+        Membership::of(self.membership, tells, ports).map_err(BuildError::new)
     }
 
     /// How far one path may be behind the other.

@@ -211,6 +211,28 @@ fn a_group_of_ipv6_is_joined_by_mld() {
 }
 
 #[test]
+fn sound_and_ancillary_data_have_groups_of_their_own() {
+    require_net!();
+    let _alone = require::alone();
+    let scene = Scene::new();
+    let source = scene.source(GROUP);
+    let rest = format!(
+        "{source}[service.options.audio]\nport = 20002\ndestination = \"232.18.1.2\"\n{source}\
+         [service.options.ancillary]\nport = 20004\ndestination = \"232.18.1.1\"\n{source}"
+    );
+    let receiver = scene.receives(GROUP, &rest);
+    for group in ["0xe8120101", "0xe8120102"] {
+        scene.until("mcfilter", &format!("{group} 0xc6120102"), true);
+    }
+    // That of pictures and data is joined once: one user in the kernel's list.
+    let listed = scene.table("igmp");
+    let line = listed.lines().find(|line| line.contains("010112e8")).unwrap();
+    assert_eq!(line.split_whitespace().nth(1), Some("1"), "{listed}");
+    end(receiver, Signal::SIGTERM);
+    scene.until("mcfilter", "0xe8120102", false);
+}
+
+#[test]
 fn a_group_without_its_source_is_joined_for_any_and_that_is_said() {
     require_net!();
     let _alone = require::alone();
