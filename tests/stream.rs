@@ -3,6 +3,7 @@
 mod membership;
 mod paths;
 mod pipes;
+mod programme;
 mod route;
 mod sdp;
 

@@ -138,6 +138,7 @@ fn a_programme_arrives_whole() {
 struct Left {
     at_ns: u64,
     port: u16,
+    sequence: u16,
     timestamp: u32,
     rtp_payload: Vec<u8>,
 }
@@ -152,8 +153,13 @@ fn left(sim: &mut Sim, for_ns: u64) -> Vec<Left> {
             let packet = Packet::parse(&octets).unwrap();
             let Transport::Udp(udp) = packet.transport() else { panic!("{packet:?}") };
             let rtp = Rtp::parse(udp.payload()).unwrap();
-            let (port, timestamp) = (udp.destination(), rtp.timestamp());
-            all.push(Left { at_ns, port, timestamp, rtp_payload: rtp.payload().to_vec() });
+            all.push(Left {
+                at_ns,
+                port: udp.destination(),
+                sequence: rtp.sequence(),
+                timestamp: rtp.timestamp(),
+                rtp_payload: rtp.payload().to_vec(),
+            });
         }
     }
     all
@@ -293,6 +299,10 @@ fn after_a_stall_sound_goes_on_where_the_pictures_do() {
         let closest = after.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
         assert!(closest >= 500_000 - TURN_NS, "{port}: {closest}");
     }
+    // What was left out has no numbers, and is no loss on the way.
+    let numbers: Vec<u16> =
+        before.iter().chain(&after).filter(|it| it.port == 20010).map(|it| it.sequence).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == 1), "{numbers:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The payload by hand, and damaged at every bit.
+//! What is written is read, and what lies is refused.
 
 use tidegate_runtime::sim::Random;
 

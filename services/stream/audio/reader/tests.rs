@@ -1,4 +1,4 @@
-//! Sound put together, against a model that keeps every sample.
+//! Every sample is where its timestamp puts it, whatever the network does.
 
 use tidegate_dataplane::wire::rtp;
 use tidegate_runtime::sim::Random;

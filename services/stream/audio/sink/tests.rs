@@ -1,4 +1,4 @@
-//! Where sound goes: judged, written, summed up.
+//! What came is checked, summed and written, and what did not come is seen in each.
 
 use super::super::format::Spec;
 use super::super::reader::Reader;
@@ -47,7 +47,8 @@ fn run(
         }
     };
     for index in which {
-        packetizer.write(&mut octets, index, &source);
+        let number = u16::try_from(index).unwrap();
+        packetizer.write(&mut octets, index, number, &source);
         spoil(index, &mut octets);
         reader.packet(&octets);
         hand_over(&mut reader);

@@ -1,4 +1,4 @@
-//! Streams of a programme out of an SDP, and without one.
+//! Sound and ancillary data by an SDP and by keys, and what contradicts them.
 
 use std::path::PathBuf;
 
