@@ -278,7 +278,7 @@ impl Service for StreamSend {
         };
         let groups = 1 + u32::from(second.is_some());
         let held_frames_max = (held_frames_max / groups).max(1);
-        let schedule = Schedule::new(format.images(), class.read(), options.troffset_us)
+        let schedule = Schedule::new(format.images(), class.sent(), options.troffset_us)
             .map_err(BuildError::new)?;
         Ok(Self {
             port,
@@ -399,7 +399,8 @@ impl StreamSend {
     }
 
     async fn run_paced(&mut self, cx: &mut ShardContext, mut pacer: Pacer) {
-        let mut meter = Meter::new(self.schedule, Reference::Epoch);
+        let schedule = self.schedule.read_by(self.class.read());
+        let mut meter = Meter::new(schedule, Reference::Epoch);
         self.timing.limit(cx, meter.limits().of_class(self.class));
         let ahead_ns = PREPARE_NS + self.departure.lead_ns();
         let mut sent = 0;
