@@ -190,7 +190,7 @@ pub struct Assembler {
     span: Span,
     source: Source,
     /// The oldest first.
-    open: VecDeque<Open>,
+    open: Vec<Open>,
     open_max: usize,
     /// Timestamp of the last frame that was closed: no packet opens it again.
     closed: Option<u32>,
@@ -244,7 +244,7 @@ impl Assembler {
             incomplete,
             span: Span::of(&format),
             source: Source::new(format, memory),
-            open: VecDeque::with_capacity(open_max),
+            open: Vec::with_capacity(open_max),
             open_max,
             closed: None,
             spare,
@@ -288,11 +288,11 @@ impl Assembler {
     /// The run of the open frames has ended.
     fn cut(&mut self) {
         // Those that are complete only waited for their turn.
-        while let Some(open) = self.open.front() {
+        while let Some(open) = self.open.first() {
             match open.is_complete() {
                 true => self.close_oldest(),
                 false => {
-                    let open = self.open.pop_front().expect("looked at just before");
+                    let open = self.open.remove(0);
                     self.stats.frames_cut += 1;
                     self.recycle(open.coverage, open.memory);
                 }
@@ -424,6 +424,11 @@ impl Assembler {
         let is_later = |from: u32| ticks(from) > span.to[usize::from(second)];
         let is = |from: u32| ticks(from) >= span.from && !is_later(from);
         // Nearly always it is the youngest.
+        if let [.., youngest] = &self.open[..]
+            && is(youngest.timestamp)
+        {
+            return Some(self.open.len() - 1);
+        }
         if let Some(index) = self.open.iter().rposition(|open| is(open.timestamp)) {
             return Some(index);
         }
@@ -459,7 +464,7 @@ impl Assembler {
             return;
         }
         let settled = self.source.run().map_or(0, Run::settled);
-        while let Some(oldest) = self.open.front() {
+        while let Some(oldest) = self.open.first() {
             let judged = self.open.get(1).is_some_and(|next| next.first <= settled);
             if !oldest.is_complete() && !judged {
                 break;
@@ -469,7 +474,10 @@ impl Assembler {
     }
 
     fn close_oldest(&mut self) {
-        let Some(open) = self.open.pop_front() else { return };
+        if self.open.is_empty() {
+            return;
+        }
+        let open = self.open.remove(0);
         let Open { timestamp, coverage, cut, memory, first: _ } = open;
         if self.closed.is_none_or(|closed| is_after(timestamp, closed)) {
             self.closed = Some(timestamp);
