@@ -21,6 +21,7 @@ pub mod departure;
 pub mod follow;
 pub mod handoff;
 pub mod header;
+pub mod membership;
 pub mod probe;
 pub mod programme;
 pub mod receiver;

@@ -17,7 +17,7 @@ use crate::stream::ancillary::payload::Field;
 use crate::stream::departure::{Checksum, Departure, LaunchTime};
 use crate::stream::header::{Header, Marks};
 use crate::stream::redundancy::split::Second;
-use crate::stream::route::{Patience, Route, Way};
+use crate::stream::route::{Patience, Route, Way, room};
 use crate::stream::sender;
 use crate::stream::{ancillary, audio};
 
@@ -71,7 +71,7 @@ impl Out {
         way.check().map_err(BuildError::new)?;
         let route = Route::open(way, facts, common.patience).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), octets_max).map_err(BuildError::new)?;
-        sender::check_room(facts, header.octets() + octets_max).map_err(BuildError::new)?;
+        room::check(facts, &header, octets_max).map_err(BuildError::new)?;
         let departure = Departure::new(common.checksum, common.launch_time, facts.tx, &header);
         Ok(Self { group, route, header, departure })
     }

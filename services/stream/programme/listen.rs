@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use tidegate_config::Selector;
 use tidegate_dataplane::wire::Fragment;
+use tidegate_dataplane::wire::ethernet::Vlan;
 use tidegate_dataplane::wire::packet::{Packet, Transport};
 use tidegate_runtime::burst::{Burst, Delivery};
 use tidegate_runtime::context::ShardContext;
@@ -14,8 +15,10 @@ use tidegate_runtime::verdict::Verdict;
 use super::alone::Nothing;
 use super::receive::{self, Came, Ears, Wanted};
 use crate::registry::{Selects, Unfit};
+use crate::stream::membership::{self, Membership};
 use crate::stream::receiver::{self, FINISH_NS, LOOK_NS, Reasons};
 use crate::stream::redundancy::SkewClass;
+use crate::stream::route::Tag;
 
 /// The options table.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,6 +33,12 @@ pub struct Options {
     /// The same in microseconds.
     #[serde(default)]
     pub skew_us: Option<u32>,
+    /// The VLAN that packets of the first paths are tagged with; any, or none, where it is missing.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
+    /// Whether its groups are joined.
+    #[serde(default)]
+    pub membership: membership::Wish,
     /// The sound.
     #[serde(default)]
     pub audio: Option<receive::Audio>,
@@ -46,6 +55,7 @@ impl Options {
             ancillary: self.ancillary.as_ref(),
             pictures: None,
             skew: receiver::skew(self.skew_class, self.skew_us)?,
+            vlan: self.vlan,
         })
     }
 }
@@ -55,6 +65,8 @@ impl Options {
 pub struct EssenceReceive {
     ears: Ears,
     reasons: Reasons,
+    /// Held, and so a member, for as long as it runs.
+    _membership: Membership,
 }
 
 impl Service for EssenceReceive {
@@ -67,7 +79,14 @@ impl Service for EssenceReceive {
             return Err(BuildError::new(Nothing::Received));
         }
         let wanted = options.wanted().map_err(BuildError::new)?;
-        Ok(Self { ears: Ears::new(build, &wanted)?, reasons: Reasons::register(build) })
+        let ears = Ears::new(build, &wanted)?;
+        let tells = wanted.tells().map_err(BuildError::new)?;
+        let membership = Membership::of(options.membership, tells, build.ports());
+        Ok(Self {
+            ears,
+            reasons: Reasons::register(build),
+            _membership: membership.map_err(BuildError::new)?,
+        })
     }
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
@@ -118,7 +137,8 @@ impl EssenceReceive {
             return Verdict::Drop(self.reasons.not_ours);
         };
         let (to, from) = (packet.destination(), packet.source());
-        let came = Came { shard_port, udp_port: udp.destination(), to, from, at_ns };
+        let tag = packet.ethernet().tags().next().map(Vlan::id);
+        let came = Came { shard_port, udp_port: udp.destination(), to, from, tag, at_ns };
         let outcome = self.ears.packet(&came, udp.payload());
         outcome.map_or(Verdict::Drop(self.reasons.not_ours), |it| self.reasons.of(it))
     }

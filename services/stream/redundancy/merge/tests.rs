@@ -1,4 +1,4 @@
-//! Against a model that keeps every packet, and each trap once.
+//! The account against packets by hand, and against a model of two bad networks.
 
 use std::collections::HashSet;
 
