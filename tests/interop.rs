@@ -13,6 +13,8 @@
 mod clip;
 mod ffmpeg;
 mod gstreamer;
+mod photos;
+mod probe;
 mod sound;
 
 use std::fs;

@@ -195,6 +195,11 @@ impl Options {
     fn stream(&self) -> Result<Stream, Unfit> {
         let stream = self.described()?;
         self.skew()?;
+        if self.second.is_some() && stream.arrivals.len() < 2 {
+            let found = "a second path, while the SDP has one";
+            let refusal = Refusal::new(found, "an SDP with a DUP group, or none");
+            return Err(Unfit { key: "second", refusal });
+        }
         let untold = |untold: redundancy::paths::Untold| Unfit {
             key: if self.sdp.is_some() { "sdp" } else { "second" },
             refusal: Refusal::new(untold.to_string(), "paths that differ"),
@@ -342,7 +347,8 @@ impl Service for StreamReceive {
         let stream = options.stream().map_err(BuildError::new)?;
         let format = stream.spec.check().map_err(BuildError::new)?;
         let paths = Paths::on(options.tells(&stream), build.ports()).map_err(BuildError::new)?;
-        let sink = Sink::start(options.sink, options.path.as_deref(), options.pictures, format)
+        let pictures = sink::Pictures::of(options.sink, options.pictures, stream.colours);
+        let sink = Sink::start(options.sink, options.path.as_deref(), pictures, format)
             .map_err(BuildError::new)?;
         // What the sender cuts an image into is its own choice; its packets are only to be checked.
         let images = format.images();

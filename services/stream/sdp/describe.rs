@@ -308,6 +308,15 @@ mod tests {
         }
     }
 
+    /// ST 2110-21, 6.2: receivers take the default where it is not said.
+    #[test]
+    fn an_offset_of_ones_own_is_said() {
+        let text = session(&options("troffset_us = 900"), &FACTS).unwrap().emit();
+        assert!(text.contains("; TROFF=900;"), "{text}");
+        assert!(read(text.as_bytes()).findings.is_empty());
+        assert!(!session(&options(""), &FACTS).unwrap().emit().contains("TROFF"));
+    }
+
     #[test]
     fn a_class_is_said_that_was_kept() {
         use SenderType::{Narrow, NarrowLinear, Wide};
