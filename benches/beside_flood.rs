@@ -13,7 +13,7 @@ mod common;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use common::{number, start, wire_of};
+use common::{number, receive_on, start, wire_of};
 use tidegate::lab::Namespace;
 use tidegate::lab::flood::{self, Budget, Flood, Kind};
 use tidegate::lab::sink::{Action, Sink};
@@ -57,6 +57,7 @@ fn measure(case: &Case) {
     let (near, far) = (Namespace::new().expect("near"), Namespace::new().expect("far"));
     let (video, sea) = (wire_of(&near, &far, 1), wire_of(&near, &far, 2));
     let sink = Sink::attach(&video.far, Action::Drop).expect("a sink");
+    receive_on(&video.far, 1);
     let program = start(
         &video.near,
         &format!(

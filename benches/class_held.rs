@@ -3,7 +3,7 @@
 //!     cargo bench --bench class_held            # 10 s of each format; SECONDS=60, ONLY=narrow
 //!
 //! Each sender has CPU 0 for itself (`CPU`); what arrives at the far end of a veth is counted by
-//! XDP. The meter takes the clock at each wake-up, so this shows the sender's scheduling and the
+//! XDP on another one, as if another machine did it: on the sender's, that work takes turns with it. The meter takes the clock at each wake-up, so this shows the sender's scheduling and the
 //! machine's, not a wire: a virtual link has no spacing of its own to measure.
 //!
 //! With `PCAP=/tmp/class` the packets go to the far end's kernel instead, and `tcpdump` writes what
@@ -20,7 +20,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{number, start, wire};
+use common::{number, receive_on, start, wire};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use tidegate::lab::End;
@@ -56,6 +56,9 @@ fn measure(
     let wire = wire();
     let capture = std::env::var("PCAP").ok().map(|path| Capture::start(&path, name, &wire.far));
     let sink = capture.is_none().then(|| Sink::attach(&wire.far, Action::Drop).expect("a sink"));
+    if sink.is_some() {
+        receive_on(&wire.far, 1 - usize::try_from(cpu).expect("a CPU").min(1));
+    }
     let program = start(
         &wire.near,
         &format!(

@@ -25,7 +25,7 @@ use tidegate_runtime::task::Factory;
 
 use crate::echo::Echo;
 use crate::scrub::Scrub;
-use crate::stream::{StreamReceive, StreamSend};
+use crate::stream::{EssenceSend, StreamReceive, StreamSend};
 
 /// Options of a service that has none: any key in its table is a mistake.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -88,6 +88,7 @@ impl Registry {
             .add::<Echo>()
             .add::<Scrub>()
             .add_selecting::<StreamSend>()
+            .add_selecting::<EssenceSend>()
             .add_selecting::<StreamReceive>()
     }
 

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use tidegate::stream::sdp::video::Colorimetry;
 use tidegate::stream::sink::{Kind, Offered, Sink};
 use tidegate::stream::source::{Ready, Source, Step};
 use tidegate::stream::video::assembler::Delivered;
+use tidegate::stream::video::colour::{Colours, Screen};
 use tidegate::stream::video::picture::Pixels as _;
 use tidegate::stream::video::{Depth, Format, Packing, Sampling, Scan, Spec, convert, pgroup};
 
@@ -243,4 +245,82 @@ fn in_and_out(scratch: &Scratch, format: &Format, pixels: &str, held: u64) {
         words.collect::<Vec<_>>()
     };
     assert_eq!(line("in.y4m"), line("out.y4m"));
+}
+
+/// What FFmpeg shows of the same samples, each chroma sample as it is for all of its pixels.
+#[test]
+fn pictures_have_the_colours_that_ffmpeg_gives_them() {
+    if !require::program("ffmpeg") {
+        return;
+    }
+    let scratch = Scratch::new("colours");
+    let matrices = [
+        (Colorimetry::Bt601, "bt601"),
+        (Colorimetry::Bt709, "bt709"),
+        (Colorimetry::Bt2020, "bt2020"),
+    ];
+    for (sampling, name) in [
+        (Sampling::YCbCr422, "yuv422p"),
+        (Sampling::YCbCr444, "yuv444p"),
+        (Sampling::YCbCr420, "yuv420p"),
+    ] {
+        for (depth, end, pixels) in [
+            (Depth::Eight, "", "rgb24"),
+            (Depth::Ten, "10le", "rgb48be"),
+            (Depth::Twelve, "12le", "rgb48be"),
+        ] {
+            for (colorimetry, matrix) in matrices {
+                let rate = "25".parse().unwrap();
+                let packing = Packing::Gpm;
+                let spec = Spec { sampling, packing, ..Spec::new(256, 144, depth, rate) };
+                let format = spec.check().unwrap();
+                colours(&scratch, &format, &format!("{name}{end}"), pixels, colorimetry, matrix);
+            }
+        }
+    }
+}
+
+fn colours(
+    scratch: &Scratch,
+    format: &Format,
+    samples: &str,
+    pixels: &str,
+    colorimetry: Colorimetry,
+    matrix: &str,
+) {
+    scratch.ffmpeg(
+        &["-f", "lavfi", "-i", "testsrc2=s=256x144:r=25"],
+        &["-frames:v", "1", "-pix_fmt", samples, "in.y4m"],
+    );
+    let scale = format!(
+        "scale=in_color_matrix={matrix}:in_range=tv:out_range=pc:flags=neighbor+accurate_rnd+\
+         full_chroma_int+full_chroma_inp+bitexact"
+    );
+    scratch.ffmpeg(
+        &["-i", "in.y4m"],
+        &["-vf", &scale, "-pix_fmt", pixels, "-f", "rawvideo", "theirs.rgb"],
+    );
+    let mut source = Source::open(scratch.path("in.y4m").to_str().unwrap(), *format, 1 << 30)
+        .unwrap_or_else(|error| panic!("{samples}: {error}"));
+    let mut pgroups = vec![0; format.frame_octets()];
+    let picture = source.picture(0);
+    for (row, into) in pgroups.chunks_exact_mut(format.row_octets() as usize).enumerate() {
+        picture.write(row, 0, into);
+    }
+    let colours = Colours::of(format, Some(colorimetry), None);
+    let mut screen = Screen::new(*format, colours).unwrap();
+    let mut ours = vec![0; screen.octets()];
+    screen.show(&pgroups, &mut ours);
+    let theirs = fs::read(scratch.path("theirs.rgb")).unwrap();
+    assert_eq!(ours.len(), theirs.len(), "{samples}");
+    // FFmpeg computes with fewer bits than 16: what it has of them is compared.
+    let size = usize::from(screen.bits()) / 8;
+    let value =
+        |octets: &[u8]| octets.iter().fold(0_i32, |all, &octet| all << 8 | i32::from(octet));
+    let off = ours.chunks(size).zip(theirs.chunks(size));
+    let most = off.map(|(ours, theirs)| (value(ours) - value(theirs)).abs()).max().unwrap();
+    let unit = if size == 1 { 1 } else { 257 };
+    assert!(most <= 2 * unit, "{samples} by {matrix}: off by {most}");
+    let distinct: BTreeSet<&[u8]> = ours.chunks(3 * size).collect();
+    assert!(distinct.len() > 20, "a picture of colours");
 }

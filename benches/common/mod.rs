@@ -8,10 +8,13 @@
 
 pub(crate) mod bare;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use nix::unistd::Pid;
 
 use tidegate::config::Config;
 use tidegate::lab::{End, Namespace, Wire, WireOptions};
@@ -37,6 +40,38 @@ pub(crate) fn wire() -> Wire {
 pub(crate) fn wire_of(near: &Namespace, far: &Namespace, number: u8) -> Wire {
     let options = WireOptions { number, ipv6: false, ..WireOptions::default() };
     Wire::new(near, far, &options).expect("a wire")
+}
+
+/// Has what comes to an end be received on this processor, as if another machine did it. A veth
+/// receives on the processor that sends, unless its NAPI has threads; and it has a NAPI only where a
+/// program is attached.
+pub(crate) fn receive_on(end: &End, cpu: usize) {
+    let threaded =
+        format!("mount -t sysfs sysfs /sys && echo 1 > /sys/class/net/{}/threaded", end.name);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &threaded]);
+    let done = end.namespace.spawn(&mut command).expect("unshare").wait().expect("its end");
+    assert!(done.success(), "NAPI of {} has no threads", end.name);
+    let prefix = format!("napi/{}-", end.name);
+    std::thread::spawn(move || {
+        for _ in 0..100 {
+            for pid in processes_of(&prefix) {
+                let mut cpus = CpuSet::new();
+                cpus.set(cpu).expect("a CPU");
+                sched_setaffinity(pid, &cpus).expect("a thread of the kernel");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+}
+
+fn processes_of(prefix: &str) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").expect("always there").flatten();
+    let named = entries.filter(|entry| {
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        name.starts_with(prefix)
+    });
+    named.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw)).collect()
 }
 
 /// The number in an environment variable.

@@ -10,9 +10,12 @@ use tidegate_config::{CopyMode, DEFAULT_INSTANCE, LogLevel, Numbers, XdpMode};
 use tidegate_runtime::clock::TAI_MINUS_UTC_SECONDS;
 
 use super::measure::Only;
+use crate::stream::sdp::video::{Colorimetry, Range};
+use crate::stream::sdp::words::Word as _;
 use crate::stream::timing::meter::Reference;
 use crate::stream::timing::schedule::Scan;
 use crate::stream::timing::{Class, Rate};
+use crate::stream::video::{Depth, Sampling};
 
 /// Thread-per-core services on AF_XDP: stream video out, shut floods out.
 #[derive(Clone, Debug, Parser)]
@@ -240,6 +243,19 @@ pub enum StreamCommand {
     /// `tcpdump -i eth1 -s 96 --time-stamp-precision nano -w a.pcap udp port 20000`; the number
     /// of packets of a picture is learned from it.
     Plot(Plot),
+    /// Find out what comes: of which format, how it is cut and timed, and what is lost.
+    ///
+    /// Listens to an interface for a few seconds, which needs root and takes nothing away from
+    /// anybody, or reads a capture. It does not join groups, and packets that a running tidegate
+    /// takes never come to it. What several formats have in common is said, and so is what packets
+    /// do not tell; the SDP that is printed has what they do.
+    Probe(Probe),
+    /// Make a PNG of a picture of a captured stream.
+    ///
+    /// The capture must have whole packets, as with `tcpdump -i eth1 -s 0 -w a.pcap udp port
+    /// 20000`. What the packets say of the format need not be given. Of a receiver that runs, the
+    /// sink "png" makes pictures.
+    Picture(Picture),
 }
 
 /// Arguments of `stream plot`.
@@ -283,6 +299,70 @@ pub struct Plot {
     pub skip: u32,
 }
 
+/// Arguments of `stream probe`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Probe {
+    /// The interface to listen to.
+    #[arg(value_name = "INTERFACE", required_unless_present = "read", conflicts_with = "read")]
+    pub interface: Option<String>,
+    /// A capture to read, pcap or pcapng; it may be cut, as with tcpdump -s 96.
+    #[arg(long, value_name = "PCAP")]
+    pub read: Option<PathBuf>,
+    /// How long to listen.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub seconds: u32,
+    /// Only streams to this UDP port.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// What times are measured from.
+    #[arg(long, value_name = "WHAT", default_value = "first-packet", value_parser = reference())]
+    pub reference: Reference,
+    /// Seconds by which TAI is ahead of the clock that stamps packets.
+    #[arg(long, value_name = "N", default_value_t = TAI_MINUS_UTC_SECONDS)]
+    pub tai_offset: u32,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `stream picture`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Picture {
+    /// The capture, pcap or pcapng, of whole packets.
+    #[arg(value_name = "PCAP")]
+    pub capture: PathBuf,
+    /// Where to write.
+    #[arg(value_name = "PNG")]
+    pub out: PathBuf,
+    /// Which of the whole pictures, from 0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub number: u64,
+    /// UDP port of the stream. Default: that with most packets.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Pixels of a line, where the packets do not say.
+    #[arg(long, value_name = "PIXELS")]
+    pub width: Option<u32>,
+    /// Lines of a frame. Default: up to the last that came.
+    #[arg(long, value_name = "LINES")]
+    pub height: Option<u32>,
+    /// Frames per second, where timestamps do not say.
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<Rate>,
+    /// Which samples, where the packets do not say.
+    #[arg(long, value_name = "SAMPLING", value_parser = sampling())]
+    pub sampling: Option<Sampling>,
+    /// Bits of a sample, where the packets do not say.
+    #[arg(long, value_name = "BITS", value_parser = depth())]
+    pub depth: Option<Depth>,
+    /// Colour primaries and matrix. Default: BT601 up to 576 lines, else BT709.
+    #[arg(long, value_name = "NAME", value_parser = colorimetry())]
+    pub colorimetry: Option<Colorimetry>,
+    /// Which sample values are used. Default: NARROW.
+    #[arg(long, value_name = "RANGE", value_parser = range())]
+    pub range: Option<Range>,
+}
+
 /// Arguments of `completions`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Completions {
@@ -309,6 +389,31 @@ fn scan() -> impl clap::builder::TypedValueParser<Value = Scan> {
 fn reference() -> impl clap::builder::TypedValueParser<Value = Reference> {
     PossibleValuesParser::new(Reference::WORDS)
         .map(|word| Reference::of(&word).expect("only its words are possible"))
+}
+
+fn sampling() -> impl clap::builder::TypedValueParser<Value = Sampling> {
+    let all = Sampling::ALL;
+    PossibleValuesParser::new(all.map(Sampling::name)).map(move |word| {
+        let found = all.into_iter().find(|it| it.name() == word);
+        found.expect("only its words are possible")
+    })
+}
+
+fn depth() -> impl clap::builder::TypedValueParser<Value = Depth> {
+    PossibleValuesParser::new(["8", "10", "12", "16"]).map(|word| {
+        let found = Depth::ALL.into_iter().find(|it| it.bits().to_string() == word);
+        found.expect("only its words are possible")
+    })
+}
+
+fn colorimetry() -> impl clap::builder::TypedValueParser<Value = Colorimetry> {
+    PossibleValuesParser::new(Colorimetry::WORDS)
+        .map(|word| Colorimetry::of(&word).expect("only its words are possible"))
+}
+
+fn range() -> impl clap::builder::TypedValueParser<Value = Range> {
+    PossibleValuesParser::new(Range::WORDS)
+        .map(|word| Range::of(&word).expect("only its words are possible"))
 }
 
 fn copy_mode() -> impl clap::builder::TypedValueParser<Value = CopyMode> {

@@ -1,7 +1,12 @@
 //! `tidegate stream`: what can be said of a stream without sending or receiving one.
 //!
 //! - `plot` measures a captured stream by ST 2110-21 and draws VRX and C_INST.
+//! - `probe` finds out what comes, on an interface or from a capture.
+//! - `picture` makes a PNG of a captured picture.
 
+mod live;
+mod picture;
+mod probe;
 mod svg;
 
 use std::fmt::Write as _;
@@ -23,6 +28,8 @@ use svg::{Diagram, page};
 pub fn run(args: &Stream, out: &mut dyn Write) -> io::Result<ExitCode> {
     match &args.command {
         StreamCommand::Plot(args) => plot(args, out),
+        StreamCommand::Probe(args) => probe::run(args, out),
+        StreamCommand::Picture(args) => picture::run(args, out),
     }
 }
 

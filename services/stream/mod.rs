@@ -13,10 +13,16 @@
 //!
 //! Sent and received: every sampling, depth and scan of [`video::format`], in every packing, over
 //! IPv4 and IPv6, to receivers and groups, tagged or not: [`header`], [`route`]. A receiver may be
-//! told what it receives by an SDP, a sender's is printed: [`sdp`]. Not yet: two paths (ST 2022-7).
+//! told what it receives by an SDP, a sender's is printed: [`sdp`].
 
+pub mod ancillary;
+pub mod audio;
 pub mod departure;
+pub mod follow;
+pub mod handoff;
 pub mod header;
+pub mod probe;
+pub mod programme;
 pub mod receiver;
 pub mod redundancy;
 pub mod route;
@@ -29,6 +35,7 @@ pub mod video;
 mod worker;
 pub mod y4m;
 
+pub use programme::EssenceSend;
 pub use receiver::StreamReceive;
 pub use sender::StreamSend;
 

@@ -18,6 +18,8 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
+use super::programme::cadence::Fields;
+use super::programme::receive::{self, Came, Ears, Wanted};
 use super::redundancy::{self, Paths, Skew, SkewClass, Tell};
 use super::sdp::receive::{Asked, AskedPath, Stream};
 use super::sink::{self, Counts, Offered, Sink};
@@ -111,6 +113,12 @@ pub struct Options {
     /// What its packets' times are measured from.
     #[serde(default)]
     pub reference: Reference,
+    /// The sound beside.
+    #[serde(default)]
+    pub audio: Option<receive::Audio>,
+    /// The ancillary data beside.
+    #[serde(default)]
+    pub ancillary: Option<receive::Ancillary>,
 }
 
 /// The second path's options table.
@@ -131,7 +139,26 @@ pub struct Second {
     pub interface: Option<Box<str>>,
 }
 
+impl Second {
+    /// What it asks for.
+    pub(super) const fn asked(&self) -> AskedPath {
+        let Self { port, destination, source, .. } = *self;
+        AskedPath { port, destination, source }
+    }
+}
+
 impl Options {
+    /// What there is beside the pictures.
+    fn wanted(&self, stream: &Stream) -> Result<Wanted<'_>, Unfit> {
+        Ok(Wanted {
+            sdp: self.sdp.as_deref(),
+            audio: self.audio.as_ref(),
+            ancillary: self.ancillary.as_ref(),
+            pictures: Some(Fields::new(stream.spec.rate, stream.spec.scan)),
+            skew: self.skew()?,
+        })
+    }
+
     /// How the paths of their stream are told.
     fn tells(&self, stream: &Stream) -> Vec<Tell> {
         let second = self.second.as_ref().and_then(|second| second.interface.clone());
@@ -184,11 +211,7 @@ impl Options {
     fn described(&self) -> Result<Stream, Unfit> {
         let Self { port, width, height, rate, depth, sampling, scan, payload_type, .. } = *self;
         let Self { class, troffset_us, destination, source, .. } = *self;
-        let second = self.second.as_ref().map(|second| AskedPath {
-            port: second.port,
-            destination: second.destination,
-            source: second.source,
-        });
+        let second = self.second.as_ref().map(Second::asked);
         let (sdp, media) = (self.sdp.as_deref(), self.media.as_deref());
         Stream::of(&Asked {
             sdp,
@@ -220,6 +243,8 @@ pub(super) const fn payload_type() -> u8 {
 pub struct StreamReceive {
     paths: Paths,
     assembler: Assembler,
+    /// Sound and ancillary data.
+    ears: Ears,
     sink: Sink,
     arrivals: Arrivals,
     timing: ArrivalExport,
@@ -250,14 +275,30 @@ impl Reasons {
     fn register(build: &mut Build<'_>) -> Self {
         let mut reason = |name, help| build.drop_reason(name, help);
         Self {
-            malformed: reason("malformed", "Frames dropped: no Ethernet, IP, UDP, RTP and video"),
+            malformed: reason("malformed", "Frames dropped: no Ethernet, IP, UDP, RTP and essence"),
             not_ours: reason("not_ours", "Frames dropped: another protocol or port, or fragments"),
-            wrong_format: reason("wrong_format", "Frames dropped: video of another format"),
+            wrong_format: reason("wrong_format", "Frames dropped: of another format"),
             copy: reason("copy", "Frames dropped: the other path had brought the same"),
             duplicate: reason("duplicate", "Frames dropped: their number was seen before"),
             too_late: reason("too_late", "Frames dropped: given up before they came"),
             stranger: reason("stranger", "Frames dropped: from another source"),
         }
+    }
+}
+
+impl Reasons {
+    /// The fate of a packet of sound or ancillary data.
+    const fn of(&self, outcome: receive::Outcome) -> Verdict {
+        use receive::Outcome as Of;
+        Verdict::Drop(match outcome {
+            Of::Taken => return Verdict::Consumed,
+            Of::Malformed => self.malformed,
+            Of::WrongFormat => self.wrong_format,
+            Of::Copy => self.copy,
+            Of::Duplicate => self.duplicate,
+            Of::TooLate => self.too_late,
+            Of::Stranger => self.stranger,
+        })
     }
 }
 
@@ -304,7 +345,10 @@ impl Service for StreamReceive {
         } else {
             Assembler::new(format, payload_type, incomplete, sink::FRAMES)
         };
+        let wanted = options.wanted(&stream).map_err(BuildError::new)?;
+        let ears = Ears::new(build, &wanted)?;
         Ok(Self {
+            ears,
             arrivals: Arrivals::new(expected),
             timing: ArrivalExport::register(build, class, &format.to_string(), &rate),
             class,
@@ -329,7 +373,7 @@ impl Service for StreamReceive {
         loop {
             // While the sink works, its counts change without a packet; and a gap that no path
             // fills is given up when its time has come.
-            let waits = self.sink_works() || self.assembler.waits();
+            let waits = self.sink_works() || self.assembler.waits() || self.ears.sinks_work();
             let until_ns = if waits { cx.now_ns() + LOOK_NS } else { u64::MAX };
             if cx.recv_until(&mut burst, until_ns).await == Delivery::Drained {
                 break;
@@ -340,13 +384,15 @@ impl Service for StreamReceive {
                 cx.settle(frame, verdict);
             }
             self.assembler.tick(cx.now_ns());
+            self.ears.tick(cx.now_ns());
             self.deliver();
             self.publish(cx);
         }
         self.assembler.finish();
         self.deliver();
+        self.ears.end();
         let deadline_ns = cx.now_ns() + FINISH_NS;
-        while !self.sink.finished() {
+        while !(self.sink.finished() & self.ears.finished()) {
             if cx.now_ns() > deadline_ns {
                 tracing::warn!("the sink did not finish in time; its last frames are lost");
                 break;
@@ -360,7 +406,10 @@ impl Service for StreamReceive {
 
 impl Selects for StreamReceive {
     fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
-        options.stream().map(|stream| stream.selectors())
+        let stream = options.stream()?;
+        let mut selectors = stream.selectors();
+        selectors.extend(options.wanted(&stream)?.check(&options.tells(&stream))?);
+        Ok(selectors)
     }
 }
 
@@ -375,7 +424,9 @@ impl StreamReceive {
         };
         let (to, from) = (packet.destination(), packet.source());
         let Some(path) = self.paths.of(port, udp.destination(), to, from) else {
-            return Verdict::Drop(self.reasons.not_ours);
+            let came = Came { shard_port: port, udp_port: udp.destination(), to, from, at_ns };
+            let outcome = self.ears.packet(&came, udp.payload());
+            return outcome.map_or(Verdict::Drop(self.reasons.not_ours), |it| self.reasons.of(it));
         };
         let outcome = self.assembler.packet_by(path, udp.payload(), at_ns);
         self.deliver();
@@ -463,6 +514,7 @@ impl StreamReceive {
     }
 
     fn publish(&mut self, cx: &mut ShardContext) {
+        self.ears.publish(cx);
         let values = self.values();
         for ((&counter, value), counted) in self.counters.iter().zip(values).zip(&mut self.counted)
         {

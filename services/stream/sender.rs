@@ -13,23 +13,24 @@
 //! What left when is measured by the sender itself, by the clock at each wake-up: its packets are
 //! handed over then, and what a driver or a virtual link makes of them is not seen here.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 
 use serde::Deserialize;
 use tidegate_config::{Refusal, Selector};
 use tidegate_runtime::burst::{Delivery, Frames};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::{Counter, DropReason, Word};
+use tidegate_runtime::metrics::{DropReason, Word};
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::Verdict;
 
 use super::departure::{Checksum, Departure, LaunchTime};
 use super::header::{Header, Marks};
+use super::programme::cadence::Fields;
+use super::programme::lanes::{Common, JOIN_NS};
+use super::programme::{Lanes, options};
 use super::receiver::payload_type;
-use super::redundancy::split::{Second, Split};
-use super::route::{Counts, Dscp, Mac, Route, Tag, Ttl, Way};
+use super::redundancy::split::{Ends, Second, Split};
+use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
@@ -39,14 +40,17 @@ use super::timing::pace::{Next, Timing};
 use super::timing::schedule::Schedule;
 use super::timing::{Class, Export, Meter, Pacer, Rate};
 use super::video::format::{Depth, Format, Sampling, Scan, Spec};
-use super::video::packetizer::{Field, Identity, Packetizer};
+use super::video::packetizer::{Field, Packetizer};
 use super::video::packing::{Packets, Packing};
 use crate::registry::{Selects, Unfit};
 
-mod port;
+mod counters;
+mod fit;
 
-pub use port::Error;
-use port::{check_room, choose_port, open_second, patience, second_port};
+use counters::Counters;
+pub use fit::Error;
+use fit::second_port;
+pub(super) use fit::{check_room, choose_port, identity};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -139,6 +143,12 @@ pub struct Options {
     /// Whether the card sends each packet at its own time.
     #[serde(default)]
     pub launch_time: LaunchTime,
+    /// The sound beside.
+    #[serde(default)]
+    pub audio: Option<options::Audio>,
+    /// The ancillary data beside.
+    #[serde(default)]
+    pub ancillary: Option<options::Ancillary>,
 }
 
 impl Options {
@@ -155,6 +165,11 @@ impl Options {
             destination_mac: self.destination_mac,
             marks: self.marks(),
         }
+    }
+
+    /// The fields that ancillary data belong to.
+    fn fields(&self) -> Fields {
+        Fields::new(self.rate, self.scan)
     }
 
     /// What pictures they ask for.
@@ -194,7 +209,12 @@ pub struct StreamSend {
     frames_max: u64,
     /// Number of the next packet.
     sequence: u32,
+    /// Whether packets are numbered by their image, whatever was sent before: what another sender
+    /// of the same source identifier does too, so that both are paths of one stream.
+    numbers_by_image: bool,
     group: Frames,
+    /// Sound and ancillary data.
+    lanes: Lanes,
     second: Option<Split>,
     /// Packets of the present frame that no path took.
     unsent: u64,
@@ -202,52 +222,6 @@ pub struct StreamSend {
     counters: Counters,
     source_state: Word,
     timing: Export,
-}
-
-#[derive(Debug)]
-struct Counters {
-    packets_sent: Counter,
-    frames_sent: Counter,
-    frames_repeated: Counter,
-    frames_late: Counter,
-    frames_skipped: Counter,
-    groups_late: Counter,
-    clock_steps: Counter,
-    packets_timed: Counter,
-    pool_empty: Counter,
-    next_hop_changes: Counter,
-    next_hop_losses: Counter,
-}
-
-impl Counters {
-    fn register(build: &mut Build<'_>) -> Self {
-        let mut counter = |name, help| build.counter(name, help);
-        Self {
-            packets_sent: counter("packets_sent", "Packets handed to the TX ring"),
-            frames_sent: counter("frames_sent", "Frames whose packets were all handed over"),
-            frames_repeated: counter(
-                "frames_repeated",
-                "Frames with the picture before: the source had none in time",
-            ),
-            frames_late: counter("frames_late", "Frames or fields that ended after their period"),
-            frames_skipped: counter("frames_skipped", "Frames or fields not sent, after a stall"),
-            groups_late: counter(
-                "groups_late",
-                "Groups that left after they should have been read",
-            ),
-            clock_steps: counter("clock_steps", "Times that TAI was set and the frames followed"),
-            packets_timed: counter("packets_timed", "Packets that had a launch time of their own"),
-            pool_empty: counter("pool_empty", "Times that a group had to wait for a free frame"),
-            next_hop_changes: counter(
-                "next_hop_changes",
-                "Times that packets went to another link address from then on",
-            ),
-            next_hop_losses: counter(
-                "next_hop_losses",
-                "Times that the next hop did not answer any more; its address is kept",
-            ),
-        }
-    }
 }
 
 impl Service for StreamSend {
@@ -259,11 +233,12 @@ impl Service for StreamSend {
         let port = choose_port(build.name(), options.interface.as_deref(), build.ports())
             .map_err(BuildError::new)?;
         let facts = &build.ports()[port];
-        let packetizer = Packetizer::new(&identity(options)?, &format);
+        let packetizer = Packetizer::new(&identity(options.payload_type, options.ssrc)?, &format);
         let payload_octets = packetizer.payload_octets_max();
         Self::selectors(options).map_err(BuildError::new)?;
         let way = options.way();
-        let route = Route::open(&way, facts, patience(build)).map_err(BuildError::new)?;
+        let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
+        let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
         check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
@@ -271,10 +246,14 @@ impl Service for StreamSend {
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
         let second = second_port(options, build)?;
         // Groups are handed over together, so both paths have launch times or none.
-        let launch_time = match second {
-            Some(other) if !build.ports()[other].tx.launch_time => LaunchTime::None,
-            _ => launch_time,
+        let both = |it: LaunchTime| {
+            if second.is_some_and(|other| !build.ports()[other].tx.launch_time) {
+                LaunchTime::None
+            } else {
+                it
+            }
         };
+        let launch_time = both(launch_time);
         let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
         let launches = departure.launches();
         tracing::info!(
@@ -283,13 +262,45 @@ impl Service for StreamSend {
             launch_times = departure.launches(),
             "packets leave"
         );
-        let class = options.class;
-        let second = match second {
-            Some(other) => Some(open_second(options, build, [port, other], launches, &packetizer)?),
-            None => None,
+        let not_taken =
+            build.drop_reason("not_taken", "Packets that were due and found no room to leave");
+        let common = Common {
+            port,
+            facts,
+            source_address: options.source_address,
+            marks: options.marks(),
+            checksum: options.checksum,
+            launch_time,
+            patience,
         };
-        let groups = 1 + u32::from(second.is_some());
-        let held_frames_max = (build.held_frames_max() / groups).max(1);
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        let lanes =
+            Lanes::new(build, &common, audio, ancillary, Some(options.fields()), not_taken)?;
+        // A group leaves room for what goes out with it.
+        let mut held_frames_max =
+            build.held_frames_max().saturating_sub(if lanes.is_empty() { 0 } else { 2 }).max(1);
+        let class = options.class;
+        let second = match (second, &options.second) {
+            (Some(other), Some(way)) => {
+                held_frames_max = (held_frames_max / 2).max(1);
+                let facts = &build.ports()[other];
+                let way = way.way(options.marks());
+                let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+                let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
+                check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
+                let launch_time = if launches { launch_time } else { LaunchTime::None };
+                let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+                let (frames, seconds) = format.rate().ratio();
+                let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
+                let ends = Ends {
+                    ports: [port, other].map(|port| (port, &*build.ports()[port].interface)),
+                    destinations: [options.destination, way.destination],
+                    packets_per_second: packets.div_ceil(seconds.into()),
+                };
+                Some(Split::new(build, &ends, route, header, departure))
+            }
+            _ => None,
+        };
         let schedule = Schedule::new(format.images(), class.read(), options.troffset_us)
             .map_err(BuildError::new)?;
         Ok(Self {
@@ -310,10 +321,12 @@ impl Service for StreamSend {
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
+            numbers_by_image: options.ssrc.is_some(),
             group: Frames::new(),
+            lanes,
+            not_taken,
             second,
             unsent: 0,
-            not_taken: build.drop_reason("not_taken", "The link took nothing any more at the end"),
             counters: Counters::register(build),
             source_state: build.word("source", "What became of its source", &SOURCE_STATES),
             format,
@@ -331,13 +344,10 @@ impl Service for StreamSend {
         if self.field_of(pacer.image()) > 0 {
             pacer.sent();
         }
-        // Two senders that start at the same frame number their packets alike.
         let first = pacer.image();
-        let packets = u128::from(first) * u128::from(self.format.packets_per_field());
-        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
-        {
-            self.sequence = packets as u32;
-        }
+        self.sequence = self.number_of(first);
+        let fields = u64::from(self.format.fields());
+        self.lanes.begin(self.format.rate().frame_start_ns(first / fields));
         match self.unpaced {
             true => self.run_unpaced(cx, first).await,
             false => self.run_paced(cx, pacer).await,
@@ -361,6 +371,12 @@ impl Selects for StreamSend {
             let refusal = Refusal::new(found, "\"auto\" or \"full\"");
             return Err(Unfit { key: "checksum", refusal });
         }
+        let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+        if options.unpaced && (audio.is_some() || ancillary.is_some()) {
+            let refusal = Refusal::new("true, beside sound or ancillary data", "false");
+            return Err(Unfit { key: "unpaced", refusal });
+        }
+        options::check(audio, ancillary, Some(options.fields()))?;
         Ok(Vec::new())
     }
 }
@@ -418,7 +434,7 @@ impl StreamSend {
                 continue;
             }
             if pacer.start_ns() > cx.now_ns() + ahead_ns {
-                match cx.sleep_until(pacer.start_ns() - ahead_ns).await {
+                match self.lanes.rest_until(cx, pacer.start_ns() - ahead_ns).await {
                     Delivery::Drained => return,
                     // Asked again: the sleep may have been longer.
                     Delivery::TimedOut | Delivery::Received => continue,
@@ -437,13 +453,19 @@ impl StreamSend {
             }
             pacer.sent();
             sent += frames;
+            if sent >= self.frames_max {
+                // What is heard while the last one is seen.
+                let next = (image + 1) / u64::from(self.format.fields());
+                let end_ns = self.format.rate().frame_start_ns(next);
+                let end_ns = end_ns.saturating_sub(cx.tai_at_zero_ns());
+                self.lanes.send_until(cx, end_ns.saturating_sub(self.departure.lead_ns())).await;
+            }
         }
     }
 
     async fn run_unpaced(&mut self, cx: &mut ShardContext, first: u64) {
         let (mut sent, mut image) = (0, first);
         while sent < self.frames_max && !cx.draining() {
-            self.follow_the_route(cx);
             match self.go_on(image) {
                 Step::New => {}
                 Step::Again => {
@@ -452,6 +474,7 @@ impl StreamSend {
                 }
                 Step::Ended(end) => return self.source_ended(cx, end),
             }
+            self.follow_the_route(cx);
             let mut work = self.work(image);
             while work.packet < self.format.packets_per_field() {
                 let built = self.build_some(cx, &mut work, self.group_packets_max, None).await;
@@ -482,7 +505,10 @@ impl StreamSend {
     }
 
     /// All packets of an image are still to be built.
-    fn work(&self, image: u64) -> Work {
+    fn work(&mut self, image: u64) -> Work {
+        if self.numbers_by_image {
+            self.sequence = self.number_of(image);
+        }
         let (number, index) = (image / u64::from(self.format.fields()), self.field_of(image));
         Work {
             number,
@@ -490,6 +516,12 @@ impl StreamSend {
             packets: self.format.packets(),
             packet: 0,
         }
+    }
+
+    /// The sequence number of an image's first packet, where none was ever skipped.
+    #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+    fn number_of(&self, image: u64) -> u32 {
+        (u128::from(image) * u128::from(self.format.packets_per_field())) as u32
     }
 
     /// An image was sent: counts its frame, if it is the last of it, and returns how many.
@@ -518,7 +550,10 @@ impl StreamSend {
             let wanted = pacer.allotment().group_packets;
             let built = self.build_some(cx, &mut work, wanted, Some(pacer)).await;
             let due_ns = pacer.due_ns(packet, built);
-            pause_until(cx, due_ns.saturating_sub(lead_ns)).await;
+            let hand_over_ns = due_ns.saturating_sub(lead_ns);
+            self.lanes.send_until(cx, hand_over_ns.saturating_sub(JOIN_NS)).await;
+            self.lanes.build_by(cx, hand_over_ns);
+            pause_until(cx, hand_over_ns).await;
             let handed_over_ns = self.hand_over(cx, built).await?;
             // A card with launch times sends the group when it is due, or at once where that is
             // past. Nobody tells whether it did.
@@ -541,7 +576,9 @@ impl StreamSend {
             let packets = u64::from(built);
             let sent = second.send(cx, &mut self.group, packets, self.not_taken);
             let handed_over_ns = cx.moment_ns();
+            self.lanes.put(cx);
             second.flush(cx);
+            self.lanes.flush_others(cx, self.port);
             self.unsent += packets - sent;
             cx.count(self.counters.packets_sent, sent);
             return Some(handed_over_ns);
@@ -556,9 +593,12 @@ impl StreamSend {
             return None;
         }
         let handed_over_ns = cx.moment_ns();
+        // Behind the group: not a packet of it waits for them.
+        self.lanes.put(cx);
         // Paced, because the group is due; unpaced, while its octets are still in the cache that
         // the kernel copies from: handing over 512 at the end of a turn cost 10 % more.
         cx.flush(self.port);
+        self.lanes.flush_others(cx, self.port);
         cx.count(self.counters.packets_sent, packets);
         Some(handed_over_ns)
     }
@@ -646,21 +686,10 @@ struct Work {
 }
 
 /// Waits until `due_ns`, in a drain as well: a frame that has begun is ended at its pace.
-async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
+pub(super) async fn pause_until(cx: &mut ShardContext, due_ns: u64) {
     if cx.sleep_until(due_ns).await == Delivery::Drained {
         while cx.now_ns() < due_ns {
             futures_lite::future::yield_now().await;
         }
     }
-}
-
-fn identity(options: &Options) -> Result<Identity, BuildError> {
-    let payload_type = options.payload_type;
-    if !(96..=127).contains(&payload_type) {
-        return Err(BuildError::new(Error::PayloadType(payload_type)));
-    }
-    // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
-    #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
-    let ssrc = options.ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
-    Ok(Identity { payload_type, ssrc })
 }

@@ -27,7 +27,7 @@ fn format() -> Format {
 const PACKETS: u64 = 128;
 const PERIOD_NS: u64 = 2_000_000;
 
-fn sender() -> sender::Options {
+pub(crate) fn sender() -> sender::Options {
     sender::Options {
         destination: "198.18.0.2:20000".parse().unwrap(),
         source_address: "198.18.0.1:20000".parse().unwrap(),
@@ -55,6 +55,8 @@ fn sender() -> sender::Options {
         sdp: Default::default(),
         checksum: Default::default(),
         launch_time: Default::default(),
+        audio: None,
+        ancillary: None,
     }
 }
 
@@ -395,7 +397,7 @@ fn unpaced_is_as_fast_as_the_ring() {
 #[test]
 fn a_full_ring_makes_frames_late_and_loses_nothing() {
     let faults = Faults { stall_per_mille: 1, stall_ns: 1_500_000, ..Faults::default() };
-    let mut sim = joined(3, sender::Options { frames: Some(10), ..sender() }, faults);
+    let mut sim = joined(3, sender::Options { frames: Some(10), ssrc: None, ..sender() }, faults);
     run_frames(&mut sim, 60);
     let (sent, received) = ended(&mut sim);
     assert_eq!(sent.counter("packets_sent"), 10 * PACKETS);

@@ -29,7 +29,7 @@ pub(super) fn start(
 /// A thread is born on the CPUs of the one that starts it, here a shard's only one: the two would
 /// take turns there, and frames be dropped while another CPU is idle. So it goes to all those of
 /// the process, which its first thread has.
-fn leave_the_shards_cpu() {
+pub(super) fn leave_the_shards_cpu() {
     let moved =
         sched_getaffinity(Pid::this()).and_then(|cpus| sched_setaffinity(Pid::from_raw(0), &cpus));
     if let Err(error) = moved {

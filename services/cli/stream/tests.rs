@@ -11,6 +11,8 @@ use super::super::args::{Args, Command};
 use super::*;
 use crate::stream::sender::StreamSend;
 
+mod probe;
+
 /// A directory that goes away with the test.
 struct Scratch(PathBuf);
 
@@ -47,10 +49,15 @@ fn output(line: &str) -> Result<String, String> {
 
 /// Writes what a sender of 640x64 at 500 sends, in frames of 128 packets, cut to 80 octets.
 fn capture(path: &str, class: &str, frames: u64) {
+    capture_of(path, class, frames, "");
+}
+
+/// The same with more options.
+fn capture_of(path: &str, class: &str, frames: u64, more: &str) {
     let options = tidegate_config::Options::from_text(&format!(
         "destination = \"198.18.0.2:20000\"\nsource_address = \"198.18.0.1:20000\"\n\
          destination_mac = \"02:00:00:00:00:02\"\nwidth = 640\nheight = 64\nrate = \"500\"\n\
-         depth = 10\nssrc = 7\nclass = \"{class}\"\nframes = {frames}\n"
+         depth = 10\nssrc = 7\nclass = \"{class}\"\nframes = {frames}\n{more}"
     ))
     .unwrap();
     let options: crate::stream::sender::Options = options.parse().unwrap();

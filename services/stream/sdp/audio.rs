@@ -60,7 +60,7 @@ pub enum ChannelGroup {
 }
 
 /// The convention that ST 2110-30 defines.
-pub(super) const CONVENTION: &str = "SMPTE2110.";
+pub(in crate::stream) const CONVENTION: &str = "SMPTE2110.";
 
 impl ChannelGroup {
     /// Its channels.

@@ -23,6 +23,7 @@ pub mod audio;
 mod check;
 pub mod describe;
 mod emit;
+pub mod essence;
 mod explain;
 pub mod finding;
 mod medium;

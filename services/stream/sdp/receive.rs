@@ -114,18 +114,11 @@ impl Stream {
         let Reading { session, places, findings } = read(text);
         let Some(session) = session else { return Err(refused(name, &findings[0])) };
         let index = choose(asked, name, &session, &places, &findings)?;
-        // An error of one of its paths concerns it, and so does one of the session's.
         let paths = session.paths(index);
-        let mut lines: Vec<_> =
-            paths.iter().map(|&path| section(text, places[path].line)).collect();
-        lines.extend(left_out(&session, index, &places, text));
-        let top = places.iter().map(|place| place.line).min().unwrap_or(usize::MAX);
-        let concerns = |it: &&Finding| {
-            let rate = it.code == Code::ParameterMissing.word() && asked.rate.is_some();
-            let own = lines.iter().any(|(from, to)| (*from..*to).contains(&it.line));
-            it.severity == Severity::Error && !rate && (own || it.line < top)
-        };
-        if let Some(error) = findings.iter().find(concerns) {
+        let is_other =
+            |it: &Finding| it.code != Code::ParameterMissing.word() || asked.rate.is_none();
+        let errors = concerning(&session, index, &places, text, &findings);
+        if let Some(error) = errors.into_iter().find(|it| is_other(it)) {
             return Err(refused(name, error));
         }
         let media = &session.media[index];
@@ -158,12 +151,10 @@ impl Stream {
                 return Err(unfit(key, found, "an SDP without them, or interface alone"));
             }
         }
-        let mut arrivals = Vec::new();
         for media in paths.iter().map(|&path| &session.media[path]) {
             Same { name, line: places[index].line }.hold("port", asked.port, media.port)?;
-            let port = media.port;
-            arrivals.extend(media.legs.iter().cloned().map(|leg| Arrival { port, leg: Some(leg) }));
         }
+        let arrivals = arrivals_of(&session, &paths);
         Ok(Self {
             spec,
             payload_type: media.payload_type,
@@ -175,22 +166,126 @@ impl Stream {
 
     /// The packets of it, and no others. None where the config has to say them.
     pub fn selectors(&self) -> Vec<Selector> {
-        let mut selectors = Vec::new();
-        for Arrival { port, leg } in &self.arrivals {
-            let Some(leg) = leg else { continue };
-            let from = |source: Option<IpAddr>| Selector {
-                destination: host(leg.destination),
-                source: source.map(host),
-                protocol: Protocol::Number(PROTOCOL_UDP),
-                ports: Some(PortRange::one(*port)),
-                fragments: Fragments::Pass,
-            };
-            match leg.sources.as_slice() {
-                [] => selectors.push(from(None)),
-                sources => selectors.extend(sources.iter().map(|&source| from(Some(source)))),
-            }
+        selectors(&self.arrivals)
+    }
+}
+
+/// The packets that come in these ways, and no others. None where the config has to say them.
+pub fn selectors(arrivals: &[Arrival]) -> Vec<Selector> {
+    let mut selectors = Vec::new();
+    for Arrival { port, leg } in arrivals {
+        let Some(leg) = leg else { continue };
+        let from = |source: Option<IpAddr>| Selector {
+            destination: host(leg.destination),
+            source: source.map(host),
+            protocol: Protocol::Number(PROTOCOL_UDP),
+            ports: Some(PortRange::one(*port)),
+            fragments: Fragments::Pass,
+        };
+        match leg.sources.as_slice() {
+            [] => selectors.push(from(None)),
+            sources => selectors.extend(sources.iter().map(|&source| from(Some(source)))),
         }
-        selectors
+    }
+    selectors
+}
+
+/// The errors that concern medium `index`: those of its paths, and of the session.
+pub(super) fn concerning<'a>(
+    session: &Session,
+    index: usize,
+    places: &[Place],
+    text: &[u8],
+    findings: &'a [Finding],
+) -> Vec<&'a Finding> {
+    let paths = session.paths(index);
+    let mut lines: Vec<_> = paths.iter().map(|&path| section(text, places[path].line)).collect();
+    lines.extend(left_out(session, index, places, text));
+    let top = places.iter().map(|place| place.line).min().unwrap_or(usize::MAX);
+    let concerns = |it: &&Finding| {
+        let own = lines.iter().any(|(from, to)| (*from..*to).contains(&it.line));
+        it.severity == Severity::Error && (own || it.line < top)
+    };
+    findings.iter().filter(concerns).collect()
+}
+
+/// The ways that the paths of a stream come.
+pub(super) fn arrivals_of(session: &Session, paths: &[usize]) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    for media in paths.iter().map(|&path| &session.media[path]) {
+        let port = media.port;
+        arrivals.extend(media.legs.iter().cloned().map(|leg| Arrival { port, leg: Some(leg) }));
+    }
+    arrivals
+}
+
+/// The ways that a stream without an SDP comes, as the keys of its table say.
+pub(super) fn by_addresses(
+    table: &'static str,
+    media: Option<&str>,
+    port: Option<u16>,
+    destination: Option<IpAddr>,
+    source: Option<IpAddr>,
+    second: Option<AskedPath>,
+) -> Result<Vec<Arrival>, Unfit> {
+    if media.is_some() {
+        return Err(unfit(table, "media of no SDP", "sdp = \"FILE\" of the service"));
+    }
+    let Some(port) = port else {
+        let found = "no port; the key is required";
+        return Err(unfit(table, found, "a value for it, or sdp = \"FILE\" of the service"));
+    };
+    let mut arrivals = vec![arrival(table, port, destination, source)?];
+    if let Some(AskedPath { port: other, destination: to, source }) = second {
+        if to.is_some() != destination.is_some() {
+            let found = "a destination on one path only";
+            return Err(unfit(table, found, "one on both paths, or selectors for both"));
+        }
+        arrivals.push(arrival(table, other.unwrap_or(port), to, source)?);
+    }
+    Ok(arrivals)
+}
+
+/// The medium of a kind: the one that is asked for, or the only one.
+pub(super) fn choose_of(
+    name: &str,
+    asked: Option<&str>,
+    session: &Session,
+    places: &[Place],
+    what: &str,
+    is_wanted: fn(&Essence) -> bool,
+) -> Result<usize, Unfit> {
+    let of_kind: Vec<usize> = session.streams();
+    let of_kind: Vec<usize> =
+        of_kind.into_iter().filter(|&it| is_wanted(&session.media[it].essence)).collect();
+    let called = |index: usize| match &session.media[index].mid {
+        Some(mid) => mid.clone(),
+        None => places[index].index.to_string(),
+    };
+    let listed = || {
+        let each = of_kind.iter().map(|&it| format!("{} (line {})", called(it), places[it].line));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    if let Some(wanted) = asked {
+        let found = of_kind.iter().find(|&&it| called(it) == wanted).copied();
+        let number = wanted.parse().ok();
+        let by_number = of_kind.iter().find(|&&it| Some(places[it].index) == number).copied();
+        return found.or(by_number).ok_or_else(|| {
+            let found = format!("{wanted:?}, which is no {what} of {name}");
+            unfit("media", found, listed())
+        });
+    }
+    match of_kind.as_slice() {
+        [only] => Ok(*only),
+        [] => Err(unfit(
+            "sdp",
+            format!("{name:?}, which has no {what}"),
+            format!("an SDP with {what}"),
+        )),
+        _ => {
+            let found = format!("{name:?}, which has several streams of {what}");
+            Err(unfit("media", found, format!("one of {}", listed())))
+        }
     }
 }
 
@@ -206,18 +301,22 @@ fn host(address: IpAddr) -> Prefix {
     Prefix::network(address, if address.is_ipv4() { 32 } else { 128 })
 }
 
-fn unfit(key: &'static str, found: impl Into<String>, allowed: impl Into<String>) -> Unfit {
+pub(super) fn unfit(
+    key: &'static str,
+    found: impl Into<String>,
+    allowed: impl Into<String>,
+) -> Unfit {
     Unfit { key, refusal: Refusal::new(found, allowed) }
 }
 
 /// What an SDP says, as a refusal of it.
-fn refused(name: &str, error: &Finding) -> Unfit {
+pub(super) fn refused(name: &str, error: &Finding) -> Unfit {
     let Finding { line, text, remedy, .. } = error;
     unfit("sdp", format!("{name:?}, of which line {line} is wrong: {text}"), remedy.clone())
 }
 
 /// The file, no more of it than an SDP may be long.
-fn fetch(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn fetch(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     File::open(path)?.take(OCTETS_MAX as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
@@ -357,13 +456,13 @@ fn left_out(session: &Session, index: usize, places: &[Place], text: &[u8]) -> V
 }
 
 /// What stands twice must be the same.
-struct Same<'a> {
-    name: &'a str,
-    line: usize,
+pub(super) struct Same<'a> {
+    pub(super) name: &'a str,
+    pub(super) line: usize,
 }
 
 impl Same<'_> {
-    fn hold<T: PartialEq + Display>(
+    pub(super) fn hold<T: PartialEq + Display>(
         &self,
         key: &'static str,
         asked: Option<T>,
@@ -375,7 +474,12 @@ impl Same<'_> {
         }
     }
 
-    fn differs(&self, key: &'static str, asked: impl Display, said: impl Display) -> Unfit {
+    pub(super) fn differs(
+        &self,
+        key: &'static str,
+        asked: impl Display,
+        said: impl Display,
+    ) -> Unfit {
         let Self { name, line } = self;
         let found = format!("{asked}, while line {line} of {name} says {said}");
         unfit(key, found, format!("{said}, or leave the key out"))

@@ -129,7 +129,7 @@ impl Capture {
 }
 
 /// Octets of the longest packet that a capture is believed to have had. IP says no more.
-const OCTETS_MAX: usize = 65_536 + 64;
+pub const OCTETS_MAX: usize = 65_536 + 64;
 
 /// Destination, source and stamp of a packet of video.
 fn video(frame: &[u8]) -> Option<((IpAddr, u16, u32), Stamp)> {

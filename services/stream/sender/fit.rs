@@ -1,18 +1,15 @@
-//! Which ports a stream leaves by, and why it cannot.
+//! Whether a stream can be sent as asked: on which port, in packets of which size, as what.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 
 use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError};
 
 use super::Options;
-use crate::stream::departure::{Departure, LaunchTime};
-use crate::stream::header::Header;
-use crate::stream::redundancy::PATHS;
-use crate::stream::redundancy::split::{Ends, Split};
-use crate::stream::route::{Patience, Route};
-use crate::stream::video::packetizer::Packetizer;
+use crate::stream::video::packetizer::Identity;
 
 /// Why the options cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +94,51 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What a stream is told by.
+///
+/// # Errors
+///
+/// When the payload type is not dynamic.
+pub(in crate::stream) fn identity(
+    payload_type: u8,
+    ssrc: Option<u32>,
+) -> Result<Identity, BuildError> {
+    if !(96..=127).contains(&payload_type) {
+        return Err(BuildError::new(Error::PayloadType(payload_type)));
+    }
+    // RFC 3550, section 8.1: chosen at random, so that two senders hardly choose the same.
+    #[expect(clippy::cast_possible_truncation, reason = "32 of its random bits")]
+    let ssrc = ssrc.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32);
+    Ok(Identity { payload_type, ssrc })
+}
+
+/// The first port of the interface, or the only interface's.
+pub(in crate::stream) fn choose_port(
+    service: &str,
+    asked: Option<&str>,
+    ports: &[PortFacts],
+) -> Result<usize, Error> {
+    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
+    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
+    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
+        service: service.into(),
+        asked: asked.map(Into::into),
+        found: ports.iter().map(|port| port.interface.clone()).collect(),
+    })
+}
+
+pub(in crate::stream) fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
+    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
+    if needed > facts.mtu as usize {
+        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
+    }
+    if packet_octets > facts.chunk_capacity_octets {
+        let capacity = facts.chunk_capacity_octets;
+        return Err(Error::Chunk { capacity, needed: packet_octets });
+    }
+    Ok(())
+}
+
 /// The port of the second path, if there is one.
 pub(super) fn second_port(
     options: &Options,
@@ -116,64 +158,4 @@ pub(super) fn second_port(
         return Err(BuildError::new(Error::SamePath { interface, destination }));
     }
     Ok(Some(port))
-}
-
-/// Opens the second path, by the second of these ports.
-pub(super) fn open_second(
-    options: &Options,
-    build: &mut Build<'_>,
-    ports: [usize; PATHS],
-    launches: bool,
-    packetizer: &Packetizer,
-) -> Result<Split, BuildError> {
-    let second = options.second.as_ref().expect("asked for with its port");
-    let facts = &build.ports()[ports[1]];
-    let way = second.way(options.marks());
-    let route = Route::open(&way, facts, patience(build)).map_err(BuildError::new)?;
-    let payload_octets = packetizer.payload_octets_max();
-    let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
-    check_room(facts, header.octets() + payload_octets).map_err(BuildError::new)?;
-    let launch_time = if launches { LaunchTime::Auto } else { LaunchTime::None };
-    let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
-    let format = options.spec().check().map_err(BuildError::new)?;
-    let (frames, seconds) = format.rate().ratio();
-    let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
-    let ends = Ends {
-        ports: ports.map(|port| (port, &*build.ports()[port].interface)),
-        destinations: [options.destination, second.destination],
-        packets_per_second: packets.div_ceil(seconds.into()),
-    };
-    Ok(Split::new(build, &ends, route, header, departure))
-}
-
-/// A neighbour is waited for at the start only.
-pub(super) fn patience(build: &Build<'_>) -> Patience {
-    if build.is_anew() { Patience::None } else { Patience::Wait }
-}
-
-/// The first port of the interface, or the only interface's.
-pub(super) fn choose_port(
-    service: &str,
-    asked: Option<&str>,
-    ports: &[PortFacts],
-) -> Result<usize, Error> {
-    let wanted = |port: &PortFacts| asked.is_none_or(|asked| *port.interface == *asked);
-    let several = asked.is_none() && ports.iter().any(|p| p.interface != ports[0].interface);
-    ports.iter().position(wanted).filter(|_| !several).ok_or_else(|| Error::Interface {
-        service: service.into(),
-        asked: asked.map(Into::into),
-        found: ports.iter().map(|port| port.interface.clone()).collect(),
-    })
-}
-
-pub(super) fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
-    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
-    if needed > facts.mtu as usize {
-        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
-    }
-    if packet_octets > facts.chunk_capacity_octets {
-        let capacity = facts.chunk_capacity_octets;
-        return Err(Error::Chunk { capacity, needed: packet_octets });
-    }
-    Ok(())
 }
