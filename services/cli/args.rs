@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -246,8 +247,7 @@ pub enum StreamCommand {
     /// Find out what comes: of which format, how it is cut and timed, and what is lost.
     ///
     /// Listens to an interface for a few seconds, which needs root and takes nothing away from
-    /// anybody, or reads a capture. It does not join groups, and packets that a running tidegate
-    /// takes never come to it. What several formats have in common is said, and so is what packets
+    /// anybody, or reads a capture. Packets that a running tidegate takes never come to it. What several formats have in common is said, and so is what packets
     /// do not tell; the SDP that is printed has what they do.
     Probe(Probe),
     /// Make a PNG of a picture of a captured stream.
@@ -273,7 +273,7 @@ pub struct Plot {
     /// How frames are scanned.
     #[arg(long, value_name = "SCAN", default_value = "progressive", value_parser = scan())]
     pub scan: Scan,
-    /// The class that the sender claims; narrow-linear is read by a linear schedule.
+    /// The class that the sender claims; narrow has a gapped schedule, the others a linear one.
     #[arg(long, value_name = "CLASS", default_value = "wide", value_parser = class())]
     pub class: Class,
     /// TROFFSET in microseconds. Default: the standard's.
@@ -311,6 +311,10 @@ pub struct Probe {
     /// How long to listen.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
     pub seconds: u32,
+    /// A group to be a member of meanwhile, as 239.1.2.3, of one source as 239.1.2.3@192.168.1.10;
+    /// may be given several times. Without it comes what comes anyway.
+    #[arg(long, value_name = "GROUP[@SOURCE]", conflicts_with = "read", value_parser = group)]
+    pub join: Vec<(IpAddr, Option<IpAddr>)>,
     /// Only streams to this UDP port.
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
@@ -391,6 +395,20 @@ fn reference() -> impl clap::builder::TypedValueParser<Value = Reference> {
         .map(|word| Reference::of(&word).expect("only its words are possible"))
 }
 
+/// A group, and perhaps the one source whose packets are wanted.
+fn group(text: &str) -> Result<(IpAddr, Option<IpAddr>), String> {
+    let (group, source) = match text.split_once('@') {
+        Some((group, source)) => (group, Some(source)),
+        None => (text, None),
+    };
+    let address = |text: &str| text.parse().map_err(|_| format!("{text:?} is no address"));
+    let group: IpAddr = address(group)?;
+    if !group.is_multicast() {
+        return Err(format!("{group} is no group: those are 224.0.0.0/4 and ff00::/8"));
+    }
+    Ok((group, source.map(address).transpose()?))
+}
+
 fn sampling() -> impl clap::builder::TypedValueParser<Value = Sampling> {
     let all = Sampling::ALL;
     PossibleValuesParser::new(all.map(Sampling::name)).map(move |word| {
@@ -467,6 +485,19 @@ mod tests {
             panic!("measure")
         };
         assert_eq!((measure.queues(), measure.copy), (vec![0], CopyMode::ZeroCopy));
+        let Ok(Command::Stream(Stream { command: StreamCommand::Probe(probe) })) =
+            parse("stream probe eth1 --join 239.1.2.3@198.18.0.1 --join ff0e::1")
+        else {
+            panic!("stream probe")
+        };
+        assert_eq!(probe.join[0].1, Some([198, 18, 0, 1].into()));
+        assert_eq!((probe.join.len(), probe.join[1].1), (2, None));
+        let Ok(Command::Stream(Stream { command: StreamCommand::Picture(picture) })) =
+            parse("stream picture a.pcap a.png --depth 12 --sampling RGB --range FULL")
+        else {
+            panic!("stream picture")
+        };
+        assert_eq!((picture.depth, picture.range), (Some(Depth::Twelve), Some(Range::Full)));
         assert!(matches!(parse("completions bash"), Ok(Command::Completions(_))));
         let Ok(Command::Sdp(Sdp { command: SdpCommand::Check(check) })) =
             parse("sdp check a.sdp - --json")
@@ -500,6 +531,11 @@ mod tests {
             "sdp print",
             "sdp explain a b",
             "measure",
+            "stream probe",
+            "stream probe eth1 --join 198.18.0.1",
+            "stream probe --read a.pcap --join 239.1.2.3",
+            "stream picture a.pcap",
+            "stream picture a.pcap a.png --depth 9",
             "measure eth1 --seconds 0",
             "measure eth1 --copy some",
             "measure eth1 --only everything",

@@ -11,7 +11,7 @@ use super::*;
 use crate::require;
 
 /// All that it has of what RFC 4175 has.
-const FORMATS: [(Sampling, Depth); 3] = [
+pub(super) const FORMATS: [(Sampling, Depth); 3] = [
     (Sampling::YCbCr422, Depth::Ten),
     (Sampling::YCbCr422, Depth::Eight),
     (Sampling::Rgb, Depth::Eight),
@@ -21,7 +21,7 @@ const PACKINGS: [(&str, Packing); 3] =
     [("gpm-line", Packing::GpmLine), ("gpm", Packing::Gpm), ("bpm", Packing::Bpm)];
 
 /// How it takes and gives the clip's samples: as they are.
-fn codec(clip: &Clip) -> [&'static str; 2] {
+pub(super) fn codec(clip: &Clip) -> [&'static str; 2] {
     let name = if clip.pixels == "yuv422p10le" { "bitpacked" } else { "rawvideo" };
     ["-c:v", name]
 }
@@ -61,7 +61,7 @@ fn streams_by_tshark(capture: &Path) -> (u64, u64) {
 }
 
 /// Whether a packet socket is open in `end`'s namespace.
-fn captures(end: &End) -> bool {
+pub(super) fn captures(end: &End) -> bool {
     let table = end.namespace.run(|| fs::read_to_string("/proc/thread-self/net/packet"));
     table.unwrap().unwrap().lines().count() > 1
 }

@@ -21,12 +21,12 @@ const FORMATS: [(Sampling, Depth); 5] = [
 const PACKINGS: [(&str, Packing); 3] =
     [("gpm-line", Packing::GpmLine), ("gpm", Packing::Gpm), ("bpm", Packing::Bpm)];
 
-fn missing() -> bool {
+pub(super) fn missing() -> bool {
     !["ffmpeg", "gst-launch-1.0"].iter().all(|name| require::program(name))
 }
 
 /// It writes `packets` packets' frames to `theirs-got.raw`, and ends.
-fn receive(scene: &Scene, clip: &Clip, packets: u64) -> Command {
+pub(super) fn receive(scene: &Scene, clip: &Clip, packets: u64) -> Command {
     let spec = clip.format.spec();
     let mut gstreamer = scene.gstreamer();
     gstreamer.args(["udpsrc", "address=0.0.0.0", "buffer-size=8388608"]);

@@ -24,6 +24,8 @@ const SILENCE_MS: i64 = 50;
 pub(super) struct Listener {
     socket: OwnedFd,
     control: Vec<u8>,
+    /// The interface's number.
+    pub(super) index: u32,
     /// Packets that the kernel had no room for.
     pub(super) dropped: u32,
 }
@@ -56,10 +58,11 @@ impl Listener {
             setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(SILENCE_MS))?;
             // With less it only drops sooner, and says so.
             let _ = setsockopt(&socket, RcvBufForce, &BUFFER_OCTETS);
-            Ok(socket)
+            Ok((socket, u32::try_from(address.ifindex()).expect("the kernel's are as short")))
         };
         let control = nix::cmsg_space!(TimeSpec, u32);
-        Ok(Self { socket: open().map_err(named)?, control, dropped: 0 })
+        let (socket, index) = open().map_err(named)?;
+        Ok(Self { socket, control, index, dropped: 0 })
     }
 
     /// The next packet: when it came, in nanoseconds of UTC, and its octets. `None` in silence.

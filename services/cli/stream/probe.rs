@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate_dataplane::pcap::{LINK_ETHERNET, Reader};
+use tidegate_dataplane::sys::multicast::Member;
 
 use super::live::Listener;
 use crate::cli::args::Probe as Args;
@@ -20,6 +21,7 @@ use crate::stream::timing::arrivals::Expected;
 use crate::stream::timing::capture::{Analysis, OCTETS_MAX, analyse};
 use crate::stream::timing::record::Standing;
 use crate::stream::timing::schedule::Images;
+use crate::stream::video::Scan;
 
 /// What the packets of a stream of video do not say.
 const UNKNOWN: &str = "colorimetry, transfer characteristic, range and clock: not in the packets";
@@ -28,7 +30,7 @@ const UNKNOWN: &str = "colorimetry, transfer characteristic, range and clock: no
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> io::Result<ExitCode> {
     let (probe, dropped) = match (&args.read, &args.interface) {
         (Some(path), _) => (read(path)?, 0),
-        (None, Some(interface)) => listen(interface, args.seconds)?,
+        (None, Some(interface)) => listen(interface, args)?,
         (None, None) => unreachable!("one of them is required"),
     };
     let of_port = |it: &Finding| args.port.is_none_or(|port| port == it.flow.port);
@@ -78,10 +80,19 @@ fn read(path: &std::path::Path) -> io::Result<Probe> {
     Ok(probe)
 }
 
-fn listen(interface: &str, seconds: u32) -> io::Result<(Probe, u32)> {
+fn listen(interface: &str, args: &Args) -> io::Result<(Probe, u32)> {
     let mut probe = Probe::default();
     let mut listener = Listener::open(interface)?;
-    let span = Duration::from_secs(seconds.into());
+    // Left when they are dropped.
+    let _members = args
+        .join
+        .iter()
+        .map(|(group, source)| {
+            Member::join(*group, source.as_slice(), listener.index)
+                .map_err(|error| io::Error::other(format!("cannot join {group}: {error}")))
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    let span = Duration::from_secs(args.seconds.into());
     let begun = Instant::now();
     let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let mut progress = Progress::begin(format!("listening on {interface}"), milliseconds(span));
@@ -110,7 +121,7 @@ fn timing(finding: &Finding, args: &Args) -> Option<Analysis> {
     let Essence::Video(video) = &finding.essence else { return None };
     let format = video.spec()?.check().ok()?;
     let images = Images { packets: 0, ..format.images() };
-    let class = if video.gapped == Some(false) { Class::NarrowLinear } else { Class::Wide };
+    let class = if video.gapped == Some(false) { Class::NarrowLinear } else { Class::Narrow };
     let expected = Expected { images, class, offset_us: None, reference: args.reference };
     analyse(&finding.stamps, expected, u64::from(args.tai_offset) * 1_000_000_000).ok()
 }
@@ -200,6 +211,13 @@ fn video_in_words(video: &Video, timing: Option<&Analysis>) -> Vec<String> {
     if !video.measured {
         lines.push(
             "         no line has two pieces: how many octets a pixel has is not known".into(),
+        );
+    }
+    if video.scan == Scan::Psf {
+        lines.push(
+            "         both fields have one timestamp: a frame in segments, or fields of a sender \
+             that does not tell them apart, as FFmpeg"
+                .into(),
         );
     }
     if video.frame_lines {

@@ -13,6 +13,7 @@ use tidegate_config::{Fragments, PortRange, Prefix, Protocol, Refusal, Selector}
 
 use super::finding::{Code, Finding, Severity};
 use super::session::{Essence, Leg, Session};
+use super::video::{Colorimetry, Range};
 use super::{OCTETS_MAX, Place, Reading, read, translate};
 use crate::registry::Unfit;
 use crate::stream::timing::{Class, Rate};
@@ -77,6 +78,8 @@ pub struct Stream {
     pub troffset_us: Option<u32>,
     /// The ways that it comes: one, or the paths of ST 2022-7.
     pub arrivals: Vec<Arrival>,
+    /// Its colours, as the SDP says them.
+    pub colours: Option<(Colorimetry, Range)>,
 }
 
 /// One way that packets of a stream come.
@@ -161,6 +164,7 @@ impl Stream {
             class: class.or(asked.class).unwrap_or_default(),
             troffset_us: troffset_us.or(asked.troffset_us),
             arrivals,
+            colours: colours(&media.essence),
         })
     }
 
@@ -289,6 +293,14 @@ pub(super) fn choose_of(
     }
 }
 
+/// What an SDP says of colours.
+const fn colours(essence: &Essence) -> Option<(Colorimetry, Range)> {
+    match essence {
+        Essence::Video(video) => Some((video.colorimetry, video.range)),
+        Essence::Audio(_) | Essence::Ancillary(_) => None,
+    }
+}
+
 /// What an SDP says of when packets come.
 fn timing(essence: &Essence) -> (Option<Class>, Option<u32>) {
     match essence {
@@ -357,6 +369,7 @@ fn by_keys(asked: &Asked<'_>) -> Result<Stream, Unfit> {
         class: asked.class.unwrap_or_default(),
         troffset_us: asked.troffset_us,
         arrivals,
+        colours: None,
     })
 }
 

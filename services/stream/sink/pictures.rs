@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::Kind;
 use crate::stream::sdp::video::{Colorimetry, Range};
 use crate::stream::video::colour::{Colours, Screen};
 use crate::stream::video::format::Format;
@@ -34,6 +35,28 @@ pub struct Pictures {
     /// Which sample values are used; narrow where it is missing.
     #[serde(default)]
     pub range: Option<Range>,
+}
+
+impl Pictures {
+    /// The newest frame alone.
+    const NEWEST: Self =
+        Self { first: None, last: NonZeroU32::new(1), every: None, colorimetry: None, range: None };
+
+    /// What the sink `kind` is told: what was asked for, in the colours that an SDP says where
+    /// nobody asked for others.
+    pub fn of(kind: Kind, asked: Option<Self>, said: Option<(Colorimetry, Range)>) -> Option<Self> {
+        if kind != Kind::Png {
+            return asked;
+        }
+        let asked = asked.unwrap_or(Self::NEWEST);
+        // What was agreed upon elsewhere is what is usual.
+        let colorimetry = said.map(|(it, _)| it).filter(|it| *it != Colorimetry::Unspecified);
+        Some(Self {
+            colorimetry: asked.colorimetry.or(colorimetry),
+            range: asked.range.or(said.map(|(_, range)| range)),
+            ..asked
+        })
+    }
 }
 
 /// What is between the end of a path's stem and its number, and before `.png`.
@@ -123,4 +146,25 @@ pub fn write(into: impl Write, format: &Format, bits: u8, picture: &[u8]) -> io:
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(picture).map_err(failed)?;
     writer.finish().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_those_asked_for_or_else_those_of_the_sdp() {
+        let said = Some((Colorimetry::Bt2020, Range::Full));
+        let of = |asked, said| {
+            let Pictures { colorimetry, range, .. } = Pictures::of(Kind::Png, asked, said).unwrap();
+            (colorimetry, range)
+        };
+        assert_eq!(of(None, said), (Some(Colorimetry::Bt2020), Some(Range::Full)));
+        let asked = Pictures { colorimetry: Some(Colorimetry::Bt709), ..Pictures::NEWEST };
+        assert_eq!(of(Some(asked), said), (Some(Colorimetry::Bt709), Some(Range::Full)));
+        let unspecified = Some((Colorimetry::Unspecified, Range::Narrow));
+        assert_eq!(of(None, unspecified), (None, Some(Range::Narrow)));
+        assert_eq!(of(None, None), (None, None));
+        assert_eq!(Pictures::of(Kind::Hash, None, said), None);
+    }
 }

@@ -1,6 +1,5 @@
 //! What the sink's thread does with each frame.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,8 +61,7 @@ impl Work {
             }
             (Kind::File, Some(path)) => Some(Self::Raw(create(path, &[])?)),
             (Kind::Png, Some(path)) if ends_in(path, "png") => {
-                let newest = Pictures { last: NonZeroU32::new(1), ..Pictures::default() };
-                let pictures = pictures.unwrap_or(newest);
+                let pictures = Pictures::of(kind, pictures, None).expect("of this kind");
                 let album = Album::new(path, pictures, format);
                 let colorimetry = pictures.colorimetry;
                 Some(Self::Png(Box::new(album.ok_or(Error::Colours { colorimetry })?)))
