@@ -25,7 +25,7 @@ use tidegate_runtime::task::Factory;
 
 use crate::echo::Echo;
 use crate::scrub::Scrub;
-use crate::stream::{EssenceSend, StreamReceive, StreamSend};
+use crate::stream::{EssenceReceive, EssenceSend, StreamReceive, StreamSend};
 
 /// Options of a service that has none: any key in its table is a mistake.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -89,6 +89,7 @@ impl Registry {
             .add::<Scrub>()
             .add_selecting::<StreamSend>()
             .add_selecting::<EssenceSend>()
+            .add_selecting::<EssenceReceive>()
             .add_selecting::<StreamReceive>()
     }
 

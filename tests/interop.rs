@@ -1,5 +1,5 @@
-//! Video to and from programs that others wrote, bit for bit: FFmpeg and GStreamer receive what we
-//! send, in every packing of every format that they have, and we receive what they send.
+//! Video and sound to and from programs that others wrote, bit for bit: FFmpeg and GStreamer receive
+//! what we send, in every packing of every format that they have, and we receive what they send.
 //!
 //! The picture is FFmpeg's own moving test pattern. It is small and slow, so that a kernel socket
 //! with ordinary buffers holds a whole frame. What is lost there all the same, on a machine that is
@@ -15,6 +15,7 @@ mod ffmpeg;
 mod gstreamer;
 mod photos;
 mod probe;
+mod sound;
 
 use std::fs;
 use std::path::PathBuf;
@@ -82,13 +83,17 @@ impl Scene {
 
     /// A tidegate at the near end, with one service for pictures of this clip.
     fn tidegate(&self, clip: &Clip, service: &str) -> Program {
+        self.start(&format!("{service}\n{}\n", clip.options()))
+    }
+
+    /// A tidegate at the near end, with one service.
+    fn start(&self, service: &str) -> Program {
         let (interface, pid) = (&self.wire.near.name, std::process::id());
         let name = self.directory.file_name().unwrap().to_str().unwrap();
         let instance = name.trim_end_matches(&format!("-{pid}"));
         let text = format!(
             "[runtime]\ninstance = \"{instance}-{pid}\"\nshards = 1\n\n\
-             [[interface]]\nname = \"{interface}\"\n\n[[service]]\n{service}\n{}\n",
-            clip.options()
+             [[interface]]\nname = \"{interface}\"\n\n[[service]]\n{service}\n"
         );
         let config = Config::parse("interop.toml", &text).unwrap_or_else(|error| panic!("{error}"));
         let start = || Program::start(&config, &Registry::stock());

@@ -6,6 +6,7 @@ mod require;
 
 mod attach;
 mod command;
+mod conformance;
 mod doctor;
 mod driver;
 mod echo;

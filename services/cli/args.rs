@@ -273,7 +273,7 @@ pub struct Plot {
     /// How frames are scanned.
     #[arg(long, value_name = "SCAN", default_value = "progressive", value_parser = scan())]
     pub scan: Scan,
-    /// The class that the sender claims; narrow-linear is read by a linear schedule.
+    /// The class that the sender claims; narrow has a gapped schedule, the others a linear one.
     #[arg(long, value_name = "CLASS", default_value = "wide", value_parser = class())]
     pub class: Class,
     /// TROFFSET in microseconds. Default: the standard's.

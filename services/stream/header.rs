@@ -207,6 +207,12 @@ impl Header {
         self.octets
     }
 
+    /// Its octets in front of IP, which an MTU does not count: those of a tag neither.
+    pub const fn link_octets(&self) -> usize {
+        let ip = if self.is_ipv6() { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN };
+        self.octets - ip - udp::HEADER_LEN
+    }
+
     /// The link address that packets go to.
     pub const fn destination_mac(&self) -> [u8; 6] {
         let [a, b, c, d, e, f, ..] = self.template;
@@ -352,6 +358,7 @@ mod tests {
     fn every_form_says_what_the_flow_says_at_every_length() {
         for flow in flows() {
             let header = Header::new(&flow, 100).unwrap();
+            assert_eq!(header.link_octets(), if flow.marks.vlan.is_some() { 18 } else { 14 });
             for octets in [0, 1, 99, 100, 101, 1220, 8948, PAYLOAD_OCTETS_MAX] {
                 let mut packet = vec![0xa5; header.octets() + octets];
                 header.write(&mut packet);

@@ -21,6 +21,7 @@ pub mod departure;
 pub mod follow;
 pub mod handoff;
 pub mod header;
+pub mod membership;
 pub mod probe;
 pub mod programme;
 pub mod receiver;
@@ -35,7 +36,7 @@ pub mod video;
 mod worker;
 pub mod y4m;
 
-pub use programme::EssenceSend;
+pub use programme::{EssenceReceive, EssenceSend};
 pub use receiver::StreamReceive;
 pub use sender::StreamSend;
 

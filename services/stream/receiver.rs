@@ -10,17 +10,21 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use tidegate_config::{Refusal, Selector};
+use tidegate_dataplane::wire::ethernet::Vlan;
 use tidegate_dataplane::wire::packet::{Packet, Transport};
 use tidegate_dataplane::wire::{Fragment, Rtp};
 use tidegate_runtime::burst::{Burst, Delivery};
 use tidegate_runtime::context::ShardContext;
 use tidegate_runtime::metrics::Counter;
+use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
+use super::membership::{self, Membership};
 use super::programme::cadence::Fields;
 use super::programme::receive::{self, Came, Ears, Wanted};
 use super::redundancy::{self, Paths, Skew, SkewClass, Tell};
+use super::route::Tag;
 use super::sdp::receive::{Asked, AskedPath, Stream};
 use super::sink::{self, Counts, Offered, Sink};
 use super::timing::arrivals::{Arrivals, Expected, Stamp};
@@ -34,11 +38,11 @@ use crate::registry::{Selects, Unfit};
 
 /// How often the sink's counts are looked at while no packet comes. Soon enough for whoever
 /// watches, rare enough for a shard that wants to sleep.
-const LOOK_NS: u64 = 5_000_000;
+pub(super) const LOOK_NS: u64 = 5_000_000;
 
 /// How long a drain waits for the sink's thread. A disk that needs longer for its last frames
 /// loses them; the runtime's own limit for a drain is longer.
-const FINISH_NS: u64 = 500_000_000;
+pub(super) const FINISH_NS: u64 = 500_000_000;
 
 /// The receiver's options table.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -62,6 +66,12 @@ pub struct Options {
     /// The interface that the first path comes in by; any where it is missing.
     #[serde(default)]
     pub interface: Option<Box<str>>,
+    /// The VLAN that the first path's packets are tagged with; any, or none, where it is missing.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
+    /// Whether its groups are joined.
+    #[serde(default)]
+    pub membership: membership::Wish,
     /// The second path, ST 2022-7.
     #[serde(default)]
     pub second: Option<Second>,
@@ -137,6 +147,9 @@ pub struct Second {
     /// The interface that it comes in by.
     #[serde(default)]
     pub interface: Option<Box<str>>,
+    /// The VLAN that its packets are tagged with.
+    #[serde(default)]
+    pub vlan: Option<Tag>,
 }
 
 impl Second {
@@ -156,44 +169,37 @@ impl Options {
             ancillary: self.ancillary.as_ref(),
             pictures: Some(Fields::new(stream.spec.rate, stream.spec.scan)),
             skew: self.skew()?,
+            vlan: self.vlan,
         })
     }
 
     /// How the paths of their stream are told.
     fn tells(&self, stream: &Stream) -> Vec<Tell> {
-        let second = self.second.as_ref().and_then(|second| second.interface.clone());
-        let interfaces =
-            [self.interface.clone(), second].into_iter().chain(std::iter::repeat(None));
-        let tell = |(arrival, interface): (&super::sdp::receive::Arrival, _)| Tell {
-            interface,
-            port: arrival.port,
-            destination: arrival.leg.as_ref().map(|leg| leg.destination),
-            sources: arrival.leg.as_ref().map(|leg| leg.sources.clone()).unwrap_or_default(),
-        };
-        stream.arrivals.iter().zip(interfaces).map(tell).collect()
+        let interface = self.interface.as_deref();
+        receive::tells(&stream.arrivals, interface, self.vlan, self.second.as_ref())
+    }
+
+    /// Joins the groups of all streams, if that is wanted.
+    fn join(&self, stream: &Stream, ports: &[PortFacts]) -> Result<Membership, BuildError> {
+        let beside = self.wanted(stream).and_then(|wanted| wanted.tells());
+        let tells = [self.tells(stream), beside.map_err(BuildError::new)?].concat();
+        Membership::of(self.membership, tells, ports).map_err(BuildError::new)
     }
 
     /// How far one path may be behind the other.
     fn skew(&self) -> Result<Skew, Unfit> {
-        let unfit = |found: String, allowed: &str| Unfit {
-            key: "skew_us",
-            refusal: Refusal::new(found, allowed),
-        };
-        match (self.skew_class, self.skew_us) {
-            (class, None) => Ok(class.unwrap_or_default().skew()),
-            (None, Some(us)) => Skew::of_us(us).map_err(|_| {
-                unfit(us.to_string(), "1 to 1000000, or skew_class = \"A\", \"B\", \"C\" or \"D\"")
-            }),
-            (Some(_), Some(us)) => {
-                Err(unfit(format!("{us}, beside skew_class"), "either of the two"))
-            }
-        }
+        skew(self.skew_class, self.skew_us)
     }
 
     /// The stream that they describe, themselves or by their SDP.
     fn stream(&self) -> Result<Stream, Unfit> {
         let stream = self.described()?;
         self.skew()?;
+        if self.second.is_some() && stream.arrivals.len() < 2 {
+            let found = "a second path, while the SDP has one";
+            let refusal = Refusal::new(found, "an SDP with a DUP group, or none");
+            return Err(Unfit { key: "second", refusal });
+        }
         let untold = |untold: redundancy::paths::Untold| Unfit {
             key: if self.sdp.is_some() { "sdp" } else { "second" },
             refusal: Refusal::new(untold.to_string(), "paths that differ"),
@@ -228,6 +234,21 @@ impl Options {
     }
 }
 
+/// How far one path may be behind the other, by either key.
+pub(super) fn skew(class: Option<SkewClass>, us: Option<u32>) -> Result<Skew, Unfit> {
+    let unfit = |found: String, allowed: &str| Unfit {
+        key: "skew_us",
+        refusal: Refusal::new(found, allowed),
+    };
+    match (class, us) {
+        (class, None) => Ok(class.unwrap_or_default().skew()),
+        (None, Some(us)) => Skew::of_us(us).map_err(|_| {
+            unfit(us.to_string(), "1 to 1000000, or skew_class = \"A\", \"B\", \"C\" or \"D\"")
+        }),
+        (Some(_), Some(us)) => Err(unfit(format!("{us}, beside skew_class"), "either of the two")),
+    }
+}
+
 /// The first dynamic payload type, which most senders use.
 pub(super) const fn payload_type() -> u8 {
     96
@@ -237,6 +258,8 @@ pub(super) const fn payload_type() -> u8 {
 #[derive(Debug)]
 pub struct StreamReceive {
     paths: Paths,
+    /// Held, and so a member, for as long as it runs.
+    _membership: Membership,
     assembler: Assembler,
     /// Sound and ancillary data.
     ears: Ears,
@@ -256,9 +279,9 @@ pub struct StreamReceive {
 }
 
 #[derive(Debug)]
-struct Reasons {
-    malformed: DropReason,
-    not_ours: DropReason,
+pub(super) struct Reasons {
+    pub(super) malformed: DropReason,
+    pub(super) not_ours: DropReason,
     wrong_format: DropReason,
     copy: DropReason,
     duplicate: DropReason,
@@ -267,7 +290,7 @@ struct Reasons {
 }
 
 impl Reasons {
-    fn register(build: &mut Build<'_>) -> Self {
+    pub(super) fn register(build: &mut Build<'_>) -> Self {
         let mut reason = |name, help| build.drop_reason(name, help);
         Self {
             malformed: reason("malformed", "Frames dropped: no Ethernet, IP, UDP, RTP and essence"),
@@ -283,7 +306,7 @@ impl Reasons {
 
 impl Reasons {
     /// The fate of a packet of sound or ancillary data.
-    const fn of(&self, outcome: receive::Outcome) -> Verdict {
+    pub(super) const fn of(&self, outcome: receive::Outcome) -> Verdict {
         use receive::Outcome as Of;
         Verdict::Drop(match outcome {
             Of::Taken => return Verdict::Consumed,
@@ -352,6 +375,7 @@ impl Service for StreamReceive {
             by_path: (paths.count() > 1)
                 .then(|| redundancy::Export::register(build, paths.words())),
             paths,
+            _membership: options.join(&stream, build.ports())?,
             sink,
             reasons: Reasons::register(build),
             counters: COUNTERS.map(|(name, help)| build.counter(name, help)),
@@ -419,8 +443,10 @@ impl StreamReceive {
             return Verdict::Drop(self.reasons.not_ours);
         };
         let (to, from) = (packet.destination(), packet.source());
-        let Some(path) = self.paths.of(port, udp.destination(), to, from) else {
-            let came = Came { shard_port: port, udp_port: udp.destination(), to, from, at_ns };
+        let tag = packet.ethernet().tags().next().map(Vlan::id);
+        let Some(path) = self.paths.of(port, udp.destination(), to, from, tag) else {
+            let udp_port = udp.destination();
+            let came = Came { shard_port: port, udp_port, to, from, tag, at_ns };
             let outcome = self.ears.packet(&came, udp.payload());
             return outcome.map_or(Verdict::Drop(self.reasons.not_ours), |it| self.reasons.of(it));
         };

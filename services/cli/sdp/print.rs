@@ -19,11 +19,14 @@ use crate::cli::args::SdpPrint;
 use crate::cli::check;
 use crate::registry::Registry;
 use crate::run::control_path;
-use crate::stream::StreamSend;
+use crate::stream::programme::alone;
+use crate::stream::sdp::describe::session_alone;
 use crate::stream::sdp::describe::{Advertised, Facts, NoClass, sender_type, session};
-use crate::stream::sdp::session::RefClock;
+use crate::stream::sdp::session::{RefClock, Session};
 use crate::stream::sdp::translate;
+use crate::stream::sdp::video::SenderType;
 use crate::stream::sender::Options;
+use crate::stream::{EssenceSend, StreamSend};
 
 /// What the machine knows about a sender.
 struct Around<'a> {
@@ -97,6 +100,9 @@ struct Printed {
 
 fn print(config: &Config, wanted: Option<&str>, around: &Around<'_>) -> Result<Printed, String> {
     let service = choose(config, wanted)?;
+    if service.kind == EssenceSend::KIND {
+        return print_alone(config, service, around);
+    }
     let options: Options = service.options.parse().map_err(|error| error.to_string())?;
     let mut said = Vec::new();
     let name = &service.name;
@@ -142,42 +148,83 @@ fn print(config: &Config, wanted: Option<&str>, around: &Around<'_>) -> Result<P
     let interface = options.interface.as_deref().or(service.interface.as_deref());
     let facts = Facts {
         name,
-        id: u64::from(crc32fast::hash(format!("{}/{name}", config.runtime.instance).as_bytes())),
+        id: id_of(config, name),
         // What was measured is of now; what is asked for, of the config.
         version: if sender == asked { around.changed } else { around.now },
         own_clock: interface.and_then(|interface| (around.mac)(interface)),
         sender,
     };
-    let session = session(&options, &facts).ok_or_else(|| {
-        let interface = interface.unwrap_or("its interface");
+    let session = session(&options, &facts).ok_or_else(|| no_clock(name, interface))?;
+    said.extend(doubts(&session, name, around));
+    Ok(Printed { sdp: session.emit(), said })
+}
+
+/// The SDP of a sender without pictures, of which nothing is measured.
+fn print_alone(
+    config: &Config,
+    service: &Configured,
+    around: &Around<'_>,
+) -> Result<Printed, String> {
+    let options: alone::Options = service.options.parse().map_err(|error| error.to_string())?;
+    let name = &service.name;
+    let interface = options.interface.as_deref().or(service.interface.as_deref());
+    let facts = Facts {
+        name,
+        id: id_of(config, name),
+        version: around.changed,
+        own_clock: interface.and_then(|interface| (around.mac)(interface)),
+        // Of pictures, which it does not have.
+        sender: SenderType::Wide,
+    };
+    let session = session_alone(&options, &facts).ok_or_else(|| no_clock(name, interface))?;
+    let said = doubts(&session, name, around).into_iter().collect();
+    Ok(Printed { sdp: session.emit(), said })
+}
+
+fn id_of(config: &Config, name: &str) -> u64 {
+    u64::from(crc32fast::hash(format!("{}/{name}", config.runtime.instance).as_bytes()))
+}
+
+fn no_clock(name: &str, interface: Option<&str>) -> String {
+    let interface = interface.unwrap_or("its interface");
+    format!(
+        "no SDP of {name:?}: its clock is known by the link address of {interface}, which is not \
+         here or has none; run this where it sends, or set options.sdp.refclk"
+    )
+}
+
+/// What is to be said of a clock that may not be what is claimed.
+fn doubts(session: &Session, name: &str, around: &Around<'_>) -> Option<String> {
+    let mut clocks = session.media.iter().flat_map(|media| &media.refclks);
+    let is_ptp = clocks.any(|it| matches!(it, RefClock::Ptp(_)));
+    (is_ptp && !around.tai_is_known).then(|| {
         format!(
-            "no SDP of {name:?}: its clock is known by the link address of {interface}, which is \
-             not here or has none; run this where it sends, or set options.sdp.refclk"
-        )
-    })?;
-    let is_ptp = session.media[0].refclks.iter().any(|it| matches!(it, RefClock::Ptp(_)));
-    if is_ptp && !around.tai_is_known {
-        said.push(format!(
             "{name:?} is said to follow PTP, while nothing has told this kernel what TAI is; is \
              ptp4l running, with phc2sys?"
-        ));
-    }
-    Ok(Printed { sdp: session.emit(), said })
+        )
+    })
 }
 
 /// The sender of that name, or the only one.
 fn choose<'a>(config: &'a Config, wanted: Option<&str>) -> Result<&'a Configured, String> {
-    let senders: Vec<&Configured> =
-        config.services.iter().filter(|it| it.kind == StreamSend::KIND).collect();
+    let senders: Vec<&Configured> = config.services.iter().filter(|it| is_sender(it)).collect();
     let names: Vec<&str> = senders.iter().map(|it| it.name.as_str()).collect();
     let names = names.join(", ");
     match (senders.as_slice(), wanted) {
-        ([], _) => Err(format!("the config has no service of the kind {:?}", StreamSend::KIND)),
+        ([], _) => Err(format!(
+            "the config has no service of the kind {:?} or {:?}",
+            StreamSend::KIND,
+            EssenceSend::KIND
+        )),
         ([only], None) => Ok(only),
         (_, None) => Err(format!("the config has several senders; --service one of {names}")),
         (senders, Some(wanted)) => (senders.iter().find(|it| it.name == wanted).copied())
             .ok_or_else(|| format!("no sender is called {wanted:?}; --service one of {names}")),
     }
+}
+
+fn is_sender(service: &Configured) -> bool {
+    [StreamSend::KIND, EssenceSend::KIND].contains(&service.kind.as_str())
 }
 
 /// The class that the service has kept since its start, the worst of its shards.
@@ -279,7 +326,10 @@ mod tests {
         assert_eq!(refusal, "no sender is called \"third\"; --service one of camera, second");
         let none = "[[service]]\nname = \"a\"\nkind = \"echo\"\n";
         let refusal = printed(none, None, None).unwrap_err();
-        assert_eq!(refusal, "the config has no service of the kind \"stream-send\"");
+        assert_eq!(
+            refusal,
+            "the config has no service of the kind \"stream-send\" or \"essence-send\""
+        );
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn timing(finding: &Finding, args: &Args) -> Option<Analysis> {
     let Essence::Video(video) = &finding.essence else { return None };
     let format = video.spec()?.check().ok()?;
     let images = Images { packets: 0, ..format.images() };
-    let class = if video.gapped == Some(false) { Class::NarrowLinear } else { Class::Wide };
+    let class = if video.gapped == Some(false) { Class::NarrowLinear } else { Class::Narrow };
     let expected = Expected { images, class, offset_us: None, reference: args.reference };
     analyse(&finding.stamps, expected, u64::from(args.tai_offset) * 1_000_000_000).ok()
 }

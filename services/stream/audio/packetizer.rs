@@ -4,9 +4,10 @@
 //!   0 RTP: V PT │ 2 sequence │ 4 timestamp │ 8 SSRC │ 12 sample 0 of channels 0 1 2 …, sample 1 of …
 //! ```
 //!
-//! What is in front of RTP is the [header template](crate::stream::header)'s. Number, timestamp and
-//! samples all follow from the packet's index since the epoch: two senders of the same stream send
-//! the same octets, and a sender that was away goes on where it would be.
+//! What is in front of RTP is the [header template](crate::stream::header)'s. Timestamp and samples
+//! follow from the packet's index since the epoch: two senders of the same stream send the same, and
+//! a sender that was away goes on where it would be. Numbers count what is sent: what is left out
+//! after a stall has none, and is no loss on the way.
 
 use tidegate_dataplane::wire::rtp;
 
@@ -37,7 +38,7 @@ impl Packetizer {
         &self.format
     }
 
-    /// Writes packet `index` since the epoch.
+    /// Writes packet `index` since the epoch, with this number.
     ///
     /// The marker is 0: RFC 3551, 4.1, has it for the first packet after silence that was not sent,
     /// which there is none of.
@@ -45,11 +46,9 @@ impl Packetizer {
     /// # Panics
     ///
     /// When `into` is not [`Self::octets`] long.
-    pub fn write(&self, into: &mut [u8], index: u64, source: &Source) {
+    pub fn write(&self, into: &mut [u8], index: u64, sequence: u16, source: &Source) {
         assert_eq!(into.len(), self.octets(), "a packet of sound");
         let first = self.format.first_sample(index);
-        #[expect(clippy::cast_possible_truncation, reason = "numbers wrap")]
-        let sequence = index as u16;
         let header = rtp::Header {
             marker: false,
             payload_type: self.payload_type,
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn number_and_timestamp_are_those_of_the_epoch() {
+    fn timestamp_and_samples_are_those_of_the_epoch() {
         let spec = Spec {
             depth: Depth::TwentyFour,
             sample_rate: 48_000,
@@ -83,12 +82,12 @@ mod tests {
         let mut packet = vec![0xa5; packetizer.octets()];
         // A day after the clock's first wrap.
         let index = (1 << 32) / 6 + 8000 * 86_400;
-        packetizer.write(&mut packet, index, &source);
+        packetizer.write(&mut packet, index, 65_535, &source);
         assert_eq!(packet.len(), 12 + 36);
         let rtp = Rtp::parse(&packet).unwrap();
         assert!(!rtp.marker());
         assert_eq!((rtp.payload_type(), rtp.ssrc()), (97, 0x5eed_0002));
-        assert_eq!(u64::from(rtp.sequence()), index % 65_536);
+        assert_eq!(rtp.sequence(), 65_535);
         assert_eq!(u64::from(rtp.timestamp()), index * 6 % (1 << 32));
         let mut sound = [0; 36];
         super::super::tone::write(packetizer.format(), rtp.timestamp(), &mut sound);
@@ -104,7 +103,7 @@ mod tests {
         let mut packet = vec![0; packetizer.octets()];
         let counts = allocation_counter::measure(|| {
             for index in 0..100 {
-                packetizer.write(&mut packet, index, &source);
+                packetizer.write(&mut packet, index, 0, &source);
             }
         });
         assert_eq!(counts.count_total, 0);

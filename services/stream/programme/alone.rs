@@ -52,15 +52,25 @@ pub struct Options {
     pub ancillary: Option<options::Ancillary>,
 }
 
-/// Nothing to send.
+/// Neither sound nor ancillary data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nothing;
+pub enum Nothing {
+    /// Is sent.
+    Sent,
+    /// Is received.
+    Received,
+}
 
 impl fmt::Display for Nothing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "nothing to send: set [service.options.audio] or [service.options.ancillary], or send \
-             pictures with kind = \"stream-send\"",
+        let (what, kind) = match self {
+            Self::Sent => ("send", "stream-send"),
+            Self::Received => ("receive", "stream-receive"),
+        };
+        write!(
+            f,
+            "nothing to {what}: set [service.options.audio] or [service.options.ancillary]; \
+             pictures, with or without them, are of kind = {kind:?}"
         )
     }
 }
@@ -77,7 +87,7 @@ impl Service for EssenceSend {
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
         if options.audio.is_none() && options.ancillary.is_none() {
-            return Err(BuildError::new(Nothing));
+            return Err(BuildError::new(Nothing::Sent));
         }
         let interface = options.interface.as_deref();
         let port = sender::choose_port(build.name(), interface, build.ports());
@@ -111,5 +121,20 @@ impl Selects for EssenceSend {
     fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
         options::check(options.audio.as_ref(), options.ancillary.as_ref(), None)?;
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_without_a_stream_is_refused_with_the_remedy() {
+        assert_eq!(
+            Nothing::Sent.to_string(),
+            "nothing to send: set [service.options.audio] or [service.options.ancillary]; \
+             pictures, with or without them, are of kind = \"stream-send\""
+        );
+        assert!(Nothing::Received.to_string().contains("kind = \"stream-receive\""));
     }
 }

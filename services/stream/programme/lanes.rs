@@ -17,7 +17,7 @@ use crate::stream::ancillary::payload::Field;
 use crate::stream::departure::{Checksum, Departure, LaunchTime};
 use crate::stream::header::{Header, Marks};
 use crate::stream::redundancy::split::Second;
-use crate::stream::route::{Patience, Route, Way};
+use crate::stream::route::{Patience, Route, Way, room};
 use crate::stream::sender;
 use crate::stream::{ancillary, audio};
 
@@ -71,7 +71,7 @@ impl Out {
         way.check().map_err(BuildError::new)?;
         let route = Route::open(way, facts, common.patience).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), octets_max).map_err(BuildError::new)?;
-        sender::check_room(facts, header.octets() + octets_max).map_err(BuildError::new)?;
+        room::check(facts, &header, octets_max).map_err(BuildError::new)?;
         let departure = Departure::new(common.checksum, common.launch_time, facts.tx, &header);
         Ok(Self { group, route, header, departure })
     }
@@ -164,6 +164,8 @@ struct Sound {
     packetizer: audio::Packetizer,
     source: audio::Source,
     cadence: Cadence,
+    /// Number of the next packet.
+    sequence: u16,
     sent: Counter,
     skipped: Counter,
     /// Packets built and not handed over.
@@ -237,12 +239,17 @@ impl Lanes {
 
     /// Begins with what is of `tai_ns` or later.
     pub fn begin(&mut self, tai_ns: u64) {
-        if let Some(Sound { cadence, packetizer, .. }) = &mut self.sound {
+        // Senders that start together number alike.
+        if let Some(Sound { cadence, packetizer, sequence, .. }) = &mut self.sound {
             *cadence = Cadence::starting(packetizer.format(), tai_ns);
+            #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+            {
+                *sequence = packetizer.format().next_packet(tai_ns) as u16;
+            }
         }
         if let Some(Data { cadence, fields, sequence, .. }) = &mut self.data {
             *cadence = Cadence::starting(fields, tai_ns);
-            // A field is a packet nearly always: senders that start together number alike.
+            // A field is a packet nearly always.
             #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
             {
                 *sequence = fields.first_from(tai_ns) as u32;
@@ -420,6 +427,7 @@ impl Sound {
             packetizer,
             source,
             cadence: Cadence::starting(&format, 0),
+            sequence: 0,
             sent: counter("audio_packets_sent", "Packets of sound handed to the TX ring"),
             skipped: counter("audio_packets_skipped", "Packets of sound not sent, after a stall"),
             built: 0,
@@ -433,12 +441,13 @@ impl Sound {
         index: u64,
         tai_ns: u64,
     ) -> bool {
-        let Self { packetizer, source, .. } = self;
+        let Self { packetizer, source, sequence, .. } = self;
         let octets = packetizer.octets();
-        let is_built = self
-            .ways
-            .build(cx, groups, octets, tai_ns, |into| packetizer.write(into, index, source));
+        let is_built = self.ways.build(cx, groups, octets, tai_ns, |into| {
+            packetizer.write(into, index, *sequence, source)
+        });
         self.built += u64::from(is_built);
+        self.sequence = self.sequence.wrapping_add(u16::from(is_built));
         is_built
     }
 }

@@ -15,14 +15,16 @@
 //! later by less than [`lanes::JOIN_NS`]. Where no group is near, in the gap between frames, it goes
 //! alone. Packets are built before the wait, so that a group is never held up for one.
 //!
-//! [`cadence`] says when; [`lanes`] builds and sends; [`alone`] is the service without pictures;
-//! and [`receive`] takes the same apart.
+//! [`cadence`] says when; [`lanes`] builds and sends; [`alone`] is the service without pictures.
+//! [`receive`] takes the same apart, and [`listen`] is the receiver without pictures.
 
 pub mod alone;
 pub mod cadence;
 pub mod lanes;
+pub mod listen;
 pub mod options;
 pub mod receive;
 
 pub use alone::EssenceSend;
 pub use lanes::Lanes;
+pub use listen::EssenceReceive;

@@ -21,6 +21,7 @@ use crate::stream::audio::{self, Format, Reader as SoundReader};
 use crate::stream::receiver::Second;
 use crate::stream::redundancy::paths::Untold;
 use crate::stream::redundancy::{Memory, Paths, Skew, Tell};
+use crate::stream::route::Tag;
 use crate::stream::sdp::essence::{self, AskedAudio, AskedData};
 use crate::stream::sdp::receive::{Arrival, selectors};
 use crate::stream::timing::Rate;
@@ -120,6 +121,8 @@ pub struct Wanted<'a> {
     pub pictures: Option<Fields>,
     /// How far one path may be behind the other.
     pub skew: Skew,
+    /// The VLAN of the first paths.
+    pub vlan: Option<Tag>,
 }
 
 /// What was described, checked.
@@ -204,18 +207,28 @@ impl Wanted<'_> {
         Ok(all)
     }
 
+    /// How the paths of its streams are told.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`].
+    pub fn tells(&self) -> Result<Vec<Tell>, Unfit> {
+        let described = self.describe()?;
+        Ok([self.sound_tells(&described), self.data_tells(&described)].concat())
+    }
+
     fn sound_tells(&self, described: &Described) -> Vec<Tell> {
         let (Some(audio), Some((_, _, arrivals))) = (self.audio, &described.sound) else {
             return Vec::new();
         };
-        tells(arrivals, audio.interface.as_deref(), audio.second.as_ref())
+        tells(arrivals, audio.interface.as_deref(), self.vlan, audio.second.as_ref())
     }
 
     fn data_tells(&self, described: &Described) -> Vec<Tell> {
         let (Some(data), Some((_, _, arrivals))) = (self.ancillary, &described.data) else {
             return Vec::new();
         };
-        tells(arrivals, data.interface.as_deref(), data.second.as_ref())
+        tells(arrivals, data.interface.as_deref(), self.vlan, data.second.as_ref())
     }
 }
 
@@ -224,16 +237,23 @@ fn unfit(key: &'static str, untold: &Untold) -> Unfit {
 }
 
 /// How the paths of a stream are told.
-fn tells(arrivals: &[Arrival], interface: Option<&str>, second: Option<&Second>) -> Vec<Tell> {
-    let interfaces = [interface, second.and_then(|second| second.interface.as_deref())];
-    let interfaces = interfaces.into_iter().chain(std::iter::repeat(None));
-    let tell = |(arrival, interface): (&Arrival, Option<&str>)| Tell {
+pub(in crate::stream) fn tells(
+    arrivals: &[Arrival],
+    interface: Option<&str>,
+    vlan: Option<Tag>,
+    second: Option<&Second>,
+) -> Vec<Tell> {
+    let other = second.map(|second| (second.interface.as_deref(), second.vlan));
+    let ins = [(interface, vlan), other.unwrap_or_default()];
+    let ins = ins.into_iter().chain(std::iter::repeat((None, None)));
+    let tell = |(arrival, (interface, vlan)): (&Arrival, (Option<&str>, Option<Tag>))| Tell {
+        vlan: vlan.map(|Tag(vlan)| vlan.id()),
         interface: interface.map(Into::into),
         port: arrival.port,
         destination: arrival.leg.as_ref().map(|leg| leg.destination),
         sources: arrival.leg.as_ref().map(|leg| leg.sources.clone()).unwrap_or_default(),
     };
-    arrivals.iter().zip(interfaces).map(tell).collect()
+    arrivals.iter().zip(ins).map(tell).collect()
 }
 
 /// What became of a packet.
@@ -266,6 +286,8 @@ pub struct Came {
     pub to: IpAddr,
     /// Where it comes from.
     pub from: IpAddr,
+    /// The VLAN that it is tagged with.
+    pub tag: Option<u16>,
     /// When it came, on the shard's clock.
     pub at_ns: u64,
 }
@@ -392,16 +414,16 @@ impl Ears {
 
     /// Takes the payload of a UDP datagram, if it is of one of its streams.
     pub fn packet(&mut self, came: &Came, payload: &[u8]) -> Option<Outcome> {
-        let Came { shard_port, udp_port, to, from, at_ns } = *came;
+        let Came { shard_port, udp_port, to, from, tag, at_ns } = *came;
         if let Some(sound) = &mut self.sound
-            && let Some(path) = sound.paths.of(shard_port, udp_port, to, from)
+            && let Some(path) = sound.paths.of(shard_port, udp_port, to, from, tag)
         {
             let outcome = sound.reader.packet_by(path, payload, at_ns);
             sound.deliver();
             return Some(outcome.into());
         }
         let data = self.data.as_mut()?;
-        let path = data.paths.of(shard_port, udp_port, to, from)?;
+        let path = data.paths.of(shard_port, udp_port, to, from, tag)?;
         let sink = &mut data.sink;
         Some(data.reader.packet_by(path, payload, at_ns, |item| sink.offer(item)).into())
     }

@@ -20,6 +20,9 @@ pub struct Tell {
     pub destination: Option<IpAddr>,
     /// Where it comes from; empty: anywhere.
     pub sources: Vec<IpAddr>,
+    /// The VLAN that it is in; `None`: any, or none. It tells no path from another: a card may have
+    /// taken the tag off.
+    pub vlan: Option<u16>,
 }
 
 impl Tell {
@@ -148,7 +151,7 @@ impl Paths {
         self.0.iter().map(|path| path.tell.words())
     }
 
-    /// The path of a packet that came in by this port of the shard. `None` where it came by none.
+    /// The path of a packet that came in by this port of the shard, perhaps with a tag. `None` where it came by none.
     #[inline]
     pub fn of(
         &self,
@@ -156,9 +159,11 @@ impl Paths {
         udp_port: u16,
         destination: IpAddr,
         source: IpAddr,
+        tag: Option<u16>,
     ) -> Option<usize> {
         self.0.iter().position(|Path { ports, tell }| {
             tell.port == udp_port
+                && tell.vlan.zip(tag).is_none_or(|(asked, found)| asked == found)
                 && ports & 1 << shard_port != 0
                 && tell.destination.is_none_or(|asked| asked == destination)
                 && (tell.sources.is_empty() || tell.sources.contains(&source))
@@ -176,6 +181,7 @@ mod tests {
             port,
             destination: destination.parse().ok(),
             sources: source.parse().into_iter().collect(),
+            vlan: None,
         }
     }
 
@@ -205,7 +211,7 @@ mod tests {
         ] {
             let paths = Paths::on(vec![one, other], &ports()).unwrap();
             let of = |(shard_port, udp_port, to, from): (u16, u16, &str, &str)| {
-                paths.of(shard_port, udp_port, to.parse().unwrap(), from.parse().unwrap())
+                paths.of(shard_port, udp_port, to.parse().unwrap(), from.parse().unwrap(), None)
             };
             assert_eq!((of(by_one), of(by_other)), (Some(0), Some(1)), "{paths:?}");
             let (to, from) = (by_one.2, by_one.3);
@@ -217,8 +223,21 @@ mod tests {
     fn what_comes_in_by_another_interface_is_of_no_path() {
         let paths = Paths::on(vec![tell("b", 1, "198.18.0.2", "")], &ports()).unwrap();
         let address = "198.18.0.2".parse().unwrap();
-        assert_eq!(paths.of(1, 1, address, address), Some(0));
-        assert_eq!(paths.of(0, 1, address, address), None);
+        assert_eq!(paths.of(1, 1, address, address, None), Some(0));
+        assert_eq!(paths.of(0, 1, address, address, None), None);
+    }
+
+    #[test]
+    fn what_has_the_tag_of_another_vlan_is_of_no_path() {
+        let address = "198.18.0.2".parse().unwrap();
+        let of = |vlan, tag| {
+            let tell = Tell { vlan, ..tell("", 1, "", "") };
+            Paths::on(vec![tell], &ports()).unwrap().of(0, 1, address, address, tag)
+        };
+        assert_eq!((of(Some(100), Some(100)), of(Some(100), Some(101))), (Some(0), None));
+        // A card may have taken it off.
+        assert_eq!(of(Some(100), None), Some(0));
+        assert_eq!((of(None, Some(100)), of(None, None)), (Some(0), Some(0)));
     }
 
     #[test]

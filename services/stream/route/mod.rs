@@ -32,6 +32,7 @@ mod follow;
 pub mod mac;
 pub mod mark;
 mod next_hop;
+pub mod room;
 
 pub use follow::{Counts, Patience};
 pub use mac::Mac;
@@ -69,6 +70,13 @@ impl Way {
         if destination.ip().is_unspecified() || is_broadcast(destination.ip()) {
             let found = format!("{destination}, which is no receiver");
             return refuse("destination", found, "the address of a receiver or a group");
+        }
+        // ST 2110-10, 6.5: no media in the Local Network and Internetwork Control Blocks.
+        if let IpAddr::V4(address) = destination.ip()
+            && let [224, 0, 0 | 1, _] = address.octets()
+        {
+            let found = format!("{destination}, a group of routers and their like (RFC 5771)");
+            return refuse("destination", found, "another group, as 239.1.2.1");
         }
         if source.ip().is_unspecified() || source.ip().is_multicast() || is_broadcast(source.ip()) {
             let found = format!("{source}, which nobody sends from");
@@ -268,10 +276,14 @@ mod tests {
         assert_eq!(refused("0.0.0.0:20000", ours).0, "destination");
         assert_eq!(refused("255.255.255.255:20000", ours).0, "destination");
         assert_eq!(refused("198.18.0.2:0", ours).0, "destination");
+        for control in ["224.0.0.251:20000", "224.0.1.129:20000"] {
+            let said = format!("{control}, a group of routers and their like (RFC 5771)");
+            assert_eq!(refused(control, ours), ("destination", said));
+        }
         assert_eq!(refused("198.18.0.2:20000", "0.0.0.0:20000").0, "source_address");
         assert_eq!(refused("198.18.0.2:20000", "239.1.1.1:20000").0, "source_address");
         assert_eq!(refused("198.18.0.2:20000", "198.18.0.1:0").0, "source_address");
-        for destination in ["198.18.0.2:20000", "239.1.1.1:20000"] {
+        for destination in ["198.18.0.2:20000", "239.1.1.1:20000", "224.0.2.1:20000"] {
             assert!(way(destination, ours).check().is_ok());
         }
         assert!(way("[ff3e::1]:20000", "[2001:db8::1]:20000").check().is_ok());

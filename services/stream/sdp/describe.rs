@@ -10,11 +10,14 @@ use serde::Deserialize;
 use tidegate_config::Refusal;
 
 use super::medium;
+use super::programme::{self, Common};
 use super::session::{
     Essence, Group, Leg, Media, MediaClock, Origin, RefClock, Session, UDP_STANDARD,
 };
 use super::translate;
 use super::video::{Colorimetry, Range, SenderType, Tcs, Video};
+use crate::stream::programme::alone;
+use crate::stream::programme::cadence::Fields;
 use crate::stream::sender::Options;
 
 /// What a sender's SDP says that its packets do not depend on.
@@ -107,7 +110,28 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
             (vec![Group { mids: mids.map(str::to_owned).to_vec() }], media)
         }
     };
-    Some(Session {
+    let common = Common { clock: &clock, source: from, ttl: options.ttl.0 };
+    let mut all = (groups, media);
+    let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+    let pictures = Some(Fields::new(options.rate, options.scan));
+    programme::add(&common, audio, ancillary, pictures, &mut all);
+    Some(of(all, source, facts))
+}
+
+/// The session of a sender without pictures; `None` without a clock.
+pub fn session_alone(options: &alone::Options, facts: &Facts<'_>) -> Option<Session> {
+    let named = options.sdp.refclk.as_ref().map(|Reference(clock)| clock.clone());
+    let clock = named.or(facts.own_clock.map(RefClock::LocalMac))?;
+    let source = options.source_address;
+    let common = Common { clock: &clock, source, ttl: options.ttl.0 };
+    let mut all = (Vec::new(), Vec::new());
+    let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
+    programme::add(&common, audio, ancillary, None, &mut all);
+    Some(of(all, source.ip(), facts))
+}
+
+fn of((groups, media): (Vec<Group>, Vec<Media>), source: IpAddr, facts: &Facts<'_>) -> Session {
+    Session {
         origin: Origin {
             user: "-".into(),
             id: facts.id,
@@ -118,10 +142,10 @@ pub fn session(options: &Options, facts: &Facts<'_>) -> Option<Session> {
         information: None,
         groups,
         media,
-    })
+    }
 }
 
-fn leg(destination: IpAddr, source: IpAddr, ttl: u8) -> Leg {
+pub(super) fn leg(destination: IpAddr, source: IpAddr, ttl: u8) -> Leg {
     let is_group = destination.is_multicast();
     Leg {
         destination,
@@ -203,6 +227,39 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_ipv4_have_the_hops_that_are_sent_and_ipv6_has_none() {
+        let read_back = |text: &str| {
+            let findings = read(text.as_bytes()).findings;
+            findings.iter().all(|it| it.severity == Severity::Note)
+        };
+        let connection = |text: &str| {
+            let options = tidegate_config::Options::from_text(text).unwrap();
+            let text = session(&options.parse().unwrap(), &FACTS).unwrap().emit();
+            assert!(read_back(&text), "{text}");
+            let lines = text
+                .lines()
+                .filter(|line| line.starts_with("c=") || line.starts_with("a=source-filter"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let asked = |destination: &str, source: &str| {
+            format!(
+                "destination = \"{destination}:20000\"\nsource_address = \"{source}:20000\"\n\
+                 width = 1920\nheight = 1080\nrate = \"50\"\ndepth = 10\nttl = 9\n"
+            )
+        };
+        assert_eq!(
+            connection(&asked("239.1.2.1", "198.18.0.1")),
+            ["c=IN IP4 239.1.2.1/9", "a=source-filter: incl IN IP4 239.1.2.1 198.18.0.1"]
+        );
+        assert_eq!(
+            connection(&asked("[ff3e::8000:1]", "[2001:db8::1]")),
+            ["c=IN IP6 ff3e::8000:1", "a=source-filter: incl IN IP6 ff3e::8000:1 2001:db8::1"]
+        );
+        assert_eq!(connection(&asked("198.18.0.2", "198.18.0.1")), ["c=IN IP4 198.18.0.2"]);
+        assert_eq!(connection(&asked("[2001:db8::2]", "[2001:db8::1]")), ["c=IN IP6 2001:db8::2"]);
+    }
+
+    #[test]
     fn two_paths_are_two_media_of_one_group_that_a_receiver_takes_for_one_stream() {
         let second = "[second]\ndestination = \"239.1.3.1:20002\"\n\
                       source_address = \"198.18.1.1:20000\"\n";
@@ -249,6 +306,15 @@ mod tests {
         for wrong in ["ptp=39-A7", "ptp=IEEE1588-2008:39-A7-94-FF-FE-07-CB-D0", "gps", ""] {
             assert!(Reference::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
+    }
+
+    /// ST 2110-21, 6.2: receivers take the default where it is not said.
+    #[test]
+    fn an_offset_of_ones_own_is_said() {
+        let text = session(&options("troffset_us = 900"), &FACTS).unwrap().emit();
+        assert!(text.contains("; TROFF=900;"), "{text}");
+        assert!(read(text.as_bytes()).findings.is_empty());
+        assert!(!session(&options(""), &FACTS).unwrap().emit().contains("TROFF"));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod finding;
 mod medium;
 pub mod numbers;
 mod parameters;
+pub mod programme;
 pub mod rate;
 mod read;
 pub mod receive;

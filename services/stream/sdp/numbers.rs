@@ -64,8 +64,8 @@ pub fn bounds(video: &Video, sender: SenderType, count: u64, max_udp: u16) -> Op
     let seconds = u64::from(seconds);
     let max_ip: u64 = if max_udp > UDP_STANDARD { 9000 } else { 1500 };
     let (active, total) = match sender {
-        SenderType::NarrowLinear => (1, 1),
-        SenderType::Narrow | SenderType::Wide => active(video),
+        SenderType::NarrowLinear | SenderType::Wide => (1, 1),
+        SenderType::Narrow => active(video),
     };
     Some(match sender {
         SenderType::Wide => Bounds {

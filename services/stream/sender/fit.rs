@@ -1,4 +1,4 @@
-//! Whether a stream can be sent as asked: on which port, in packets of which size, as what.
+//! Whether a stream can be sent as asked: on which port, and as what.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -9,7 +9,12 @@ use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError};
 
 use super::Options;
-use crate::stream::video::packetizer::Identity;
+use crate::stream::departure::{Departure, LaunchTime};
+use crate::stream::header::Header;
+use crate::stream::redundancy::PATHS;
+use crate::stream::redundancy::split::{Ends, Split};
+use crate::stream::route::{Patience, Route, room};
+use crate::stream::video::packetizer::{Identity, Packetizer};
 
 /// Why the options cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,22 +38,6 @@ pub enum Error {
         asked: Option<Box<str>>,
         /// The shard's interfaces.
         found: Box<[Box<str>]>,
-    },
-    /// Packets are longer than the interface sends.
-    Mtu {
-        /// The interface.
-        interface: Box<str>,
-        /// What it sends, in octets of IP.
-        mtu: u32,
-        /// What is needed.
-        needed: usize,
-    },
-    /// Packets are longer than a chunk.
-    Chunk {
-        /// What a blank frame holds.
-        capacity: usize,
-        /// What is needed.
-        needed: usize,
     },
 }
 
@@ -76,17 +65,6 @@ impl fmt::Display for Error {
                     Some(asked) => format!("its cores have no queue of {asked:?}"),
                     None => "none is named".into(),
                 }
-            ),
-            Self::Mtu { interface, mtu, needed } => write!(
-                f,
-                "{interface} has an MTU of {mtu}, packets of video need {needed}; raise it with \
-                 `ip link set {interface} mtu {}`",
-                (*needed).max(1500)
-            ),
-            Self::Chunk { capacity, needed } => write!(
-                f,
-                "packets of video need {needed} octets, a chunk holds {capacity}; raise \
-                 chunk_octets of the interface"
             ),
         }
     }
@@ -127,18 +105,6 @@ pub(in crate::stream) fn choose_port(
     })
 }
 
-pub(in crate::stream) fn check_room(facts: &PortFacts, packet_octets: usize) -> Result<(), Error> {
-    let needed = packet_octets - tidegate_dataplane::wire::ethernet::HEADER_LEN;
-    if needed > facts.mtu as usize {
-        return Err(Error::Mtu { interface: facts.interface.clone(), mtu: facts.mtu, needed });
-    }
-    if packet_octets > facts.chunk_capacity_octets {
-        let capacity = facts.chunk_capacity_octets;
-        return Err(Error::Chunk { capacity, needed: packet_octets });
-    }
-    Ok(())
-}
-
 /// The port of the second path, if there is one.
 pub(super) fn second_port(
     options: &Options,
@@ -158,4 +124,37 @@ pub(super) fn second_port(
         return Err(BuildError::new(Error::SamePath { interface, destination }));
     }
     Ok(Some(port))
+}
+
+/// Opens the second path, by the second of these ports.
+pub(super) fn open_second(
+    options: &Options,
+    build: &mut Build<'_>,
+    ports: [usize; PATHS],
+    launches: bool,
+    packetizer: &Packetizer,
+) -> Result<Split, BuildError> {
+    let second = options.second.as_ref().expect("asked for with its port");
+    let facts = &build.ports()[ports[1]];
+    let way = second.way(options.marks());
+    let route = Route::open(&way, facts, patience(build)).map_err(BuildError::new)?;
+    let payload_octets = packetizer.payload_octets_max();
+    let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
+    room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
+    let launch_time = if launches { LaunchTime::Auto } else { LaunchTime::None };
+    let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+    let format = options.spec().check().map_err(BuildError::new)?;
+    let (frames, seconds) = format.rate().ratio();
+    let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
+    let ends = Ends {
+        ports: ports.map(|port| (port, &*build.ports()[port].interface)),
+        destinations: [options.destination, second.destination],
+        packets_per_second: packets.div_ceil(seconds.into()),
+    };
+    Ok(Split::new(build, &ends, route, header, departure))
+}
+
+/// A neighbour is waited for at the start only.
+pub(super) fn patience(build: &Build<'_>) -> Patience {
+    if build.is_anew() { Patience::None } else { Patience::Wait }
 }

@@ -20,15 +20,25 @@ pub enum Class {
     Narrow,
     /// Type NL: the same on a linear schedule.
     NarrowLinear,
-    /// Type W: bursts of 44 microseconds, and milliseconds of buffer.
+    /// Type W: bursts of 46 microseconds, and milliseconds of buffer, on a linear schedule.
     #[default]
     Wide,
 }
 
 impl Class {
-    /// The schedule that its packets are read by. A wide sender's may be either; we send gapped,
-    /// so that it differs from a narrow one in nothing but its tolerance.
+    /// The schedule that its packets are read by, and judged by.
     pub const fn read(self) -> Read {
+        match self {
+            Self::Narrow => Read::Gapped,
+            Self::NarrowLinear | Self::Wide => Read::Linear,
+        }
+    }
+
+    /// The schedule that we send by. A wide sender is read by a linear one, of which it is ahead
+    /// by 4 % of a frame at most if it sends gapped: its buffer holds twice that, and the gap is
+    /// the time in which a sender of software makes up for a delay. A frame whose packets are
+    /// evenly spread has no end to be late for.
+    pub const fn sent(self) -> Read {
         match self {
             Self::NarrowLinear => Read::Linear,
             Self::Narrow | Self::Wide => Read::Gapped,
@@ -298,7 +308,7 @@ mod tests {
             (Wide, 2160, "50", 17_280, 40, 344),
         ];
         for (class, height, rate, packets, group, lead) in table {
-            let schedule = schedule(height, rate, packets, class.read());
+            let schedule = schedule(height, rate, packets, class.sent());
             let limits = Limits::of(&schedule);
             let allotment = Allotment::new(class, &limits, &schedule);
             let what = format!("{class} {height}p{rate}");

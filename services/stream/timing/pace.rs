@@ -206,7 +206,7 @@ mod tests {
     fn schedule(height: u32, rate: &str, packets: u32, class: Class) -> Schedule {
         let images =
             Images { frames: rate.parse().unwrap(), scan: Scan::Progressive, height, packets };
-        Schedule::new(images, class.read(), None).unwrap()
+        Schedule::new(images, class.sent(), None).unwrap()
     }
 
     fn hd(class: Class) -> Schedule {
@@ -227,7 +227,7 @@ mod tests {
         fn new(schedule: Schedule, class: Class) -> Self {
             Self {
                 pacer: Pacer::new(schedule, class, 1_000_000_000, ZERO_NS),
-                meter: Meter::new(schedule, Reference::Epoch),
+                meter: Meter::new(schedule.read_by(class.read()), Reference::Epoch),
                 now_ns: 1_000_000_000,
                 left: Vec::new(),
                 late: 0,
@@ -265,10 +265,14 @@ mod tests {
         let table = [
             (Class::Narrow, 1080, "50", 4320, 0, (7, 7)),
             (Class::NarrowLinear, 1080, "50", 4320, 0, (7, 7)),
-            (Class::Wide, 1080, "50", 4320, 15, (86, 101)),
+            // Sent gapped and read linear, so the last packets are the furthest ahead.
+            (Class::Wide, 1080, "50", 4320, 15, (83, 270)),
+            (Class::Wide, 1080, "24000/1001", 4320, 15, (83, 270)),
+            (Class::Wide, 720, "60000/1001", 2880, 15, (54, 184)),
             (Class::Narrow, 1080, "60000/1001", 4115, 0, (8, 8)),
             (Class::Narrow, 2160, "25", 17_280, 1, (14, 15)),
-            (Class::Wide, 2160, "25", 17_280, 19, (344, 363)),
+            (Class::Wide, 2160, "25", 17_280, 19, (331, 1040)),
+            (Class::Wide, 2160, "24000/1001", 17_280, 18, (331, 1039)),
             (Class::Narrow, 720, "60000/1001", 2880, 0, (7, 7)),
         ];
         for (class, height, rate, packets, burst, (lowest, highest)) in table {
@@ -284,6 +288,38 @@ mod tests {
                 assert_eq!(done.extremes.buffer_max, highest, "{what}");
             }
             assert_eq!(run.late, 0, "{class} {height}p{rate}");
+        }
+    }
+
+    /// By the meter, which is LIST's, and by section 6.3.3, where the reader of a second field starts
+    /// half a line later.
+    #[test]
+    fn both_fields_keep_narrow_with_and_without_the_half_line() {
+        for (height, packets, half_line) in [(1080, 2160, 17_777), (576, 1152, 32_000)] {
+            let class = Class::Narrow;
+            let scan = Scan::Interlaced;
+            let images = Images { frames: "25".parse().unwrap(), scan, height, packets };
+            let mut run = Run::new(Schedule::new(images, class.sent(), None).unwrap(), class);
+            let full = run.meter.limits().narrow.buffer_packets;
+            for field in 0..4 {
+                let image = run.next(ZERO_NS).image;
+                assert_eq!(image % 2, field % 2, "begins with a first field");
+                run.left.clear();
+                let done = run.send(image, &mut |_| 0);
+                assert_eq!(done.held, Some(class), "{height}, field {field}: {done:?}");
+                let later = if field % 2 == 0 { 0 } else { half_line };
+                let reads =
+                    |packet| run.meter.schedule().read_at(image, packet).ns + later - ZERO_NS;
+                let (mut sent, mut read) = (0, 0);
+                for &(at_ns, count) in &run.left {
+                    while read < packets && reads(read) < at_ns {
+                        read += 1;
+                    }
+                    assert!(read <= sent, "{height}, field {field}: {sent} sent, {read} read");
+                    sent += count;
+                    assert!(sent - read <= full, "{height}, field {field}: {}", sent - read);
+                }
+            }
         }
     }
 

@@ -166,6 +166,9 @@ pub struct Schedule {
     period: u128,
     offset: u128,
     spacing: u64,
+    /// TLINE/2, in parts; 0 where there is no second field, or no gap.
+    half_line: u128,
+    offset_us: Option<u32>,
 }
 
 impl Schedule {
@@ -195,11 +198,32 @@ impl Schedule {
             let period_microseconds = (period.numerator - 1) / period.denominator / 1000;
             return Err(Error::Offset { microseconds, period_microseconds });
         }
-        let parts = common(common(period.denominator, offset.denominator), spacing.denominator);
+        // A frame has as many lines as RACTIVE is a part of, and so have the half lines of a field.
+        let half_line = match (images.scan, read) {
+            (Scan::Progressive, _) | (_, Read::Linear) => Ratio::new(0, 1),
+            (_, Read::Gapped) => period.times(1, of_active),
+        };
+        let all = [period, offset, spacing, half_line].map(|ratio| ratio.denominator);
+        let parts = all.into_iter().fold(1, common);
         let whole =
             |ratio: Ratio| u128::from(ratio.numerator) * u128::from(parts / ratio.denominator);
         let spacing = u64::try_from(whole(spacing)).expect("below 2^62, see above");
-        Ok(Self { images, read, parts, period: whole(period), offset: whole(offset), spacing })
+        Ok(Self {
+            images,
+            read,
+            parts,
+            period: whole(period),
+            offset: whole(offset),
+            spacing,
+            half_line: whole(half_line),
+            offset_us,
+        })
+    }
+
+    /// The same images, read otherwise.
+    #[must_use]
+    pub fn read_by(&self, read: Read) -> Self {
+        Self::new(self.images, read, self.offset_us).expect("neither packets nor TROFFSET change")
     }
 
     /// What is sent.
@@ -275,12 +299,18 @@ impl Schedule {
     /// `lead` packets before TVD, but not before `k * T`: when a sender starts that uses so much
     /// of the receiver's buffer.
     ///
+    /// A second field starts half a line later than half a frame, as its lines did on a cathode ray
+    /// tube: section 6.3.3. LIST, and so [`Self::read_starts`], leaves the half line out; it is two
+    /// packets of 1080i50, which a lead that is made for the section still has in hand there,
+    /// while one without it would be two packets too many here.
+    ///
     /// # Panics
     ///
     /// As [`Self::read_starts`].
     pub fn send_starts(&self, index: u64, lead: u32) -> Moment {
         let lead = u128::from(self.spacing) * u128::from(lead);
-        self.moment(self.period * u128::from(index) + self.offset.saturating_sub(lead))
+        let later = if index.is_multiple_of(2) { 0 } else { self.half_line };
+        self.moment(self.period * u128::from(index) + self.offset.saturating_sub(lead) + later)
     }
 
     /// `count` periods: how far apart two images are.
@@ -352,6 +382,30 @@ mod tests {
 
     fn schedule(height: u32, scan: Scan, rate: &str, packets: u32, read: Read) -> Schedule {
         Schedule::new(images(height, scan, rate, packets), read, None).unwrap()
+    }
+
+    #[test]
+    fn a_second_field_is_sent_half_a_line_later_where_there_is_a_gap() {
+        use Scan::{Interlaced, Progressive, Segmented};
+        // T of an image is 20 ms: a line of the frame is 40 ms / 1125, / 625, / 525.
+        for (scan, height, read, half_line) in [
+            (Interlaced, 1080, Read::Gapped, 17_777),
+            (Segmented, 1080, Read::Gapped, 17_777),
+            (Interlaced, 576, Read::Gapped, 32_000),
+            (Interlaced, 480, Read::Gapped, 38_095),
+            (Interlaced, 1080, Read::Linear, 0),
+            (Progressive, 1080, Read::Gapped, 0),
+        ] {
+            let rate = if scan == Progressive { "50" } else { "25" };
+            let schedule = schedule(height, scan, rate, 2160, read);
+            let [first, second, third] = [50, 51, 52].map(|index| schedule.send_starts(index, 7));
+            let later = |from: Moment, to: Moment| to.ns - from.ns - 20_000_000;
+            let what = format!("{height} lines, {scan:?}, {read:?}");
+            assert!((half_line..=half_line + 1).contains(&later(first, second)), "{what}");
+            assert_eq!(third.ns - first.ns, 40_000_000, "{what}");
+            // As LIST reads it.
+            assert_eq!(later(schedule.read_starts(50), schedule.read_starts(51)), 0, "{what}");
+        }
     }
 
     /// To a tenth of a nanosecond, as the worked numbers are written.

@@ -314,6 +314,46 @@ mod tests {
         }
     }
 
+    /// A picture that counts what is written of it, and only takes places within `packet`.
+    struct Counting<'a> {
+        picture: Picture<'a>,
+        packet: std::cell::Cell<(usize, usize)>,
+        octets: std::cell::Cell<usize>,
+    }
+
+    impl Pixels for Counting<'_> {
+        fn write(&self, row: usize, start: usize, into: &mut [u8]) {
+            let (from, to) = self.packet.get();
+            let at = into.as_ptr().addr();
+            assert!(from <= at && at + into.len() <= to, "somewhere else than in the packet");
+            self.octets.set(self.octets.get() + into.len());
+            self.picture.write(row, start, into);
+        }
+    }
+
+    #[test]
+    fn each_octet_of_a_picture_is_written_once_and_straight_into_its_packet() {
+        for format in formats() {
+            let octets = vec![0x5a; format.frame_octets()];
+            let picture = Counting {
+                picture: Picture::whole(&octets, format.row_octets() as usize),
+                packet: Default::default(),
+                octets: Default::default(),
+            };
+            let packetizer = Packetizer::new(&IDENTITY, &format);
+            let mut packet = vec![0; packetizer.payload_octets_max()];
+            for index in 0..format.fields() {
+                for plan in format.packets() {
+                    let into = &mut packet[..packetizer.payload_octets(&plan)];
+                    let range = into.as_ptr_range();
+                    picture.packet.set((range.start.addr(), range.end.addr()));
+                    packetizer.write(into, &plan, 0, Field { index, ..FIELD }, &picture);
+                }
+            }
+            assert_eq!(picture.octets.get(), format.frame_octets(), "{format}");
+        }
+    }
+
     #[test]
     fn building_packets_allocates_nothing() {
         let format = Spec { packing: Packing::Gpm, ..spec() }.check().unwrap();

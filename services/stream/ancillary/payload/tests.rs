@@ -1,3 +1,5 @@
+//! What is written is read, and what lies is refused.
+
 use tidegate_runtime::sim::Random;
 
 use super::*;

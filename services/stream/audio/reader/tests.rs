@@ -1,3 +1,5 @@
+//! Every sample is where its timestamp puts it, whatever the network does.
+
 use tidegate_dataplane::wire::rtp;
 use tidegate_runtime::sim::Random;
 

@@ -1,3 +1,5 @@
+//! What came is checked, summed and written, and what did not come is seen in each.
+
 use super::super::format::Spec;
 use super::super::reader::Reader;
 use super::super::{Packetizer, Source};
@@ -45,7 +47,8 @@ fn run(
         }
     };
     for index in which {
-        packetizer.write(&mut octets, index, &source);
+        let number = u16::try_from(index).unwrap();
+        packetizer.write(&mut octets, index, number, &source);
         spoil(index, &mut octets);
         reader.packet(&octets);
         hand_over(&mut reader);

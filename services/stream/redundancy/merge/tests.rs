@@ -1,3 +1,5 @@
+//! The account against packets by hand, and against a model of two bad networks.
+
 use std::collections::HashSet;
 
 use tidegate_runtime::sim::Random;

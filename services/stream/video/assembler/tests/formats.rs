@@ -281,6 +281,51 @@ fn header_extensions_and_contributing_sources_are_skipped() {
     assert_eq!(seen[0].2, Some(Verified::Frame(9)));
 }
 
+/// ST 2110-20, 6.2.1: a length of 0 is a packet without pixels; and what is behind the rows' pixels,
+/// as blocks of a short last packet have it, is nobody's.
+#[test]
+fn a_row_without_pixels_and_octets_behind_the_last_row_are_borne() {
+    let spec = Spec { packing: Packing::Bpm, ..spec(640, 16) };
+    let mut sender = Sender::new(spec, 0);
+    let mut assembler = receiver(spec, Incomplete::Drop);
+    let mut packets = sender.frame(9);
+    let last = packets.last_mut().unwrap();
+    last.resize(12 + 2 + 6 + 1260, 0);
+    // The number before the first one's: a length, line and offset of 0.
+    let mut empty = packets[0][..20].to_vec();
+    empty[2..4].copy_from_slice(&u16::MAX.to_be_bytes());
+    empty[12..20].copy_from_slice(&[0xff, 0xff, 0, 0, 0, 0, 0, 0]);
+    let mut seen = Vec::new();
+    for packet in [empty].iter().chain(&packets) {
+        assert_eq!(assembler.packet(packet), Outcome::Taken);
+        seen.extend(shown(&mut assembler, &mut sender.pattern));
+    }
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].2, Some(Verified::Frame(9)));
+    assert_eq!(assembler.stats().lost, 0);
+}
+
+/// ST 2110-10, 6.2: receivers tolerate RTCP, here a sender report on the port of the pixels.
+#[test]
+fn rtcp_on_the_port_is_counted_and_disturbs_nothing() {
+    let spec = spec(640, 16);
+    let mut sender = Sender::new(spec, 0);
+    let mut assembler = receiver(spec, Incomplete::Drop);
+    let mut report = vec![0x80, 200, 0, 6];
+    report.extend([0; 24]);
+    let mut seen = Vec::new();
+    for packet in sender.frame(9) {
+        assert_ne!(assembler.packet(&report), Outcome::Taken);
+        assert_eq!(assembler.packet(&packet), Outcome::Taken);
+        seen.extend(shown(&mut assembler, &mut sender.pattern));
+    }
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].2, Some(Verified::Frame(9)));
+    let stats = assembler.stats();
+    assert_eq!((stats.lost, stats.restarts), (0, 0));
+    assert_eq!(stats.malformed + stats.wrong_format, stats.packets);
+}
+
 #[test]
 fn rows_of_4_2_0_are_counted_in_lines() {
     let spec = Spec { sampling: Sampling::YCbCr420, ..spec(256, 16) };
