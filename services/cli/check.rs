@@ -269,7 +269,7 @@ instance main, 2 shards on CPUs 0, 1
   tidegate stats --instance main
 
 shard 0 (CPU 0)
-  eth1 queue 0: shield (scrub)
+  eth1 queue 0: shield (scrub), camera (stream-send)
   eth2 queue 0: camera (stream-send), monitor (stream-receive), ping (echo)
 
 shard 1 (CPU 1)

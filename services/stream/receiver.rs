@@ -195,6 +195,11 @@ impl Options {
     fn stream(&self) -> Result<Stream, Unfit> {
         let stream = self.described()?;
         self.skew()?;
+        if self.second.is_some() && stream.arrivals.len() < 2 {
+            let found = "a second path, while the SDP has one";
+            let refusal = Refusal::new(found, "an SDP with a DUP group, or none");
+            return Err(Unfit { key: "second", refusal });
+        }
         let untold = |untold: redundancy::paths::Untold| Unfit {
             key: if self.sdp.is_some() { "sdp" } else { "second" },
             refusal: Refusal::new(untold.to_string(), "paths that differ"),

@@ -29,8 +29,8 @@ use super::programme::cadence::Fields;
 use super::programme::lanes::{Common, JOIN_NS};
 use super::programme::{Lanes, options};
 use super::receiver::payload_type;
-use super::redundancy::split::{Ends, Second, Split};
-use super::route::{Counts, Dscp, Mac, Patience, Route, Tag, Ttl, Way, room};
+use super::redundancy::split::{Second, Split};
+use super::route::{Counts, Dscp, Mac, Route, Tag, Ttl, Way, room};
 use super::sdp::describe::Described;
 use super::source::{End, PATTERN, Ready, Source, Step};
 use super::timing::class::GROUP_PACKETS_MAX;
@@ -49,8 +49,8 @@ mod fit;
 
 use counters::Counters;
 pub use fit::Error;
-use fit::second_port;
 pub(super) use fit::{choose_port, identity};
+use fit::{open_second, patience, second_port};
 
 /// How long before its start a frame is prepared: its picture drawn and its first group built.
 /// That takes some 20 microseconds; much more would only hold frames.
@@ -234,8 +234,7 @@ impl Service for StreamSend {
         let payload_octets = packetizer.payload_octets_max();
         Self::selectors(options).map_err(BuildError::new)?;
         let way = options.way();
-        let patience = if build.is_anew() { Patience::None } else { Patience::Wait };
-        let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
+        let route = Route::open(&way, facts, patience(build)).map_err(BuildError::new)?;
         let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
         room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
         let source = Source::open(&options.source, format, u64::from(options.clip_mib) << 20)
@@ -243,14 +242,10 @@ impl Service for StreamSend {
         let launch_time = if options.unpaced { LaunchTime::None } else { options.launch_time };
         let second = second_port(options, build)?;
         // Groups are handed over together, so both paths have launch times or none.
-        let both = |it: LaunchTime| {
-            if second.is_some_and(|other| !build.ports()[other].tx.launch_time) {
-                LaunchTime::None
-            } else {
-                it
-            }
+        let launch_time = match second {
+            Some(other) if !build.ports()[other].tx.launch_time => LaunchTime::None,
+            _ => launch_time,
         };
-        let launch_time = both(launch_time);
         let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
         let launches = departure.launches();
         tracing::info!(
@@ -268,36 +263,21 @@ impl Service for StreamSend {
             marks: options.marks(),
             checksum: options.checksum,
             launch_time,
-            patience,
+            patience: patience(build),
         };
         let (audio, ancillary) = (options.audio.as_ref(), options.ancillary.as_ref());
         let lanes =
             Lanes::new(build, &common, audio, ancillary, Some(options.fields()), not_taken)?;
         // A group leaves room for what goes out with it.
-        let mut held_frames_max =
+        let held_frames_max =
             build.held_frames_max().saturating_sub(if lanes.is_empty() { 0 } else { 2 }).max(1);
         let class = options.class;
-        let second = match (second, &options.second) {
-            (Some(other), Some(way)) => {
-                held_frames_max = (held_frames_max / 2).max(1);
-                let facts = &build.ports()[other];
-                let way = way.way(options.marks());
-                let route = Route::open(&way, facts, patience).map_err(BuildError::new)?;
-                let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
-                room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
-                let launch_time = if launches { launch_time } else { LaunchTime::None };
-                let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
-                let (frames, seconds) = format.rate().ratio();
-                let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
-                let ends = Ends {
-                    ports: [port, other].map(|port| (port, &*build.ports()[port].interface)),
-                    destinations: [options.destination, way.destination],
-                    packets_per_second: packets.div_ceil(seconds.into()),
-                };
-                Some(Split::new(build, &ends, route, header, departure))
-            }
-            _ => None,
+        let second = match second {
+            Some(other) => Some(open_second(options, build, [port, other], launches, &packetizer)?),
+            None => None,
         };
+        let groups = 1 + u32::from(second.is_some());
+        let held_frames_max = (held_frames_max / groups).max(1);
         let schedule = Schedule::new(format.images(), class.sent(), options.troffset_us)
             .map_err(BuildError::new)?;
         Ok(Self {

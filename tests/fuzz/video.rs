@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::env;
 
+use tidegate::stream::redundancy::SkewClass;
 use tidegate::stream::video::assembler::{Assembler, Incomplete, Outcome};
 use tidegate::stream::video::packetizer::{Field, Identity, Packetizer};
 use tidegate::stream::video::picture::Picture;
@@ -125,13 +126,33 @@ fn read(format: &Format, packet: &[u8]) -> Result<Vec<(usize, Vec<u8>)>, Outcome
 /// A frame of the model: each octet that has come.
 type Model = BTreeMap<u64, Vec<Option<u8>>>;
 
+/// Frames by their timestamps, with the octets that each misses.
+type Delivered = BTreeMap<u32, (usize, Vec<u8>)>;
+
+fn deliver(assembler: &mut Assembler, delivered: &mut Delivered) {
+    while let Some(frame) = assembler.take_delivered() {
+        let octets = frame.octets.unwrap();
+        let copy = octets.clone();
+        assembler.give_back(octets);
+        let seen = (frame.missing_octets, copy);
+        assert!(delivered.insert(frame.timestamp, seen).is_none(), "twice");
+    }
+}
+
 #[test]
 fn frames_have_what_was_taken_and_nothing_else() {
     let (mut taken, mut malformed, mut wrong) = (0, 0, 0);
     run(250, |random, case| {
         let format = format(random);
         let packetizer = Packetizer::new(&Identity { payload_type: 96, ssrc: 1 }, &format);
-        let mut assembler = Assembler::new(format, 96, Incomplete::Mark, 4);
+        // By one path or by both, of which either may be the first.
+        let two_paths = random.chance(500);
+        let skew = SkewClass::D.skew();
+        let mut now_ns = 1_000_000_000;
+        let mut assembler = match two_paths {
+            true => Assembler::of_two_paths(format, 96, Incomplete::Mark, 5, skew),
+            false => Assembler::new(format, 96, Incomplete::Mark, 4),
+        };
         let (mut model, mut delivered) = (Model::new(), BTreeMap::new());
         let mut sequence = u32::MAX - 20;
         for number in 0..6 {
@@ -158,8 +179,17 @@ fn frames_have_what_was_taken_and_nothing_else() {
                         dress(random, &mut octets);
                     }
                     let _suspect = Suspect(case, &octets);
-                    let outcome = assembler.packet(&octets);
+                    now_ns += 10_000;
+                    let path = usize::from(two_paths && random.chance(500));
+                    let outcome = assembler.packet_by(path, &octets, now_ns);
                     assert_eq!(outcome, *expected.as_ref().err().unwrap_or(&Outcome::Taken));
+                    if two_paths {
+                        let copy = assembler.packet_by(1 - path, &octets, now_ns);
+                        let copied =
+                            if outcome == Outcome::Taken { Outcome::Copy } else { outcome };
+                        assert_eq!(copy, copied);
+                        assembler.tick(now_ns);
+                    }
                     match outcome {
                         Outcome::Taken => taken += 1,
                         Outcome::Malformed => malformed += 1,
@@ -175,15 +205,14 @@ fn frames_have_what_was_taken_and_nothing_else() {
                             }
                         }
                     }
-                    while let Some(frame) = assembler.take_delivered() {
-                        let octets = frame.octets.unwrap();
-                        let copy = octets.clone();
-                        assembler.give_back(octets);
-                        let seen = (frame.missing_octets, copy);
-                        assert!(delivered.insert(frame.timestamp, seen).is_none(), "twice");
-                    }
+                    deliver(&mut assembler, &mut delivered);
                 }
             }
+        }
+        // By two paths, what is missing is waited for.
+        for later_ns in [skew.ns(), 3 * skew.ns()] {
+            assembler.tick(now_ns + later_ns);
+            deliver(&mut assembler, &mut delivered);
         }
         // The last two may still be open.
         assert!(delivered.len() >= 4, "{} delivered", delivered.len());

@@ -9,7 +9,12 @@ use tidegate_runtime::port::PortFacts;
 use tidegate_runtime::service::{Build, BuildError};
 
 use super::Options;
-use crate::stream::video::packetizer::Identity;
+use crate::stream::departure::{Departure, LaunchTime};
+use crate::stream::header::Header;
+use crate::stream::redundancy::PATHS;
+use crate::stream::redundancy::split::{Ends, Split};
+use crate::stream::route::{Patience, Route, room};
+use crate::stream::video::packetizer::{Identity, Packetizer};
 
 /// Why the options cannot be followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,4 +124,37 @@ pub(super) fn second_port(
         return Err(BuildError::new(Error::SamePath { interface, destination }));
     }
     Ok(Some(port))
+}
+
+/// Opens the second path, by the second of these ports.
+pub(super) fn open_second(
+    options: &Options,
+    build: &mut Build<'_>,
+    ports: [usize; PATHS],
+    launches: bool,
+    packetizer: &Packetizer,
+) -> Result<Split, BuildError> {
+    let second = options.second.as_ref().expect("asked for with its port");
+    let facts = &build.ports()[ports[1]];
+    let way = second.way(options.marks());
+    let route = Route::open(&way, facts, patience(build)).map_err(BuildError::new)?;
+    let payload_octets = packetizer.payload_octets_max();
+    let header = Header::new(route.flow(), payload_octets).map_err(BuildError::new)?;
+    room::check(facts, &header, payload_octets).map_err(BuildError::new)?;
+    let launch_time = if launches { LaunchTime::Auto } else { LaunchTime::None };
+    let departure = Departure::new(options.checksum, launch_time, facts.tx, &header);
+    let format = options.spec().check().map_err(BuildError::new)?;
+    let (frames, seconds) = format.rate().ratio();
+    let packets = u64::from(format.packets_per_frame()) * u64::from(frames);
+    let ends = Ends {
+        ports: ports.map(|port| (port, &*build.ports()[port].interface)),
+        destinations: [options.destination, second.destination],
+        packets_per_second: packets.div_ceil(seconds.into()),
+    };
+    Ok(Split::new(build, &ends, route, header, departure))
+}
+
+/// A neighbour is waited for at the start only.
+pub(super) fn patience(build: &Build<'_>) -> Patience {
+    if build.is_anew() { Patience::None } else { Patience::Wait }
 }

@@ -296,3 +296,29 @@ fn agrees_with_a_model_of_two_bad_networks() {
         }
     }
 }
+
+#[test]
+fn two_paths_with_a_loss_and_a_restart_allocate_nothing() {
+    let mut day = Day::new(SkewClass::B, Incomplete::Mark);
+    for index in 0..40 * PACKETS {
+        for path in [0, 1] {
+            if index % 50 > 0 {
+                day.bring(path, index, path as u64 * 4 * MS, anew(1, index, 20, 1 << 20));
+            }
+        }
+    }
+    day.arrivals.sort_by_key(|&(at_ns, ..)| at_ns);
+    let Day { mut assembler, arrivals, .. } = day;
+    let counts = allocation_counter::measure(|| {
+        for (at_ns, path, datagram) in &arrivals {
+            assembler.packet_by(*path, datagram, *at_ns);
+            assembler.tick(*at_ns);
+            while let Some(frame) = assembler.take_delivered() {
+                frame.octets.into_iter().for_each(|octets| assembler.give_back(octets));
+            }
+        }
+    });
+    assert_eq!(counts.count_total, 0);
+    let stats = assembler.stats();
+    assert!(stats.restarts == 1 && stats.frames_incomplete > 5, "{stats:?}");
+}
