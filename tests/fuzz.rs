@@ -9,6 +9,7 @@
 //! depends on `SEED + i` alone. A failure prints both, and the packet.
 
 mod damage;
+mod essence;
 mod generator;
 mod video;
 

@@ -9,8 +9,9 @@ use crate::require;
 /// Samples of each channel of the clip: a second and a half, no multiple of any packet.
 const SAMPLES: usize = 72_001;
 
-/// What is sent: channels, and bits of a sample.
-const FORMATS: [(u16, u16); 3] = [(2, 24), (8, 24), (2, 16)];
+/// What is sent: channels, bits of a sample, and microseconds of sound in our packets. GStreamer
+/// sorts more channels than two by where its loudspeakers would stand.
+const FORMATS: [((u16, u16), u32); 3] = [((2, 24), 1000), ((8, 24), 125), ((2, 16), 125)];
 
 /// A WAV file of samples that are all different, and the same in network order.
 fn paint(scene: &Scene, (channels, bits): (u16, u16)) -> Vec<u8> {
@@ -59,6 +60,9 @@ fn is_stretch(clip: &[u8], got: &[u8], frame: usize) -> bool {
     })
 }
 
+type Hears = fn(&Scene, (u16, u16), u32) -> Option<Vec<u8>>;
+type Speaks = fn(&Scene, (u16, u16)) -> Command;
+
 fn ready() -> bool {
     ["ffmpeg", "gst-launch-1.0"].iter().all(|name| require::program(name))
 }
@@ -71,13 +75,15 @@ fn ffmpeg_and_gstreamer_hear_what_we_send() {
     }
     let _alone = require::alone();
     let scene = Scene::set("sound-out");
-    for (format, packet_time_us) in FORMATS.into_iter().zip([1000, 125, 1000]) {
+    for (format, packet_time_us) in FORMATS {
         let clip = paint(&scene, format);
-        for other in [ffmpeg_hears, gstreamer_hears] {
+        let others: [Hears; 2] = [ffmpeg_hears, gstreamer_hears];
+        let others = &others[..if format.0 == 2 { 2 } else { 1 }];
+        for other in others {
             let heard = (0..TRIES).find_map(|_| other(&scene, format, packet_time_us));
             let got = heard.expect("one of them in time");
             let frame = usize::from(format.0 * format.1 / 8);
-            assert!(got.len() > 40_000 * frame, "{format:?}: {} octets", got.len());
+            assert!(got.len() > 20_000 * frame, "{format:?}: {} octets", got.len());
             assert!(is_stretch(&clip, &got, frame), "{format:?}, {packet_time_us} us");
             // The comparison notices: a bit, and a packet's worth of it.
             let mut wrong = got.clone();
@@ -89,18 +95,18 @@ fn ffmpeg_and_gstreamer_hear_what_we_send() {
     }
 }
 
-/// Lets the other listen and us send until it has a second; what it got, or nothing where the
+/// Lets the other listen and us send until it has half a second; what it got, or nothing where the
 /// kernel lost some or we left out some.
 fn heard(scene: &Scene, mut sending: impl FnMut() -> Program, mut other: Other) -> Option<Vec<u8>> {
     let far = &scene.wire.far;
     let overflowed_before = overflowed(far);
     await_that("the other listens", || listens(far));
     let sender = sending();
-    await_that("the other has a second", || other.is_done());
+    await_that("the other has half a second", || other.is_done());
     let outcome = sender.stop();
     clean(&outcome);
     let skipped = service(&outcome.snapshot).counters["audio_packets_skipped"];
-    other.finish("the other has a second");
+    other.finish("the other has half a second");
     (overflowed(far) == overflowed_before && skipped == 0)
         .then(|| fs::read(scene.path("theirs.pcm")).unwrap())
 }
@@ -118,7 +124,7 @@ fn ffmpeg_hears(scene: &Scene, format: (u16, u16), packet_time_us: u32) -> Optio
     fs::write(scene.path("session.sdp"), sdp).unwrap();
     let mut ffmpeg = scene.ffmpeg();
     ffmpeg.args(["-protocol_whitelist", "file,udp,rtp", "-buffer_size", "8388608"]);
-    ffmpeg.args(["-i", "session.sdp", "-t", "1", "-c:a", "copy"]);
+    ffmpeg.args(["-i", "session.sdp", "-t", "0.5", "-c:a", "copy"]);
     ffmpeg.args(["-f", &format!("s{bits}be"), "theirs.pcm"]);
     let other = Other::start(&scene.wire.far, &mut ffmpeg);
     heard(scene, || sender(scene, format, packet_time_us), other)
@@ -127,7 +133,7 @@ fn ffmpeg_hears(scene: &Scene, format: (u16, u16), packet_time_us: u32) -> Optio
 /// GStreamer, by caps.
 fn gstreamer_hears(scene: &Scene, format: (u16, u16), packet_time_us: u32) -> Option<Vec<u8>> {
     let (channels, bits) = format;
-    let packets = 1_000_000 / packet_time_us;
+    let packets = 500_000 / packet_time_us;
     let mut gstreamer = scene.gstreamer();
     gstreamer.args(["udpsrc", "address=0.0.0.0", "buffer-size=8388608"]);
     gstreamer.args([format!("port={PORT}"), format!("num-buffers={packets}")]);
@@ -148,10 +154,12 @@ fn we_hear_what_ffmpeg_and_gstreamer_send() {
     }
     let _alone = require::alone();
     let scene = Scene::set("sound-in");
-    for format in FORMATS {
+    for (format, _) in FORMATS {
         let clip = paint(&scene, format);
-        for other in [ffmpeg_speaks, gstreamer_speaks] {
-            we_hear(&scene, format, &clip, other);
+        let others: [Speaks; 2] = [ffmpeg_speaks, gstreamer_speaks];
+        let others = &others[..if format.0 == 2 { 2 } else { 1 }];
+        for other in others {
+            we_hear(&scene, format, &clip, *other);
         }
     }
 }
@@ -181,12 +189,7 @@ fn gstreamer_speaks(scene: &Scene, (channels, bits): (u16, u16)) -> Command {
 }
 
 /// What the other sends is in our WAV file, whole.
-fn we_hear(
-    scene: &Scene,
-    format: (u16, u16),
-    clip: &[u8],
-    other: fn(&Scene, (u16, u16)) -> Command,
-) {
+fn we_hear(scene: &Scene, format: (u16, u16), clip: &[u8], other: Speaks) {
     let ((channels, bits), address) = (format, scene.wire.near.ipv4);
     let receiver = scene.start(&format!(
         "name = \"ears\"\nkind = \"essence-receive\"\n\

@@ -68,7 +68,7 @@ impl Anc {
 
 /// The 10 bits of a word of 8: with even parity, and its complement (ST 291-1, 6.1).
 pub const fn with_parity(octet: u8) -> u16 {
-    let parity = octet.count_ones() as u16 & 1;
+    let parity = (octet.count_ones() & 1) as u16;
     octet as u16 | parity << 8 | (parity ^ 1) << 9
 }
 

@@ -74,6 +74,7 @@ impl std::error::Error for Error {
 }
 
 /// What goes to the thread.
+#[expect(clippy::large_enum_variant, reason = "all are packets but the last")]
 enum Told {
     Packet(Item),
     /// So many frames there were, and it is the end.

@@ -120,6 +120,17 @@ pub struct Counts {
     pub failed: u64,
 }
 
+/// What became of a block that was offered.
+#[derive(Debug)]
+pub enum Offered {
+    /// The thread has it.
+    Taken,
+    /// There is nothing to do with it.
+    Unused(Block),
+    /// The thread is behind.
+    Behind(Block),
+}
+
 /// The shard's end of the sink.
 #[derive(Debug)]
 pub struct Sink {
@@ -155,16 +166,12 @@ impl Sink {
         Ok(Self { handoff, shared })
     }
 
-    /// Hands a block over; whether it was kept, or there was nothing to do with it. Its memory
-    /// comes back by [`Self::returned`] or at once.
-    ///
-    /// # Errors
-    ///
-    /// The block, where the thread is behind.
-    pub fn offer(&mut self, block: Block) -> Result<Option<Block>, Block> {
-        match &mut self.handoff {
-            Some(handoff) => handoff.offer(block).map(|()| None),
-            None => Ok(Some(block)),
+    /// Hands a block over. Its memory comes back by [`Self::returned`], or at once.
+    pub fn offer(&mut self, block: Block) -> Offered {
+        let Some(handoff) = &mut self.handoff else { return Offered::Unused(block) };
+        match handoff.offer(block) {
+            Ok(()) => Offered::Taken,
+            Err(block) => Offered::Behind(block),
         }
     }
 

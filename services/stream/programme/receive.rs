@@ -17,6 +17,7 @@ use super::cadence::Fields;
 use super::options;
 use crate::registry::Unfit;
 use crate::stream::ancillary::{self, Reader as DataReader};
+use crate::stream::audio::sink::Offered;
 use crate::stream::audio::{self, Format, Reader as SoundReader};
 use crate::stream::receiver::Second;
 use crate::stream::redundancy::paths::Untold;
@@ -510,9 +511,9 @@ impl Sound {
     fn deliver(&mut self) {
         while let Some(block) = self.reader.take_delivered() {
             match self.sink.offer(block) {
-                Ok(None) => {}
-                Ok(Some(unused)) => self.reader.give_back(unused.octets),
-                Err(block) => {
+                Offered::Taken => {}
+                Offered::Unused(block) => self.reader.give_back(block.octets),
+                Offered::Behind(block) => {
                     self.dropped += (block.len() - block.missing()) as u64;
                     self.reader.give_back(block.octets);
                 }

@@ -99,8 +99,9 @@ pub(super) fn notes(snapshot: &Snapshot) -> Vec<Note> {
         let words: Vec<String> = format.chain(basis).chain(paths).chain(others).collect();
         (!words.is_empty()).then(|| (format!("stream {}", service.name), words.join(", ")))
     };
+    let has_sound = |service: &ServiceSnapshot| service.words.contains_key("audio_format");
     all_services(snapshot)
-        .filter(|(_, service)| is_stream(service))
+        .filter(|(_, service)| is_stream(service) || has_sound(service))
         .filter_map(|(_, service)| note(service))
         .collect()
 }

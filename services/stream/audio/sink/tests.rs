@@ -37,7 +37,7 @@ fn run(
     let mut hand_over = |reader: &mut Reader| {
         while let Some(block) = reader.take_delivered() {
             let mut offered = sink.offer(block);
-            while let Err(block) = offered {
+            while let Offered::Behind(block) = offered {
                 std::thread::yield_now();
                 offered = sink.offer(block);
             }
