@@ -1,7 +1,7 @@
 //! Real pictures: a photograph of the size of UHD, panned by FFmpeg, sent by us and received by us
 //! and by GStreamer, and compared to the last octet.
 //!
-//! Two frames a second, so that kernel sockets and builds without optimisation keep up; the packets
+//! A frame a second, so that kernel sockets and builds without optimisation keep up; the packets
 //! of a frame are as many as ever.
 
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ const FRAMES: usize = 4;
 
 /// Pans over the still, into the file [`WIRE`].
 fn pan(scene: &Scene) -> Clip {
-    let rate = "2".parse().unwrap();
+    let rate = "1".parse().unwrap();
     let format = Spec::new(WIDTH, HEIGHT, Depth::Ten, rate).check().unwrap();
     let mut ffmpeg = scene.ffmpeg();
     // Decoded once; what is cut out of it moves.
@@ -84,7 +84,10 @@ fn to_ourselves(scene: &Scene, clip: &Clip) -> Option<Vec<u8>> {
         let is_quiet = now > 0 && now == std::mem::replace(&mut before, now);
         is_quiet && done == counts(&receiver, "frames_received")
     });
-    clean(&sender.stop());
+    let outcome = sender.stop();
+    clean(&outcome);
+    // The machine stood still for so long that a frame was left out.
+    let skipped = service(&outcome.snapshot).counters["frames_skipped"] > 0;
     let outcome = receiver.stop();
     clean(&outcome);
     let counters = &service(&outcome.snapshot).counters;
@@ -92,7 +95,7 @@ fn to_ourselves(scene: &Scene, clip: &Clip) -> Option<Vec<u8>> {
     let is_whole = counters["frames_written"] == frames as u64;
     // What is missing is known; a picture that is not right never is.
     assert!(is_whole || counters["packets_lost"] + counters["frames_dropped"] > 0, "{counters:?}");
-    is_whole.then_some(got)
+    (is_whole && !skipped).then_some(got)
 }
 
 /// We send, and GStreamer receives all packets but `missing`.
@@ -121,7 +124,7 @@ fn drop_one(scene: &Scene, line: u16, offset: u16) {
     // Behind the headers of UDP and RTP, the extended sequence number and the length.
     let place = u32::from(line) << 16 | u32::from(offset);
     let rules = format!(
-        "add table ip lose\nadd chain ip lose first {{ type filter hook input priority 0; }}\n\
+        "add table ip lose\ndelete table ip lose\nadd table ip lose\nadd chain ip lose first {{ type filter hook input priority 0; }}\n\
          add rule ip lose first udp dport {PORT} @th,192,32 {place} limit rate 1/day burst 1 packets \
          drop\n"
     );
@@ -160,8 +163,11 @@ fn photographs_of_uhd_arrive_whole_and_one_packet_or_bit_is_noticed() {
     fs::write(scene.path(WIRE), clip.wire.concat()).unwrap();
 
     // One packet of one frame: GStreamer's file is as long as ever.
-    drop_one(&scene, 1000, 960);
-    let got = to_gstreamer(&scene, &clip, 1).expect("in time: the rule drops one packet only");
+    let got = (0..TRIES).find_map(|_| {
+        drop_one(&scene, 1000, 960);
+        to_gstreamer(&scene, &clip, 1)
+    });
+    let got = got.expect("one of them in time");
     let got = places(&clip, &got);
     assert_eq!(got.iter().filter(|place| place.is_none()).count(), 1, "{got:?}");
 }
