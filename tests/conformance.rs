@@ -173,20 +173,42 @@ fn sources_below(folder: &Path, into: &mut String) {
     }
 }
 
-/// Names of tests with their modules, as `cargo test` takes them, in the other pages.
+/// Names of tests, or of modules of them, as `cargo test` takes them, in all pages.
 #[test]
 fn tests_that_other_pages_name_are_there() {
     let mut all = String::new();
     for folder in ["services", "tests"] {
         sources_below(&root().join(folder), &mut all);
     }
-    let page = fs::read_to_string(root().join("docs/timing.md")).unwrap();
-    let named = page.split('`').skip(1).step_by(2).filter(|span| span.contains("::"));
-    let names: Vec<&str> = named.filter_map(|span| span.rsplit("::").next()).collect();
-    assert!(names.len() >= 9, "{names:?}");
-    for name in names {
-        assert!(has_test(&all, name), "docs/timing.md names {name}, which is no test");
+    let mut count = 0;
+    for page in fs::read_dir(root().join("docs")).unwrap() {
+        let page = page.unwrap().path();
+        let Ok(text) = fs::read_to_string(&page) else { continue };
+        // Code in fences is not meant.
+        let prose: String = text.split("```").step_by(2).collect();
+        if page.ends_with("conformance.md") {
+            continue; // Has tables of its own.
+        }
+        for span in prose.split('`').skip(1).step_by(2).filter(|span| span.contains("::")) {
+            let Some(name) = span.rsplit("::").next().filter(|name| is_lower(name)) else {
+                continue;
+            };
+            count += 1;
+            let is_module = all.lines().any(|line| {
+                line.trim_end_matches(';') == format!("mod {name}")
+                    || line.trim_end_matches(';') == format!("pub mod {name}")
+            });
+            let is_there = is_module || has_test(&all, name);
+            assert!(is_there, "{} names {span}, which is no test", page.display());
+        }
     }
+    assert!(count >= 30, "{count}");
+}
+
+/// Whether it is a name of a function or a module.
+fn is_lower(name: &str) -> bool {
+    name.chars()
+        .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
 }
 
 #[test]

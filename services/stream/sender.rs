@@ -209,6 +209,9 @@ pub struct StreamSend {
     frames_max: u64,
     /// Number of the next packet.
     sequence: u32,
+    /// Whether packets are numbered by their image, whatever was sent before: what another sender
+    /// of the same source identifier does too, so that both are paths of one stream.
+    numbers_by_image: bool,
     group: Frames,
     /// Sound and ancillary data.
     lanes: Lanes,
@@ -298,6 +301,7 @@ impl Service for StreamSend {
             unpaced: options.unpaced,
             frames_max: options.frames.unwrap_or(u64::MAX),
             sequence: 0,
+            numbers_by_image: options.ssrc.is_some(),
             group: Frames::new(),
             lanes,
             not_taken,
@@ -320,13 +324,8 @@ impl Service for StreamSend {
         if self.field_of(pacer.image()) > 0 {
             pacer.sent();
         }
-        // Two senders that start at the same frame number their packets alike.
         let first = pacer.image();
-        let packets = u128::from(first) * u128::from(self.format.packets_per_field());
-        #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
-        {
-            self.sequence = packets as u32;
-        }
+        self.sequence = self.number_of(first);
         let fields = u64::from(self.format.fields());
         self.lanes.begin(self.format.rate().frame_start_ns(first / fields));
         match self.unpaced {
@@ -487,7 +486,10 @@ impl StreamSend {
     }
 
     /// All packets of an image are still to be built.
-    fn work(&self, image: u64) -> Work {
+    fn work(&mut self, image: u64) -> Work {
+        if self.numbers_by_image {
+            self.sequence = self.number_of(image);
+        }
         let (number, index) = (image / u64::from(self.format.fields()), self.field_of(image));
         Work {
             number,
@@ -495,6 +497,12 @@ impl StreamSend {
             packets: self.format.packets(),
             packet: 0,
         }
+    }
+
+    /// The sequence number of an image's first packet, where none was ever skipped.
+    #[expect(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
+    fn number_of(&self, image: u64) -> u32 {
+        (u128::from(image) * u128::from(self.format.packets_per_field())) as u32
     }
 
     /// An image was sent: counts its frame, if it is the last of it, and returns how many.

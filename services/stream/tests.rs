@@ -399,7 +399,7 @@ fn unpaced_is_as_fast_as_the_ring() {
 #[test]
 fn a_full_ring_makes_frames_late_and_loses_nothing() {
     let faults = Faults { stall_per_mille: 1, stall_ns: 1_500_000, ..Faults::default() };
-    let mut sim = joined(3, sender::Options { frames: Some(10), ..sender() }, faults);
+    let mut sim = joined(3, sender::Options { frames: Some(10), ssrc: None, ..sender() }, faults);
     run_frames(&mut sim, 60);
     let (sent, received) = ended(&mut sim);
     assert_eq!(sent.counter("packets_sent"), 10 * PACKETS);

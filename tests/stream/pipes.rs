@@ -211,3 +211,29 @@ fn a_file_read_ahead_is_played_on_when_it_is_removed_and_ends_the_stream_when_it
     let log = fs::read_to_string(&log).unwrap();
     assert!(log.contains("was cut while it was played") && log.contains("rename"), "{log}");
 }
+
+#[test]
+fn a_player_that_leaves_costs_frames_and_nothing_else() {
+    use std::io::Read as _;
+
+    require_net!();
+    let _alone = require::alone();
+    let scene = Scene::set("player");
+    let mut receiver = scene.receiver("-", Stdio::piped());
+    let mut player = receiver.child.stdout.take().unwrap();
+    let sender = Running::start(&scene.near, &scene.scratch.0, "camera", &scene.sends("pattern"));
+    let mut header = [0; 9];
+    player.read_exact(&mut header).unwrap();
+    assert_eq!(&header, b"YUV4MPEG2");
+    // It reads no more: what does not fit the pipe is dropped.
+    let stuck = receiver.until("dropped frames", |stats| counter(stats, "frames_dropped") > 2);
+    let written = counter(&stuck, "frames_written");
+    drop(player);
+    let dropped = counter(&stuck, "frames_dropped");
+    let gone =
+        receiver.until("more of them", |stats| counter(stats, "frames_dropped") > dropped + 5);
+    assert!(counter(&gone, "frames_written") <= written + 1, "{gone}");
+    assert!(counter(&gone, "frames_received") > counter(&stuck, "frames_received"), "{gone}");
+    assert!(sender.stop().success());
+    assert!(receiver.stop().success());
+}

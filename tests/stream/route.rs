@@ -247,6 +247,47 @@ fn a_receiver_is_asked_for_followed_and_missed() {
 }
 
 #[test]
+fn a_receiver_of_ipv6_is_asked_for_and_followed() {
+    require_net!();
+    if !["ip", "tcpdump"].iter().all(|name| require::program(name)) {
+        return;
+    }
+    let _alone = require::alone();
+    let scene = Scene::new("discovery");
+    scene.resolve();
+    for (end, own) in [(&scene.near, "fe80::1/64"), (&scene.far, "fe80::2/64")] {
+        // Neighbour discovery asks from such an address, and hears of the others by groups that are
+        // joined with them.
+        ip(end, &["address", "add", own, "dev", &end.name, "nodad"]);
+        let address = format!("{}/64", end.ipv6);
+        ip(end, &["address", "del", &address, "dev", &end.name]);
+        ip(end, &["address", "add", &address, "dev", &end.name, "nodad"]);
+    }
+    // What takes half a minute elsewhere.
+    for (setting, value) in [
+        ("base_reachable_time_ms", "500"),
+        ("delay_first_probe_time", "1"),
+        ("retrans_time_ms", "200"),
+    ] {
+        let setting = format!("net/ipv6/neigh/{}/{setting}", scene.far.name);
+        scene.far.namespace.set(&setting, value).unwrap();
+    }
+    let mut sender = scene.start(&format!("[{}]:20000", scene.near.ipv6), "");
+    sender.until("the first frames", |stats| counter(stats, "frames_sent") > 2);
+    assert_eq!(scene.destination_mac(), scene.near.mac);
+
+    // It says nothing of its other card, and nobody else of this machine uses it: the kernel finds
+    // out because it is told that what has grown stale is used.
+    let other = [2, 0x74, 0x67, 0xff, 0xff, 0x02];
+    ip(&scene.near, &["link", "set", &scene.near.name, "address", &written(other)]);
+    let stats = sender.until("the other card", |stats| counter(stats, "next_hop_changes") == 1);
+    let before = counter(&stats, "packets_sent");
+    sender.until("frames to it", |stats| counter(stats, "packets_sent") > before + PACKETS);
+    assert_eq!(scene.destination_mac(), other);
+    assert!(sender.stop().success());
+}
+
+#[test]
 fn a_route_that_moves_to_another_router_is_followed() {
     require_net!();
     if !["ip", "tcpdump"].iter().all(|name| require::program(name)) {

@@ -32,12 +32,12 @@ pub(super) fn of(ticks: &[u64]) -> Option<Rate> {
     let rates = USUAL.iter().map(|text| text.parse::<Rate>().expect("a rate"));
     let fits = |rate: &Rate| {
         let (images, seconds) = rate.ratio();
-        // In parts of a tick, of which a second has a whole number.
-        let period = CLOCK * u64::from(seconds);
-        let images = u64::from(images);
-        (usual * images).abs_diff(period) < images
+        // In parts of a tick, of which a period has a whole number; wide enough for any clock.
+        let period = u128::from(CLOCK) * u128::from(seconds);
+        let images = u128::from(images);
+        (u128::from(usual) * images).abs_diff(period) < images
             && ticks.iter().all(|tick| {
-                let parts = tick * images;
+                let parts = u128::from(*tick) * images;
                 let off = parts.abs_diff((parts + period / 2) / period * period);
                 off < images
             })

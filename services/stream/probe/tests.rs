@@ -54,7 +54,10 @@ fn every_format_of_ours_is_found_again_among_those_that_look_alike() {
         for sampling in Sampling::ALL {
             for depth in Depth::ALL {
                 for packing in [Packing::GpmLine, Packing::Gpm, Packing::Bpm] {
-                    let options = sender::Options { scan, sampling, depth, packing, ..options() };
+                    // Many frames in little time: the simulator has turns of a microsecond.
+                    let rate = "500".parse().unwrap();
+                    let options =
+                        sender::Options { scan, sampling, depth, packing, rate, ..options() };
                     let spec = options.spec();
                     // Small ones of BPM would need more lines in a packet than there may be.
                     let Ok(format) = spec.check() else { continue };
@@ -82,7 +85,7 @@ fn every_format_of_ours_is_found_again_among_those_that_look_alike() {
                     };
                     assert!(alike.contains(&video.candidates.len()), "{what}");
                     assert_eq!((video.height, video.scan), (36, scan), "{what}");
-                    assert_eq!(video.rate.unwrap().to_string(), "25", "{what}");
+                    assert_eq!(video.rate.unwrap().to_string(), "500", "{what}");
                     assert_eq!(video.packets_per_image, Some(format.packets_per_field()), "{what}");
                     let fits = video.cut.packing() == packing;
                     // A line may end with a packet by itself.
@@ -220,4 +223,45 @@ fn noise_is_no_stream_and_a_flood_of_streams_is_bounded() {
     }
     let finding = random_stream.findings().remove(0);
     assert!(matches!(finding.essence, Essence::Unknown), "{finding:?}");
+}
+
+/// Packets that look like video, and say anything: nothing overflows, and all of it is said.
+#[test]
+fn whatever_packets_say_nothing_panics() {
+    use tidegate_runtime::sim::Random;
+
+    for seed in 0..150 {
+        let mut random = Random::new(seed);
+        let mut probe = Probe::default();
+        let few = 1 + random.below(4);
+        for packet in 0..40_u16 {
+            let mut below = |most: u64| u16::try_from(random.below(most)).unwrap();
+            let count = 1 + u64::from(below(few));
+            let lengths: Vec<u16> = (0..count).map(|_| below(40) * below(3)).collect();
+            let mut payload = below(1 << 16).to_be_bytes().to_vec();
+            for (index, length) in (1..).zip(&lengths) {
+                let more = u16::from(index < count) << 15;
+                payload.extend(length.to_be_bytes());
+                payload.extend((below(1 << 16) & below(1 << 16)).to_be_bytes());
+                payload.extend((below(1 << 15) & below(1 << 15) | more).to_be_bytes());
+            }
+            payload.extend(std::iter::repeat_n(7, lengths.iter().copied().map(usize::from).sum()));
+            let (high, low) = (u32::from(below(1 << 16)), u32::from(below(1 << 16)));
+            let sequence = if below(20) == 0 { below(1 << 16) } else { packet };
+            // Times that go back as well.
+            let at_ns = u64::from(high) << 47 | u64::from(low);
+            let mut datagram = datagram(5004, sequence, high << 16 | low, &payload);
+            datagram[43] |= (u8::from(below(4) == 0)) << 7;
+            probe.packet(at_ns, &datagram);
+        }
+        let findings = probe.findings();
+        assert_eq!(findings.iter().map(|it| it.packets).sum::<u64>(), 40, "seed {seed}");
+        for finding in &findings {
+            let _ = finding.packets_per_second();
+            if let Essence::Video(video) = &finding.essence {
+                assert!(!video.candidates.is_empty(), "seed {seed}");
+                let _ = video.spec();
+            }
+        }
+    }
 }

@@ -208,12 +208,22 @@ impl Work {
 
     /// Looks again whenever something changes, until told to stop.
     fn follow(&mut self, mut belief: Belief, told: &Shared) -> Result<(), Error> {
+        let mut is_refused = false;
         loop {
             let woken = self.wait(if belief.is_unknown() { ASK_MS } else { LOOK_MS })?;
             if woken == Woken::Stop {
                 return Ok(());
             }
-            let way = self.look()?;
+            let way = match self.look() {
+                Ok(way) => way,
+                Err(error) => {
+                    // As where the interface is gone: then there is no way, for now.
+                    if !std::mem::replace(&mut is_refused, true) {
+                        tracing::warn!(interface = &*self.interface, %error);
+                    }
+                    Way::None
+                }
+            };
             let news = belief.see(way.mac(), (self.clock_ns)());
             // Asked at its own pace and not at that of changes, of which asking is one.
             if woken == Woken::Time

@@ -313,6 +313,46 @@ fn a_first_path_whose_link_is_down_changes_nothing_on_the_second_and_leaves_no_b
     }
 }
 
+/// Sequence number and timestamp of each packet of a sender that stalls for some frames.
+fn stalled(ssrc: Option<u32>) -> Vec<(u32, u32)> {
+    let mut sim = Sim::new(1);
+    let options = sender::Options { ssrc, frames: Some(8), ..sender() };
+    sim.shard(&[SimPort::default()], vec![sends(options)], Policy::default()).unwrap();
+    let mut packets = Vec::new();
+    for turn in 0..14 * PERIOD_NS / TURN_NS {
+        if turn == 3 * PERIOD_NS / TURN_NS + 700 {
+            sim.pass(7 * PERIOD_NS / 2);
+        }
+        sim.turn();
+        packets.extend(sim.sent(0, 0).iter().map(|packet| {
+            let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+            let sequence = u32::from(word(54)) << 16 | u32::from(word(44));
+            (sequence, u32::from(word(46)) << 16 | u32::from(word(48)))
+        }));
+    }
+    assert!(sim.report(0).services[0].counter("frames_skipped") >= 3);
+    sim.drain();
+    packets
+}
+
+#[test]
+fn after_a_stall_senders_of_one_identifier_still_number_their_packets_alike() {
+    // 180 ticks and 128 packets a frame.
+    let by_frame = |packets: &[(u32, u32)]| {
+        let (sequence, timestamp) = packets[0];
+        packets.chunks(128).all(|frame| {
+            frame[0].0.wrapping_sub(sequence) == frame[0].1.wrapping_sub(timestamp) / 180 * 128
+        })
+    };
+    let steady = |packets: &[(u32, u32)]| {
+        packets.windows(2).all(|pair| pair[1].0.wrapping_sub(pair[0].0) == 1)
+    };
+    let (named, random) = (stalled(Some(7)), stalled(None));
+    assert!(by_frame(&named) && !steady(&named));
+    // Nobody else can be its other path, and to receivers nothing is lost.
+    assert!(steady(&random) && !by_frame(&random));
+}
+
 #[test]
 fn packets_that_no_path_takes_are_counted_and_frames_go_on() {
     let mut sim = sender_alone();

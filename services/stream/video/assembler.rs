@@ -22,17 +22,19 @@
 use std::collections::VecDeque;
 
 use serde::Deserialize;
-use tidegate_dataplane::wire::rfc4175::{MAX_ROWS, Row};
+use tidegate_dataplane::wire::rfc4175::MAX_ROWS;
 use tidegate_dataplane::wire::{Rfc4175, Rtp};
 
 use super::format::{Format, Scan};
 use crate::stream::redundancy::{Arrival, Counts, Memory, Skew};
 
 mod coverage;
+mod grid;
 mod run;
 mod source;
 
 use coverage::Coverage;
+use grid::{Grid, Place};
 use run::Run;
 use source::{Followed, Source};
 
@@ -152,13 +154,6 @@ enum Placed {
     Other,
 }
 
-/// Where a row's pgroups belong: the first within the frame, and their number.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    start: usize,
-    count: usize,
-}
-
 /// Which timestamps are those of one frame, in ticks from its own.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -189,12 +184,13 @@ impl Span {
 #[derive(Debug)]
 pub struct Assembler {
     format: Format,
+    grid: Grid,
     payload_type: u8,
     incomplete: Incomplete,
     span: Span,
     source: Source,
     /// The oldest first.
-    open: VecDeque<Open>,
+    open: Vec<Open>,
     open_max: usize,
     /// Timestamp of the last frame that was closed: no packet opens it again.
     closed: Option<u32>,
@@ -243,11 +239,12 @@ impl Assembler {
         let open_max = memory.skew().map_or(OPEN_FRAMES, |skew| open_frames(&format, skew));
         Self {
             format,
+            grid: Grid::of(&format),
             payload_type,
             incomplete,
             span: Span::of(&format),
             source: Source::new(format, memory),
-            open: VecDeque::with_capacity(open_max),
+            open: Vec::with_capacity(open_max),
             open_max,
             closed: None,
             spare,
@@ -291,11 +288,11 @@ impl Assembler {
     /// The run of the open frames has ended.
     fn cut(&mut self) {
         // Those that are complete only waited for their turn.
-        while let Some(open) = self.open.front() {
+        while let Some(open) = self.open.first() {
             match open.is_complete() {
                 true => self.close_oldest(),
                 false => {
-                    let open = self.open.pop_front().expect("looked at just before");
+                    let open = self.open.remove(0);
                     self.stats.frames_cut += 1;
                     self.recycle(open.coverage, open.memory);
                 }
@@ -351,7 +348,7 @@ impl Assembler {
         let mut places = [Place::default(); MAX_ROWS];
         let mut fits = rtp.payload_type() == self.payload_type;
         for (row, into) in video.rows().zip(&mut places) {
-            match self.place_of(&row) {
+            match self.grid.place_of(&row) {
                 Some(place) => *into = place,
                 None => fits = false,
             }
@@ -391,26 +388,6 @@ impl Assembler {
         }
     }
 
-    /// Where a row's pixels belong, if they lie within the picture.
-    #[inline]
-    fn place_of(&self, row: &Row<'_>) -> Option<Place> {
-        let (format, pgroup) = (&self.format, self.format.pgroup());
-        let (line, offset) = (u32::from(row.line), u32::from(row.offset_pixels));
-        let field = u32::from(row.second_field);
-        // Lines and pixels of a pgroup are powers of two.
-        let (start, in_field) =
-            (offset >> pgroup.pixels.trailing_zeros(), line >> pgroup.lines.trailing_zeros());
-        let count = u16::try_from(row.data.len()).ok().and_then(|octets| pgroup.count(octets))?;
-        let fits = offset & (pgroup.pixels - 1) == 0
-            && line & (pgroup.lines - 1) == 0
-            && field < format.fields()
-            && in_field < format.field_rows()
-            && start + count <= format.row_pgroups();
-        let whole = in_field * format.fields() + field;
-        let start = (whole * format.row_pgroups() + start) as usize;
-        fits.then_some(Place { start, count: count as usize })
-    }
-
     /// Copies the pixels of packet `number` into its frame.
     fn place(
         &mut self,
@@ -430,7 +407,7 @@ impl Assembler {
         if !second {
             open.timestamp = rtp.timestamp();
         }
-        let pgroup_octets = self.format.pgroup().octets as usize;
+        let pgroup_octets = self.grid.pgroup_octets as usize;
         for (row, place) in video.rows().zip(places) {
             open.coverage.add(place.start, place.count);
             if let Some(memory) = &mut open.memory {
@@ -447,6 +424,11 @@ impl Assembler {
         let is_later = |from: u32| ticks(from) > span.to[usize::from(second)];
         let is = |from: u32| ticks(from) >= span.from && !is_later(from);
         // Nearly always it is the youngest.
+        if let [.., youngest] = &self.open[..]
+            && is(youngest.timestamp)
+        {
+            return Some(self.open.len() - 1);
+        }
         if let Some(index) = self.open.iter().rposition(|open| is(open.timestamp)) {
             return Some(index);
         }
@@ -482,7 +464,7 @@ impl Assembler {
             return;
         }
         let settled = self.source.run().map_or(0, Run::settled);
-        while let Some(oldest) = self.open.front() {
+        while let Some(oldest) = self.open.first() {
             let judged = self.open.get(1).is_some_and(|next| next.first <= settled);
             if !oldest.is_complete() && !judged {
                 break;
@@ -492,7 +474,10 @@ impl Assembler {
     }
 
     fn close_oldest(&mut self) {
-        let Some(open) = self.open.pop_front() else { return };
+        if self.open.is_empty() {
+            return;
+        }
+        let open = self.open.remove(0);
         let Open { timestamp, coverage, cut, memory, first: _ } = open;
         if self.closed.is_none_or(|closed| is_after(timestamp, closed)) {
             self.closed = Some(timestamp);
@@ -516,8 +501,10 @@ impl Assembler {
         };
         let memory = match (policy, memory) {
             (Incomplete::Mark, Some(mut octets)) => {
-                for gap in coverage.gaps() {
-                    octets[gap.start * pgroup_octets..gap.end * pgroup_octets].fill(0);
+                if missing_octets > 0 {
+                    for gap in coverage.gaps() {
+                        octets[gap.start * pgroup_octets..gap.end * pgroup_octets].fill(0);
+                    }
                 }
                 self.repeatable = true;
                 self.delivered.push_back(Delivered {

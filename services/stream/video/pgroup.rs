@@ -95,13 +95,17 @@ impl Pgroup {
         Self { octets: bits * times / 8, pixels: width * times, lines }
     }
 
+    /// 2^32 by the octets of a pgroup, rounded up: what [`Self::count_by`] multiplies by.
+    pub const fn reciprocal(self) -> u64 {
+        (u32::MAX / self.octets + 1) as u64
+    }
+
     /// How many pgroups `octets` are, if they are a whole number of them: by a multiplication,
     /// because it is asked for each packet.
     #[inline]
-    pub fn count(self, octets: u16) -> Option<u32> {
-        let reciprocal = (u32::MAX / self.octets + 1) as u64;
+    pub fn count_by(reciprocal: u64, pgroup_octets: u32, octets: u16) -> Option<u32> {
         let count = ((u64::from(octets) * reciprocal) >> 32) as u32;
-        (count * self.octets == u32::from(octets)).then_some(count)
+        (count * pgroup_octets == u32::from(octets)).then_some(count)
     }
 }
 
@@ -178,7 +182,8 @@ mod tests {
                 for octets in 0..=u16::MAX {
                     let (count, rest) =
                         (u32::from(octets) / pgroup.octets, u32::from(octets) % pgroup.octets);
-                    assert_eq!(pgroup.count(octets), (rest == 0).then_some(count), "{octets}");
+                    let found = Pgroup::count_by(pgroup.reciprocal(), pgroup.octets, octets);
+                    assert_eq!(found, (rest == 0).then_some(count), "{octets}");
                 }
             }
         }

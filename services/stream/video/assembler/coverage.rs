@@ -82,7 +82,13 @@ impl Coverage {
 fn set(word: &mut u64, bits: u64) -> usize {
     let again = *word & bits;
     *word |= bits;
-    if again == 0 { 0 } else { again.count_ones() as usize }
+    if again == 0 { 0 } else { ones(again) }
+}
+
+/// Cold, so that it is called, and not computed for all words to choose from.
+#[cold]
+fn ones(word: u64) -> usize {
+    word.count_ones() as usize
 }
 
 #[cfg(test)]

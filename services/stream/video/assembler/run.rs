@@ -137,6 +137,10 @@ impl Run {
         if distance <= 0 {
             return ticks > 0;
         }
+        // As nearly always: one of the same image, or of the next.
+        if ticks >= 0 && u64::from(distance.unsigned_abs()) <= 2 * packets_max(format) {
+            return false;
+        }
         let (frames, seconds) = format.rate().ratio();
         let elapsed = u64::from(ticks.max(0).unsigned_abs()) * u64::from(frames);
         let frames = elapsed / (u64::from(seconds) * 90_000) + 2;
