@@ -97,7 +97,10 @@ fn shard_plan(text: &mut String, config: &Config, shard: u32) {
     for port in &own {
         let who: Vec<String> =
             (port.services.iter()).map(|&index| describe(&config.services[index])).collect();
-        let _ = writeln!(text, "  {} queue {}: {}", port.interface, port.queue, who.join(", "));
+        let line = format!("{} queue {}: {}", port.interface, port.queue, who.join(", "));
+        for (index, line) in wrap(&line, 74).iter().enumerate() {
+            let _ = writeln!(text, "  {}{line}", if index == 0 { "" } else { "    " });
+        }
     }
     let portless =
         |service: &&Service| service.interface.is_none() && service.cores.contains(&shard);
@@ -270,7 +273,8 @@ instance main, 2 shards on CPUs 0, 1
 
 shard 0 (CPU 0)
   eth1 queue 0: shield (scrub), camera (stream-send)
-  eth2 queue 0: camera (stream-send), radio (essence-send), monitor (stream-receive), listener (essence-receive), ping (echo)
+  eth2 queue 0: camera (stream-send), radio (essence-send), monitor
+      (stream-receive), listener (essence-receive), ping (echo)
 
 shard 1 (CPU 1)
   eth1 queue 1: shield (scrub)
