@@ -97,7 +97,10 @@ fn shard_plan(text: &mut String, config: &Config, shard: u32) {
     for port in &own {
         let who: Vec<String> =
             (port.services.iter()).map(|&index| describe(&config.services[index])).collect();
-        let _ = writeln!(text, "  {} queue {}: {}", port.interface, port.queue, who.join(", "));
+        let line = format!("{} queue {}: {}", port.interface, port.queue, who.join(", "));
+        for (index, line) in wrap(&line, 80 - 4).into_iter().enumerate() {
+            let _ = writeln!(text, "  {}{line}", if index == 0 { "" } else { "  " });
+        }
     }
     let portless =
         |service: &&Service| service.interface.is_none() && service.cores.contains(&shard);
@@ -270,7 +273,8 @@ instance main, 2 shards on CPUs 0, 1
 
 shard 0 (CPU 0)
   eth1 queue 0: shield (scrub), camera (stream-send)
-  eth2 queue 0: camera (stream-send), monitor (stream-receive), ping (echo)
+  eth2 queue 0: camera (stream-send), radio (essence-send), monitor
+    (stream-receive), listener (essence-receive), ping (echo)
 
 shard 1 (CPU 1)
   eth1 queue 1: shield (scrub)
@@ -286,8 +290,9 @@ interface eth1: XDP auto, copy auto, multi-buffer auto
 interface eth2: XDP auto, copy auto, multi-buffer auto
   queue 0: 8192 chunks of 2048 or 4096 octets each, as the driver needs
   (16 or 32 MiB, pages auto), rings of 2048, 2048 chunks for the kernel
-  1. UDP to 198.18.2.1 port 30000 -> monitor
-  2. UDP to 198.18.2.1 port 7 -> ping
+  1. UDP to 198.18.2.1 port 30000-30020 -> monitor
+  2. UDP to 198.18.2.1 port 30030 -> listener
+  3. UDP to 198.18.2.1 port 7 -> ping
   what matches none stays with the kernel
 "
         );
