@@ -104,7 +104,6 @@ impl Pgroup {
     /// because it is asked for each packet.
     #[inline]
     pub fn count_by(reciprocal: u64, pgroup_octets: u32, octets: u16) -> Option<u32> {
-        #[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
         let count = ((u64::from(octets) * reciprocal) >> 32) as u32;
         (count * pgroup_octets == u32::from(octets)).then_some(count)
     }
