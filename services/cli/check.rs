@@ -99,7 +99,8 @@ fn shard_plan(text: &mut String, config: &Config, shard: u32) {
             (port.services.iter()).map(|&index| describe(&config.services[index])).collect();
         let line = format!("{} queue {}: {}", port.interface, port.queue, who.join(", "));
         for (index, line) in wrap(&line, 80 - 4).into_iter().enumerate() {
-            let _ = writeln!(text, "  {}{line}", if index == 0 { "" } else { "  " });
+            let indent = if index == 0 { "  " } else { "    " };
+            let _ = writeln!(text, "{indent}{line}");
         }
     }
     let portless =

@@ -12,6 +12,7 @@ use crate::stream::ancillary::timecode::Counter;
 use crate::stream::programme::alone::{self, EssenceSend};
 use crate::stream::programme::listen::{self, EssenceReceive};
 use crate::stream::programme::{options, receive};
+use crate::stream::redundancy::split::Second;
 use crate::stream::{ancillary, audio};
 
 /// Frames of 20 ms: timecode knows no faster ones than 60 a second.
@@ -359,6 +360,56 @@ fn without_pictures_sound_and_data_go_alone() {
     assert!(start.is_some(), "{came:?}");
     for file in [path, back] {
         let _ = std::fs::remove_file(file);
+    }
+}
+
+/// Sound and data by two paths, each of which loses its own packets, and with no faults the same.
+#[test]
+fn what_one_path_of_sound_and_data_loses_the_other_brings() {
+    let second = |port: u16| {
+        Some(Second {
+            destination: format!("198.18.0.2:{port}").parse().unwrap(),
+            source_address: "198.18.0.1:20000".parse().unwrap(),
+            interface: None,
+            destination_mac: Some("02:00:00:00:00:02".parse().unwrap()),
+            vlan: None,
+        })
+    };
+    let path =
+        |port: u16| Some(receiver::Second { port: Some(port), ..receiver::Second::default() });
+    for loss_per_mille in [0, 50] {
+        let options = programme(125);
+        let sending = sender::Options {
+            frames: Some(10),
+            audio: options.audio.clone().map(|it| options::Audio { second: second(20012), ..it }),
+            ancillary: (options.ancillary.clone())
+                .map(|it| options::Ancillary { second: second(20022), ..it }),
+            ..options
+        };
+        let receiving = receiver::Options {
+            audio: Some(receive::Audio { second: path(20012), ..hears() }),
+            ancillary: Some(receive::Ancillary { second: path(20022), ..reads(None) }),
+            ..listens()
+        };
+        let faults = Faults { loss_per_mille, ..Faults::default() };
+        let mut sim = pair(sending, receiving, faults);
+        sim.run_for(12 * FRAME_NS);
+        let (sent, received) = ended(&mut sim);
+        let count = |name: &str| received.counter(name);
+        assert_eq!(sent.counter("audio_packets_sent"), 10 * 160, "each counts once");
+        assert_eq!(sent.counter("ancillary_packets_sent"), 10);
+        let missing = 10 * 160 - count("audio_packets_received");
+        let copies = received.dropped("copy");
+        if loss_per_mille == 0 {
+            assert_eq!((missing, copies), (0, 10 * 161));
+            assert_eq!(count("anc_received"), 10);
+        } else {
+            // A twentieth of a twentieth, not a twentieth, which were 80.
+            assert!((1..20).contains(&missing), "{missing}");
+            assert!(copies > 1300, "{copies}");
+        }
+        assert_eq!(judged(&received), count("audio_samples_received"));
+        assert_eq!(count("audio_samples_wrong") + count("audio_packets_duplicate"), 0);
     }
 }
 
