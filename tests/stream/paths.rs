@@ -36,7 +36,7 @@ fn screen([one, other]: &[Wire; 2]) -> String {
         "[[interface]]\nname = {a:?}\n[[interface]]\nname = {b:?}\n[[service]]\nname = \"screen\"\n\
          kind = \"stream-receive\"\ninterface = [{a:?}, {b:?}]\nselectors = [{}, {}]\n\
          [service.options]\nport = 20000\nsink = \"verify\"\ninterface = {a:?}\n\
-         skew_class = \"B\"\n{PICTURE}[service.options.second]\ninterface = {b:?}\n",
+         skew_class = \"C\"\n{PICTURE}[service.options.second]\ninterface = {b:?}\n",
         selector(one),
         selector(other),
     )
@@ -75,9 +75,16 @@ fn receiver(place: &Namespace, scratch: &Scratch, text: &str) -> Running {
 
 /// Nothing of the stream is missing, and nothing is wrong with what is there.
 fn whole(stats: &Value) {
-    for zero in ["packets_lost", "frames_wrong", "frames_incomplete", "restarts"] {
+    whole_but_for(stats, 0);
+}
+
+/// The same, but for frames that a busy machine did not let a sender send.
+fn whole_but_for(stats: &Value, frames: u64) {
+    for zero in ["frames_wrong", "frames_incomplete", "restarts"] {
         assert_eq!(counter(stats, zero), 0, "{zero}: {stats}");
     }
+    let lost = counter(stats, "packets_lost");
+    assert!(lost.is_multiple_of(PACKETS) && lost <= frames * PACKETS, "{frames}: {stats}");
 }
 
 #[test]
@@ -99,7 +106,7 @@ fn what_either_path_brings_is_whole_and_what_neither_does_is_counted_to_the_pack
         });
         let mut screen = receiver(&near, &scratch, &screen(&into));
         let frames = 50;
-        let rest = format!("frames = {frames}\nssrc = 7\n");
+        let rest = format!("frames = {frames}\n");
         let mut camera = Running::start(&far, &scratch.0, "camera", &camera(&out, &into, &rest));
         let sent = camera.until("all", |stats| counter(stats, "frames_sent") == frames);
         assert_eq!(
@@ -116,7 +123,8 @@ fn what_either_path_brings_is_whole_and_what_neither_does_is_counted_to_the_pack
                 && counter(stats, "packets_received") + counter(stats, "packets_lost")
                     == of_path(stats, "received")[0] + of_path(stats, "lost")[0]
         });
-        std::thread::sleep(Duration::from_millis(200));
+        // The skew, and a look.
+        std::thread::sleep(Duration::from_millis(600));
         let received = screen.stats().unwrap();
         let [one, other] = relays.map(Relay::stop);
         let union: std::collections::BTreeSet<u64> = one.union(&other).copied().collect();
@@ -166,7 +174,7 @@ fn a_link_that_goes_down_on_either_side_changes_nothing_on_the_other_path() {
     let (near, far) = (Namespace::new().unwrap(), Namespace::new().unwrap());
     let wires: [Wire; 2] = wires(&near, &far, 1);
     let mut screen = receiver(&near, &scratch, &screen(&wires));
-    let camera = Running::start(&far, &scratch.0, "camera", &camera(&wires, &wires, "ssrc = 7\n"));
+    let camera = Running::start(&far, &scratch.0, "camera", &camera(&wires, &wires, ""));
     screen.until("frames", |stats| counter(stats, "frames_received") > 5);
     for path in [0, 1] {
         let wire = &wires[path];
@@ -175,7 +183,7 @@ fn a_link_that_goes_down_on_either_side_changes_nothing_on_the_other_path() {
             let before = of_path(&camera.stats().unwrap(), "lost");
             end.set_down().unwrap();
             // Longer than the skew: it is given up meanwhile.
-            let during = more_frames(&mut screen, 15);
+            let during = more_frames(&mut screen, 25);
             whole(&during);
             end.set_up().unwrap();
             // Back on both sides.
@@ -223,23 +231,29 @@ fn of_two_senders_in_step_one_may_be_killed() {
         Running::start(&far, &scratch.0, &format!("camera-{path}"), &text)
     };
     let mut cameras = [start(0), start(1)];
-    screen.until("both", |stats| of_path(stats, "received").iter().all(|&it| it > 5 * PACKETS));
+    let skipped = |camera: &Running| counter(&camera.stats().unwrap(), "frames_skipped");
+    let mut skipped_before = 0;
+    screen.until("both", |stats| of_path(stats, "received").iter().all(|&it| it > 20 * PACKETS));
     for path in [0, 1] {
         let before = screen.stats().unwrap();
+        skipped_before += skipped(&cameras[path]);
         cameras[path].signal(Signal::SIGKILL);
         cameras[path].child.wait().unwrap();
-        let after = more_frames(&mut screen, 15);
-        whole(&after);
+        let after = more_frames(&mut screen, 25);
+        whole_but_for(&after, skipped_before + skipped(&cameras[1 - path]));
         let lost = |stats: &Value| of_path(stats, "lost");
         assert!(lost(&after)[path] > lost(&before)[path] + 5 * PACKETS, "{after}");
-        assert_eq!(lost(&after)[1 - path], lost(&before)[1 - path], "{after}");
+        let other = lost(&after)[1 - path] - lost(&before)[1 - path];
+        assert!(other <= PACKETS * skipped(&cameras[1 - path]), "{after}");
         cameras[path] = start(path);
         let received = of_path(&after, "received")[path];
-        screen
-            .until("it is back", |stats| of_path(stats, "received")[path] > received + 5 * PACKETS);
+        screen.until("it is back", |stats| {
+            of_path(stats, "received")[path] > received + 20 * PACKETS
+        });
     }
     let end = screen.stats().unwrap();
-    whole(&end);
+    let skipped = skipped_before + cameras.iter().map(skipped).sum::<u64>();
+    whole_but_for(&end, skipped);
     assert!(counter(&end, "frames_verified") > 30, "{end}");
     for camera in cameras {
         assert!(camera.stop().success());
