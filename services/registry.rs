@@ -241,7 +241,7 @@ mod tests {
         let stock = Registry::stock();
         let names: Vec<&str> = stock.kinds().iter().map(Kind::name).collect();
         let streams = ["stream-send", "essence-send", "essence-receive", "stream-receive"];
-        assert_eq!(names, [&["echo", "scrub"][..], &streams].concat());
+        assert_eq!(names, [&["echo", "scrub"], &streams[..]].concat());
         assert_eq!(stock.kind("scrub").unwrap().name(), "scrub");
         assert!(stock.kind("Scrub").is_none());
     }
