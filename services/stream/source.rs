@@ -10,7 +10,7 @@
 //!
 //! A file that fits [`Options::clip_mib`](super::sender::Options::clip_mib) is held in memory as
 //! pgroups: a picture costs nothing, and no disk can make a frame late. A longer one, and all that
-//! comes through a pipe, is read ahead by a thread ([`feed`]), into a bounded set of buffers; where
+//! comes through a pipe, is read ahead by a thread (`feed`), into a bounded set of buffers; where
 //! it has planes, they become pgroups in the packets.
 //!
 //! Files are read, never mapped. A page of a mapping that is not in memory would be fetched from

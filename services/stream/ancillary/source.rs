@@ -25,7 +25,7 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
-    /// It is longer than [`OCTETS_MAX`].
+    /// It is longer than `OCTETS_MAX`.
     Long(PathBuf),
     /// A line is not as it should be.
     Line {

@@ -16,7 +16,7 @@
 //! policy: see [`Incomplete`].
 //!
 //! Sources come and go; then what is open is closed and counting begins anew, nothing is lost by
-//! it: see [`source`]. A source that changes to another format ends its run, and when it comes back
+//! it: see `source`. A source that changes to another format ends its run, and when it comes back
 //! begins another.
 
 use std::collections::VecDeque;

@@ -6,8 +6,8 @@
 //!   Cr r0 r1 …        ┘   order of the wire  └ each with its top bit first
 //! ```
 //!
-//! A row at a time: sixteen octets at once where the processor can shuffle them ([`vector`]), else
-//! sample by sample, which is the same and slower ([`pack_row`]). In planes a sample is one octet
+//! A row at a time: sixteen octets at once where the processor can shuffle them (`vector`), else
+//! sample by sample, which is the same and slower (`pack_row`). In planes a sample is one octet
 //! at 8 bits, else two, little end first.
 
 use super::format::{Format, Sampling};

@@ -1,6 +1,6 @@
 //! ST 2110-20: what pictures are, and how they become packets and pictures again.
 //!
-//! - [`format`]: size, sampling, depth, scan and rate, checked
+//! - [`mod@format`]: size, sampling, depth, scan and rate, checked
 //! - [`pgroup`]: the smallest groups of pixels; [`convert`]: to and from planes of samples
 //! - [`packing`]: which pieces of a field are in which packet
 //! - [`picture`]: pixels as the packetizer reads them; [`pattern`]: a picture that proves itself
