@@ -1,9 +1,9 @@
-//! Does 1080p50 leave in time on one core while the other scrubs a flood of a million packets a
-//! second?
+//! Does 1080p50 leave in time while a flood is scrubbed: by the same shard, and by another?
 //!
-//! 1080p50 4:2:2 10 bit is 216,000 packets and 2.16 Gbit a second, paced for 30 s (`SECONDS`). The
-//! generator has no core of its own here: it runs wherever the scheduler finds room, which is the
-//! harder case. What arrives at the far ends is counted by XDP.
+//! 1080p50 4:2:2 10 bit is 216,000 packets and 2.16 Gbit a second, paced for 30 s (`SECONDS`) in
+//! class wide. The same shard scrubs half a million packets a second beside it, and the generator
+//! has the other core; then another shard scrubs a million, and the generator runs wherever the
+//! scheduler finds room, which is the harder case. What arrives at the far ends is counted by XDP.
 
 #![allow(clippy::cast_precision_loss)] // Shares to be looked at.
 #![allow(clippy::print_stdout)] // What a benchmark is for.
@@ -13,7 +13,7 @@ mod common;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use common::{number, start, wire_of};
+use common::{number, receive_on, start, wire_of};
 use tidegate::lab::Namespace;
 use tidegate::lab::flood::{self, Budget, Flood, Kind};
 use tidegate::lab::sink::{Action, Sink};
@@ -21,21 +21,51 @@ use tidegate::runtime::metrics::snapshot::Snapshot;
 
 const PORT: u16 = 9;
 
+struct Case {
+    name: &'static str,
+    shards: u32,
+    flood_packets_per_second: u64,
+    generator_cpu: Option<usize>,
+}
+
+const CASES: [Case; 2] = [
+    Case {
+        name: "by the same shard",
+        shards: 1,
+        flood_packets_per_second: 500_000,
+        generator_cpu: Some(1),
+    },
+    Case {
+        name: "by another shard",
+        shards: 2,
+        flood_packets_per_second: 1_050_000,
+        generator_cpu: None,
+    },
+];
+
 fn main() {
     common::privileged();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    for case in CASES.iter().filter(|case| case.name.contains(&only)) {
+        measure(case);
+    }
+}
+
+fn measure(case: &Case) {
     let seconds = number("SECONDS", 30);
-    let rate = number("RATE", 1_050_000);
+    let rate = case.flood_packets_per_second;
     let (near, far) = (Namespace::new().expect("near"), Namespace::new().expect("far"));
     let (video, sea) = (wire_of(&near, &far, 1), wire_of(&near, &far, 2));
     let sink = Sink::attach(&video.far, Action::Drop).expect("a sink");
+    receive_on(&video.far, 1);
     let program = start(
         &video.near,
         &format!(
             r#"
 [runtime]
 instance = "bench-beside"
-shards = 2
-cpus = [0, 1]
+shards = {shards}
+cpus = {cpus}
 idle = "5us"
 [[interface]]
 name = "{video}"
@@ -49,23 +79,28 @@ kind = "stream-send"
 interface = "{video}"
 cores = [0]
 [service.options]
+interface = "{video}"
 destination = "{to}:9"
 source_address = "{from}:9"
 width = 1920
 height = 1080
 rate = "50"
 depth = 10
+class = "wide"
 [[service]]
 name = "shield"
 kind = "scrub"
 interface = "{sea}"
-cores = [1]
+cores = [{scrubs}]
 held_frames_max = 8192
 selectors = [{{ destination = "{protected}/32", protocol = "udp", ports = "{PORT}" }}]
 [service.options]
 default = "drop"
 rules = [{{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
 "#,
+            shards = case.shards,
+            cpus = if case.shards == 1 { "[0]" } else { "[0, 1]" },
+            scrubs = case.shards - 1,
             video = video.near.name,
             sea = sea.near.name,
             to = video.far.ipv4,
@@ -79,7 +114,7 @@ rules = [{{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
         packets: u64::MAX,
         time: Duration::from_secs(seconds + 5),
         packets_per_second: NonZeroU64::new(rate),
-        processor: std::env::var("GENERATOR_CPU").ok().and_then(|cpu| cpu.parse().ok()),
+        processor: case.generator_cpu,
     });
     let flood = flood.expect("a flood");
     std::thread::sleep(Duration::from_secs(seconds));
@@ -92,12 +127,19 @@ rules = [{{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
     let arrived = sink.arrived().expect("a count").packets;
     let shield = service(snapshot, "shield");
     let (_, ports, _) = snapshot.totals();
-    println!("{seconds} s of 1080p50 4:2:2 10 bit beside a flood");
+    println!("{seconds} s of 1080p50 4:2:2 10 bit, a flood scrubbed {}", case.name);
     println!(
         "  frames sent {}, late {}, skipped {}",
         count("frames_sent"),
         count("frames_late"),
         count("frames_skipped")
+    );
+    let share = |name| count(name) as f64 * 100.0 / count("frames_sent").max(1) as f64;
+    println!(
+        "  narrow {:.2} %, wide {:.2} %, of no class {:.2} %",
+        share("frames_narrow"),
+        share("frames_narrow_linear") + share("frames_wide"),
+        share("frames_of_no_class"),
     );
     println!(
         "  packets sent {}, arrived {arrived}, groups late {}",

@@ -1,13 +1,16 @@
 //! How fast does one core send 1262-octet packets: bare rings, the stream service, kernel sockets?
 //!
-//! The bare loop sends one prebuilt packet again and again. The service renders video, builds every
-//! packet with its headers in place and counts it. What arrives at the far end is counted, by XDP.
+//! The bare loop sends one prebuilt packet again and again. The service renders video or reads it
+//! from a file, builds every packet with its headers in place and counts it. GStreamer sends the
+//! same picture from the same kind of file, where it is installed. What arrives at the far end is
+//! counted, by XDP.
 
 mod common;
 
 use std::io::IoSlice;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::bare::Bare;
@@ -34,17 +37,63 @@ fn main() {
         near.namespace.run(|| work(time)).expect("a thread");
         watch.lap(arrived() - before)
     };
-    compare(vec![
+    let file = VideoFile::new();
+    let pattern = "pattern";
+    let mut contenders = vec![
         Contender::new("bare rings", |time| measured(&|time| bare(near, time), time)),
         Contender::new("frames, built once", |time| measured(&|time| frames(near, time), time)),
-        Contender::new("stream-send, unpaced", |time| service(near, &sink, "none", time)),
-        Contender::new("the same with checksums", |time| service(near, &sink, "full", time)),
+        Contender::new("stream-send, unpaced", |time| service(near, &sink, pattern, "none", time)),
+        Contender::new("the same from a file", |time| service(near, &sink, &file.0, "none", time)),
+        Contender::new("with checksums", |time| service(near, &sink, pattern, "full", time)),
         Contender::new("sendmmsg of 64", |time| measured(&|time| sockets(near, time), time)),
-    ]);
+    ];
+    if Command::new("gst-launch-1.0").arg("--version").output().is_ok() {
+        contenders.push(Contender::new("GStreamer", |time| gstreamer(near, &sink, &file.0, time)));
+    }
+    compare(contenders);
+}
+
+/// Pictures as pgroups in a file, in memory as the page cache would have it.
+struct VideoFile(String);
+
+impl VideoFile {
+    fn new() -> Self {
+        let path = format!("/dev/shm/tidegate-bench-{}.raw", std::process::id());
+        std::fs::write(&path, vec![0x5a; 1920 * 1080 / 2 * 5]).expect("room in memory");
+        Self(path)
+    }
+}
+
+impl Drop for VideoFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Its RTP payloader and a socket: what one would use without us. Its start is not measured.
+fn gstreamer(end: &End, sink: &Sink, file: &str, time: Duration) -> Lap {
+    let mut command = Command::new("gst-launch-1.0");
+    command.args(["-q", "multifilesrc", "loop=true", &format!("location={file}")]);
+    command.arg("caps=video/x-raw,format=UYVP,width=1920,height=1080,framerate=50/1");
+    command.args(["!", "rtpvrawpay", &format!("mtu={PAYLOAD_OCTETS}"), "!", "udpsink"]);
+    command.args([&format!("host={}", end.peer.ipv4), "port=9", "sync=false", "async=false"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = end.namespace.spawn(&mut command).expect("GStreamer");
+    let arrived = || sink.arrived().expect("a count").packets;
+    let start = arrived();
+    while arrived() == start {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (before, watch) = (arrived(), Watch::start_of(child.id()));
+    std::thread::sleep(time);
+    let lap = watch.lap(arrived() - before);
+    let _ = child.kill();
+    let _ = child.wait();
+    lap
 }
 
 /// 1080p 4:2:2 10 bit: four packets of 1200 octets a line. Its start and end are not measured.
-fn service(end: &End, sink: &Sink, checksum: &str, time: Duration) -> Lap {
+fn service(end: &End, sink: &Sink, source: &str, checksum: &str, time: Duration) -> Lap {
     let program = start(
         end,
         &format!(
@@ -59,7 +108,7 @@ name = "{}"
 name = "camera"
 kind = "stream-send"
 options = {{ destination = "{}:9", source_address = "{}:9", destination_mac = "02:00:00:00:00:02", \
-unpaced = true, checksum = "{checksum}", width = 1920, height = 1080, rate = "50", depth = 10 }}
+unpaced = true, source = "{source}", checksum = "{checksum}", width = 1920, height = 1080, rate = "50", depth = 10 }}
 "#,
             end.name, end.peer.ipv4, end.ipv4
         )

@@ -7,7 +7,7 @@ use crate::interface::{Interface, Steering};
 use crate::placement::Port;
 use crate::reader::{Place, Reader, Section};
 use crate::selector::{Fragments, Selector};
-use crate::service::Written;
+use crate::service::{Service, Written};
 
 /// Most selectors of one interface: the steering program scans them in order for each packet.
 pub(crate) const SELECTORS_MAX: usize = 64;
@@ -40,11 +40,12 @@ pub(crate) fn held_frames(
     written: &mut [Written<'_>],
 ) {
     for service in written {
-        let of = |interface: &&Interface| Some(&interface.name) == service.interface.as_ref();
-        let Some(interface) = interfaces.iter().find(of) else { continue };
+        let of = |interface: &&Interface| service.interfaces().any(|own| own == interface.name);
+        // All may be of one of its interfaces.
+        let least = interfaces.iter().filter(of).min_by_key(|it| spare_frames(it));
+        let Some(interface) = least else { continue };
         let (held, at) = (service.held_frames_max, service.section.place_of("held_frames_max"));
-        let frames = interface.umem.frames;
-        let spare = frames - interface.fill_frames.min(frames);
+        let (frames, spare) = (interface.umem.frames, spare_frames(interface));
         if service.section.field("held_frames_max").is_none() {
             service.held_frames_max = held.min(spare.max(1));
             continue;
@@ -63,19 +64,50 @@ pub(crate) fn held_frames(
     }
 }
 
+/// Frames of a queue that the kernel does not receive into.
+fn spare_frames(interface: &Interface) -> u32 {
+    let frames = interface.umem.frames;
+    frames - interface.fill_frames.min(frames)
+}
+
 /// A selector with the interface it is for.
 pub(crate) type Placed = (Place, Selector, String);
 
 /// The selectors of all services, in the order in which they are asked.
 pub(crate) fn selectors(written: &[Written<'_>]) -> Vec<Placed> {
     let of = |service: &Written<'_>| {
-        let interface = service.interface.clone().unwrap_or_default();
-        let with = move |(at, selector): &(Place, Selector)| {
-            (at.clone(), selector.clone(), interface.clone())
+        // Where the file has no interface, that is told elsewhere.
+        let interfaces = service.interfaces().chain(service.interface.is_none().then_some(""));
+        let of = |interface: &str| -> Vec<Placed> {
+            let with =
+                |(at, it): &(Place, Selector)| (at.clone(), it.clone(), interface.to_owned());
+            service.selectors.iter().map(with).collect()
         };
-        service.selectors.iter().map(with).collect::<Vec<_>>()
+        interfaces.flat_map(of).collect::<Vec<_>>()
     };
     written.iter().flat_map(of).collect()
+}
+
+/// Notes where what a service derives has no place.
+pub(crate) fn derived(reader: &mut Reader, interfaces: &[Interface], service: &Service) {
+    if service.derived.is_empty() {
+        return;
+    }
+    let of = |it: &&Interface| {
+        it.steering == Steering::Ntuple && service.interfaces().any(|own| own == it.name)
+    };
+    for Interface { name, .. } in interfaces.iter().filter(of) {
+        let (count, queues) = (service.derived.len(), service.queues.len());
+        spare_queues(reader, &service.options_at, name, count, queues);
+    }
+    if let Some(at) = service.selectors_at.first() {
+        let found = "selectors, while the options say by themselves which packets come";
+        reader.mistake(at, found, "either of the two");
+    }
+    if service.interface.is_none() {
+        let found = "options that say which packets come, while the file has no [[interface]]";
+        reader.mistake(&service.options_at, found, "an [[interface]] that they come on");
+    }
 }
 
 /// Notes selectors over the limit, and warns of those that an earlier one covers entirely.
@@ -104,33 +136,44 @@ pub(crate) fn aims(reader: &mut Reader, interfaces: &[Interface], written: &[Wri
     for service in written {
         let of = |interface: &&Interface| {
             interface.steering == Steering::Ntuple
-                && Some(&interface.name) == service.interface.as_ref()
+                && service.interfaces().any(|own| own == interface.name)
         };
-        let Some(Interface { name, .. }) = interfaces.iter().find(of) else { continue };
-        let queues = service.queues.as_ref().map_or(0, Vec::len);
-        let count = service.selectors.len();
-        if (1..queues).contains(&count) {
-            let selectors = if count == 1 { "1 selector" } else { &format!("{count} selectors") };
-            let found = format!(
-                "{selectors} for {queues} queues, while steering = \"ntuple\" of {name} sends all \
-                 packets of a selector to one queue"
-            );
-            let advice = "fewer queues, or as many selectors, such as the halves of a network; \
-                          else some queues get nothing";
-            reader.warn(&service.section.place_of("selectors"), found, advice);
-        }
-        for (at, selector) in &service.selectors {
-            if selector.ports.is_some() && selector.fragments == Fragments::Take {
-                let found = format!(
-                    "ports with fragments = \"take\", while steering = \"ntuple\" of {name} \
-                     cannot see the ports of a later fragment"
-                );
-                let advice = "no ports, so that fragments come as well; else later ones stay with \
-                              the kernel, on its own queues";
-                reader.warn(at, found, advice);
-            }
+        for Interface { name, .. } in interfaces.iter().filter(of) {
+            let queues = service.queues.as_ref().map_or(0, Vec::len);
+            let at = service.section.place_of("selectors");
+            spare_queues(reader, &at, name, service.selectors.len(), queues);
+            later_fragments(reader, service, name);
         }
     }
+}
+
+fn later_fragments(reader: &mut Reader, service: &Written<'_>, name: &str) {
+    for (at, selector) in &service.selectors {
+        if selector.ports.is_some() && selector.fragments == Fragments::Take {
+            let found = format!(
+                "ports with fragments = \"take\", while steering = \"ntuple\" of {name} \
+                 cannot see the ports of a later fragment"
+            );
+            let advice = "no ports, so that fragments come as well; else later ones stay with \
+                          the kernel, on its own queues";
+            reader.warn(at, found, advice);
+        }
+    }
+}
+
+/// Warns of queues to which no flow rule leads.
+fn spare_queues(reader: &mut Reader, at: &Place, name: &str, count: usize, queues: usize) {
+    if !(1..queues).contains(&count) {
+        return;
+    }
+    let selectors = if count == 1 { "1 selector" } else { &format!("{count} selectors") };
+    let found = format!(
+        "{selectors} for {queues} queues, while steering = \"ntuple\" of {name} sends all packets \
+         of a selector to one queue"
+    );
+    let advice = "fewer queues, or as many selectors, such as the halves of a network; else some \
+                  queues get nothing";
+    reader.warn(at, found, advice);
 }
 
 /// Warns of queues that were taken and that nothing works on.

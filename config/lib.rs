@@ -145,8 +145,43 @@ impl Config {
     /// with the index of its service. The first that matches decides.
     pub fn selectors<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, &'a Selector)> {
         (self.services.iter().enumerate())
-            .filter(move |(_, service)| service.interface.as_deref() == Some(name))
-            .flat_map(|(index, service)| service.selectors.iter().map(move |it| (index, it)))
+            .filter(move |(_, service)| service.interfaces().any(|own| own == name))
+            .flat_map(|(index, service)| service.placed().map(move |(_, it)| (index, it)))
+    }
+
+    /// The same config, with the selectors that services derive from their own options: each with
+    /// the index of its service. They stand where the written ones would, and replace those that
+    /// were derived before.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Mistakes`] where a service has written selectors as well, has no interface,
+    /// or there are too many.
+    pub fn with_derived(
+        mut self,
+        derived: impl IntoIterator<Item = (usize, Vec<Selector>)>,
+    ) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(self.source.clone());
+        for (index, selectors) in derived {
+            let service = &mut self.services[index];
+            service.derived = selectors;
+            check::derived(&mut reader, &self.interfaces, service);
+        }
+        let placed: Vec<check::Placed> = (self.services.iter())
+            .flat_map(|service| {
+                service.interfaces().flat_map(|interface| {
+                    service.placed().map(|(at, it)| (at.clone(), it.clone(), interface.to_owned()))
+                })
+            })
+            .collect();
+        check::shadows(&mut reader, &placed);
+        for warning in reader.finish()? {
+            // Those of the written ones are known.
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        Ok(self)
     }
 
     /// For the interface named `name`, the queue on which the packets of each selector are wanted,

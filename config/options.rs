@@ -55,6 +55,25 @@ impl Options {
         })
     }
 
+    /// A mistake that shows only when the table is understood: the value of `key`, or that it is
+    /// not there, does not go with the rest.
+    pub fn mistake(&self, key: &str, refusal: Refusal) -> ConfigError {
+        let document = match crate::document(&self.source) {
+            Ok(document) => document,
+            Err(error) => return error,
+        };
+        let table = self.table(document);
+        let value = match table.get_ref() {
+            DeValue::Table(values) => values.get(key).map(Spanned::span),
+            _ => None,
+        };
+        let span = value.unwrap_or_else(|| table.span());
+        let path = format!("{}.{key}", self.path());
+        let Refusal { found, allowed } = refusal;
+        let remark = Remark::new(&self.source, &span, Severity::Mistake, path, found, allowed);
+        ConfigError::Mistakes(vec![remark])
+    }
+
     /// The options table of `document`, or an empty one that stands at the service's header.
     fn table<'a>(&self, document: Spanned<DeTable<'a>>) -> Node<'a> {
         let span = document.span();

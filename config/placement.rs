@@ -10,7 +10,9 @@
 //! ```
 //!
 //! Ports that no service's `cores` places go to the shards in turn. Two services may share a
-//! port, its packets told apart by their selectors; then they share its shard too.
+//! port, its packets told apart by their selectors; then they share its shard too. A service on
+//! several interfaces has the queues of one number together, on one shard: there it is one service
+//! that sees all of them.
 
 use crate::interface::Interface;
 use crate::reader::Reader;
@@ -62,21 +64,65 @@ pub(crate) fn open_interfaces(
 ) {
     for service in written {
         let interface = interface_of(reader, interfaces, all_known, service);
+        let further: Vec<&Interface> = (service.further.iter())
+            .filter_map(|name| named(reader, interfaces, all_known, service, name))
+            .collect();
+        let all: Vec<&Interface> =
+            interface.iter().copied().chain(further.iter().copied()).collect();
         let queues = match (service.queues.take(), interface) {
-            (Some(queues), Some(interface)) => {
-                let foreign = |queue: &&u32| !interface.queues.contains(queue);
-                if let Some(queue) = queues.iter().find(foreign) {
-                    let found = format!("queue {queue}, which {} does not list", interface.name);
-                    let allowed = format!("queues of {:?}", interface.queues);
-                    reader.mistake(&service.section.place_of("queues"), found, allowed);
+            (Some(mut queues), Some(_)) => {
+                for interface in &all {
+                    let foreign = |queue: &&u32| !interface.queues.contains(queue);
+                    if let Some(queue) = queues.iter().find(foreign) {
+                        let found =
+                            format!("queue {queue}, which {} does not list", interface.name);
+                        let allowed = format!("queues of {:?}", interface.queues);
+                        reader.mistake(&service.section.place_of("queues"), found, allowed);
+                    }
+                    queues.retain(|queue| interface.queues.contains(queue));
                 }
-                queues.into_iter().filter(|queue| interface.queues.contains(queue)).collect()
+                queues
             }
-            (None, Some(interface)) => interface.queues.clone(),
+            (None, Some(first)) => {
+                let listed = |queue: &u32| all.iter().all(|it| it.queues.contains(queue));
+                let queues: Vec<u32> = first.queues.iter().copied().filter(listed).collect();
+                if queues.is_empty() {
+                    let found = "interfaces that have no queue in common";
+                    let allowed = "interfaces that list the same queues";
+                    reader.mistake(&service.section.place_of("interface"), found, allowed);
+                }
+                queues
+            }
             (_, None) => Vec::new(),
         };
         service.queues = Some(queues);
         service.interface = interface.map(|interface| interface.name.clone());
+        service.further = further.iter().map(|interface| interface.name.clone()).collect();
+    }
+}
+
+/// The interface called `name`, if there is one.
+fn named<'i>(
+    reader: &mut Reader,
+    interfaces: &'i [Interface],
+    all_known: bool,
+    service: &Written<'_>,
+    name: &str,
+) -> Option<&'i Interface> {
+    let known = interfaces.iter().find(|interface| interface.name == name);
+    if known.is_none() && all_known {
+        let names: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
+        let hint = crate::nearest::hint(name, &names);
+        let found = format!("the unknown interface {name:?}{hint}");
+        reader.mistake(&service.section.place_of("interface"), found, listed(&names));
+    }
+    known
+}
+
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => "none, as the file has no [[interface]]".to_owned(),
+        names => names.join(", "),
     }
 }
 
@@ -92,18 +138,8 @@ fn interface_of<'i>(
     }
     let section = &service.section;
     let names: Vec<&str> = interfaces.iter().map(|interface| interface.name.as_str()).collect();
-    let listed = match names.as_slice() {
-        [] => "none, as the file has no [[interface]]".to_owned(),
-        names => names.join(", "),
-    };
     if let Some(name) = &service.interface {
-        let known = interfaces.iter().find(|interface| interface.name == *name);
-        if known.is_none() {
-            let hint = crate::nearest::hint(name, &names);
-            let found = format!("the unknown interface {name:?}{hint}");
-            reader.mistake(&section.place_of("interface"), found, listed);
-        }
-        return known;
+        return named(reader, interfaces, all_known, service, name);
     }
     match interfaces {
         [] => {
@@ -118,7 +154,7 @@ fn interface_of<'i>(
         [only] => Some(only),
         _ => {
             let found = "nothing, while the file has several interfaces";
-            reader.mistake(&section.place_of("interface"), found, listed);
+            reader.mistake(&section.place_of("interface"), found, listed(&names));
             None
         }
     }
@@ -137,7 +173,14 @@ pub(crate) fn place(
     for index in 0..written.len() {
         place_named(reader, runtime.shards, &mut drafts, index, &written);
     }
-    let ports: Vec<Port> = (0..runtime.shards).cycle().zip(drafts).map(finish).collect();
+    keep_together(reader, &mut drafts, &written);
+    for (at, shard) in (0..drafts.len()).zip((0..runtime.shards).cycle()) {
+        if drafts[at].shard.is_none() {
+            drafts[at].shard = Some((shard, drafts[at].services[0]));
+            keep_together(reader, &mut drafts, &written);
+        }
+    }
+    let ports: Vec<Port> = drafts.into_iter().map(finish).collect();
     let mut services = Vec::new();
     for (index, service) in written.into_iter().enumerate() {
         let own = ports.iter().filter(|port| port.services.contains(&index));
@@ -152,10 +195,44 @@ pub(crate) fn place(
     (ports, services)
 }
 
-/// The port as placed, or on the shard whose turn it is.
-fn finish((in_turn, draft): (u32, Draft)) -> Port {
+/// The port as placed.
+fn finish(draft: Draft) -> Port {
     let Draft { interface, queue, shard, services } = draft;
-    Port { interface, queue, services, shard: shard.map_or(in_turn, |(shard, _)| shard) }
+    Port { interface, queue, services, shard: shard.map_or(0, |(shard, _)| shard) }
+}
+
+/// Puts the queues of one number that a service has on several interfaces on one shard, where one
+/// of them has its shard.
+fn keep_together(reader: &mut Reader, drafts: &mut [Draft], written: &[Written<'_>]) {
+    // What one service moves may be another's as well: as often as there are services at most.
+    for index in (0..written.len()).cycle().take(written.len() * written.len()) {
+        let service = &written[index];
+        if service.further.is_empty() {
+            continue;
+        }
+        for &queue in service.queues.iter().flatten() {
+            let own = |draft: &&mut Draft| draft.queue == queue && draft.services.contains(&index);
+            let mut together: Vec<&mut Draft> = drafts.iter_mut().filter(own).collect();
+            let Some(first) = together.iter().find_map(|draft| draft.shard) else { continue };
+            for draft in &mut together {
+                let (shard, other) = *draft.shard.get_or_insert(first);
+                if shard != first.0 {
+                    let name = |at: usize| written[at].name.as_deref().unwrap_or("another service");
+                    let found = format!(
+                        "queue {queue} of {} on shard {shard} by {}, and that of another of its \
+                         interfaces on shard {} by {}",
+                        draft.interface,
+                        name(other),
+                        first.0,
+                        name(first.1),
+                    );
+                    let allowed = "one shard for the queues of one number of all its interfaces";
+                    reader.mistake(&service.section.place_of("interface"), found, allowed);
+                    draft.shard = Some(first);
+                }
+            }
+        }
+    }
 }
 
 /// All ports that some service works on, in the order of the file.
@@ -212,20 +289,19 @@ fn place_named(
         return;
     }
     for (&queue, &core) in queues.iter().zip(cores.iter().cycle()) {
-        let Some(draft) = drafts.iter_mut().find(|draft| {
-            draft.queue == queue && service.interface.as_ref() == Some(&draft.interface)
-        }) else {
-            continue;
-        };
-        match draft.shard {
-            Some((shard, other)) if shard != core => {
-                let other = written[other].name.as_deref().unwrap_or("another service");
-                let port = format!("queue {queue} of {}", draft.interface);
-                let found = format!("shard {core} for {port}, which {other} places on {shard}");
-                let allowed = "one shard for each queue, the same for all services that share it";
-                reader.mistake(&at, found, allowed);
+        let own = |draft: &&mut Draft| draft.queue == queue && draft.services.contains(&index);
+        for draft in drafts.iter_mut().filter(own) {
+            match draft.shard {
+                Some((shard, other)) if shard != core => {
+                    let other = written[other].name.as_deref().unwrap_or("another service");
+                    let port = format!("queue {queue} of {}", draft.interface);
+                    let found = format!("shard {core} for {port}, which {other} places on {shard}");
+                    let allowed =
+                        "one shard for each queue, the same for all services that share it";
+                    reader.mistake(&at, found, allowed);
+                }
+                _ => draft.shard = Some((core, index)),
             }
-            _ => draft.shard = Some((core, index)),
         }
     }
 }

@@ -109,6 +109,11 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// This port alone.
+    pub const fn one(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+
     /// Lowest port number.
     pub const fn first(self) -> u16 {
         self.first
@@ -159,7 +164,7 @@ impl crate::reader::Read for PortRange {
 
     fn read(value: &toml::de::DeValue<'_>) -> Result<Self, crate::reader::Wrong> {
         if let Some(port) = integer(value).and_then(|port| u16::try_from(port).ok()) {
-            return Ok(Self { first: port, last: port });
+            return Ok(Self::one(port));
         }
         let text = text(value).ok_or_else(crate::reader::Wrong::kind)?;
         text.parse().map_err(|r: Refusal| crate::reader::Wrong::new(r.found, r.allowed))
@@ -182,7 +187,7 @@ impl<'de> serde::Deserialize<'de> for PortRange {
             }
 
             fn visit_i64<E: serde::de::Error>(self, port: i64) -> Result<PortRange, E> {
-                let one = |port| PortRange { first: port, last: port };
+                let one = PortRange::one;
                 let found = format!("the integer {port}");
                 u16::try_from(port).map(one).map_err(|_| E::custom(Refusal::new(found, PORTS)))
             }

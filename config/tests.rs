@@ -1,5 +1,6 @@
 //! Whole files: the manual, and the exact message of each kind of mistake.
 
+mod derived;
 mod manual;
 mod mistakes;
 mod options;

@@ -105,6 +105,28 @@ impl Read for String {
     }
 }
 
+/// Names of interfaces: one, or a list of several.
+///
+/// Holding one proves that it is not empty and names none twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names(pub(crate) Vec<String>);
+
+impl Read for Names {
+    const ALLOWED: &'static str = "a name such as \"eth1\", or a list such as [\"eth1\", \"eth2\"]";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
+        let name = |value: &DeValue<'_>| text(value).map(str::to_owned).ok_or_else(Wrong::kind);
+        let DeValue::Array(items) = value else { return Ok(Self(vec![name(value)?])) };
+        let names: Vec<String> =
+            items.iter().map(|item| name(item.get_ref())).collect::<Result<_, _>>()?;
+        match names.iter().enumerate().find(|&(at, name)| names[..at].contains(name)) {
+            Some((_, twice)) => Err(Wrong::new(format!("{twice:?} twice"), "each name once")),
+            None if names.is_empty() => Err(Wrong::new("an empty list", Self::ALLOWED)),
+            None => Ok(Self(names)),
+        }
+    }
+}
+
 /// A list of small numbers: queues, CPUs, shards. Written `0`, `[0, 2]`, `"0-3"` or `"0-3,8"`.
 ///
 /// Holding one proves that it is not empty and names no number twice.

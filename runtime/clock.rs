@@ -60,9 +60,10 @@ impl Clock {
         Self { source: Source::Manual(manual.clone()), tai_correction_ns: 0 }
     }
 
-    /// The same clock with `seconds` added to its TAI, for a machine whose
-    /// [`Clock::tai_offset`] is [`TaiOffset::Unset`]. Whoever does this says so
-    /// in the log: it is an assumption about the machine's UTC.
+    /// The same clock with `seconds` added to its TAI while a machine's
+    /// [`Clock::tai_offset`] is [`TaiOffset::Unset`]; once some daemon sets it,
+    /// it alone counts, and nothing jumps. Whoever does this says so in the log:
+    /// it is an assumption about the machine's UTC.
     pub fn with_tai_correction(self, seconds: u32) -> Self {
         Self { tai_correction_ns: u64::from(seconds) * NANOSECONDS, ..self }
     }
@@ -77,11 +78,14 @@ impl Clock {
 
     /// Nanoseconds of TAI since 1970, correction included.
     pub fn tai_ns(&self) -> u64 {
-        let tai_ns = match &self.source {
-            Source::Machine => read_ns(ClockId::CLOCK_TAI),
-            Source::Manual(manual) => manual.tai_ns(),
-        };
-        tai_ns + self.tai_correction_ns
+        match &self.source {
+            Source::Machine if self.tai_correction_ns == 0 => read_ns(ClockId::CLOCK_TAI),
+            Source::Machine => {
+                let utc_ns = read_ns(ClockId::CLOCK_REALTIME);
+                corrected(read_ns(ClockId::CLOCK_TAI), utc_ns, self.tai_correction_ns)
+            }
+            Source::Manual(manual) => manual.tai_ns() + self.tai_correction_ns,
+        }
     }
 
     /// Whether this clock's TAI can be believed. A manual clock's always can.
@@ -133,6 +137,14 @@ fn whole_offset(difference_ns: u64) -> TaiOffset {
     }
 }
 
+/// TAI of a kernel that may not know it, read just after UTC.
+fn corrected(tai_ns: u64, utc_ns: u64, correction_ns: u64) -> u64 {
+    match whole_offset(tai_ns.saturating_sub(utc_ns)) {
+        TaiOffset::Known(_) => tai_ns,
+        TaiOffset::Unset => tai_ns + correction_ns,
+    }
+}
+
 /// One reading through the vDSO: no system call, some 25 ns.
 fn read_ns(clock: ClockId) -> u64 {
     // Linux has had these clocks since 2.6.12 and 3.10; the call fails only for
@@ -145,12 +157,13 @@ fn read_ns(clock: ClockId) -> u64 {
 
 /// A clock that stands still until it is moved.
 ///
-/// Clones share one time. Used by `sim` and by tests; never moves backwards.
+/// Clones share one time. Used by `sim` and by tests; never moves backwards, except that its TAI
+/// may be set, as a machine's.
 #[derive(Clone, Debug)]
 pub struct Manual {
     now_ns: Rc<Cell<u64>>,
     /// TAI when `now_ns` is zero.
-    tai_at_zero_ns: u64,
+    tai_at_zero_ns: Rc<Cell<u64>>,
 }
 
 impl Manual {
@@ -162,7 +175,8 @@ impl Manual {
     /// before that.
     pub fn new(now_ns: u64, tai_ns: u64) -> Self {
         assert!(tai_ns >= now_ns, "TAI {tai_ns} ns is before the clock's zero, now {now_ns} ns");
-        Self { now_ns: Rc::new(Cell::new(now_ns)), tai_at_zero_ns: tai_ns - now_ns }
+        let cell = |ns| Rc::new(Cell::new(ns));
+        Self { now_ns: cell(now_ns), tai_at_zero_ns: cell(tai_ns - now_ns) }
     }
 
     /// What the clock shows.
@@ -172,7 +186,17 @@ impl Manual {
 
     /// TAI at this moment.
     pub fn tai_ns(&self) -> u64 {
-        self.tai_at_zero_ns + self.now_ns()
+        self.tai_at_zero_ns.get() + self.now_ns()
+    }
+
+    /// Sets TAI on or back by `ns` nanoseconds, as somebody does with a machine's clock.
+    ///
+    /// # Panics
+    ///
+    /// When that is before 1970.
+    pub fn step_tai(&self, ns: i64) {
+        let stepped = self.tai_at_zero_ns.get().checked_add_signed(ns);
+        self.tai_at_zero_ns.set(stepped.expect("TAI counts from 1970"));
     }
 
     /// Moves the clock on by `ns` nanoseconds.
@@ -231,6 +255,17 @@ mod tests {
     }
 
     #[test]
+    fn a_correction_ends_when_the_kernel_is_told() {
+        let (utc_ns, correction_ns) = (1_700_000_000_000_000_000, 37 * NANOSECONDS);
+        let right_ns = utc_ns + correction_ns;
+        assert_eq!(corrected(utc_ns + 40, utc_ns, correction_ns), right_ns + 40);
+        assert_eq!(corrected(right_ns + 40, utc_ns, correction_ns), right_ns + 40);
+        // Whatever it was told.
+        let told_ns = utc_ns + 36 * NANOSECONDS;
+        assert_eq!(corrected(told_ns, utc_ns, correction_ns), told_ns);
+    }
+
+    #[test]
     fn the_machines_tai_is_ahead_of_its_monotonic_clock() {
         let clock = Clock::machine();
         assert!(clock.tai_ns() > clock.now_ns(), "1970 was before boot");
@@ -246,6 +281,15 @@ mod tests {
         manual.advance_to(115);
         assert_eq!((one.now_ns(), one.tai_ns()), (115, 1_000_115));
         assert_eq!(one.tai_offset(), TaiOffset::Known(37));
+    }
+
+    #[test]
+    fn a_step_of_tai_leaves_the_other_clock_alone() {
+        let manual = Manual::new(10, 1_000_010);
+        manual.step_tai(-500);
+        assert_eq!((manual.now_ns(), manual.tai_ns()), (10, 999_510));
+        manual.clone().step_tai(600);
+        assert_eq!((manual.now_ns(), manual.tai_ns()), (10, 1_000_110));
     }
 
     #[test]

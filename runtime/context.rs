@@ -11,10 +11,11 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use tidegate_dataplane::frame::Frame;
+use tidegate_dataplane::xsk::TxState;
 
 use crate::burst::{Burst, Delivery, Frames};
 use crate::metrics::registry::ServiceMetrics;
-use crate::metrics::{Counter, Gauge};
+use crate::metrics::{Counter, Gauge, Level, Word};
 use crate::port::{Port, PortFacts};
 use crate::shared::{Mail, ServiceCell, ShardId, Shared, Waiting};
 use crate::verdict::Verdict;
@@ -64,6 +65,20 @@ impl ShardContext {
     #[inline]
     pub fn tai_ns(&self) -> u64 {
         self.shared.now_ns.get().wrapping_add(self.shared.tai_offset_ns.get())
+    }
+
+    /// TAI when the shard's clock shows 0, as last read: what turns [`Self::now_ns`] into
+    /// [`Self::tai_ns`]. It changes when somebody sets the machine's clock.
+    #[inline]
+    pub fn tai_at_zero_ns(&self) -> u64 {
+        self.shared.tai_offset_ns.get()
+    }
+
+    /// The shard's clock at this very moment, for whoever measures what happens within a turn:
+    /// deadlines are by [`Self::now_ns`]. One reading, some 25 ns.
+    #[inline]
+    pub fn moment_ns(&self) -> u64 {
+        self.shared.clock.now_ns()
     }
 
     /// Whether the shard drains. Whoever waits is told by [`Delivery::Drained`]; this is for
@@ -252,6 +267,17 @@ impl ShardContext {
         })
     }
 
+    /// How it stands with what was given to the kernel on `port`, by all services: for who has
+    /// another way, and does not wait for this one.
+    ///
+    /// # Panics
+    ///
+    /// When the shard has no such port.
+    #[inline]
+    pub fn tx_state(&self, port: usize) -> TxState {
+        self.shared.ports[port].tx_state()
+    }
+
     /// One wake-up for `port` now, instead of at the end of the turn.
     ///
     /// # Panics
@@ -294,6 +320,18 @@ impl ShardContext {
     #[inline]
     pub fn set(&mut self, gauge: Gauge, value: u64) {
         self.service().account.metrics.set(gauge, value);
+    }
+
+    /// Sets a level.
+    #[inline]
+    pub fn set_level(&mut self, level: Level, value: i64) {
+        self.service().account.metrics.set_level(level, value);
+    }
+
+    /// Says the word of this number among those that were registered, counting from 0.
+    #[inline]
+    pub fn say(&mut self, word: Word, number: usize) {
+        self.service().account.metrics.say(word, number);
     }
 
     /// Frames that this service has now and has not settled.

@@ -25,7 +25,7 @@ mod published;
 pub mod registry;
 pub mod snapshot;
 
-pub use named::{Counter, DropReason, Gauge, NAMED_MAX, NameError};
+pub use named::{Counter, DropReason, Gauge, Level, NAMED_MAX, NameError, Word};
 
 /// How values of one name combine over shards and over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

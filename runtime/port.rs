@@ -19,7 +19,7 @@ use std::rc::Rc;
 use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::offload::TxOffloads;
 use tidegate_dataplane::umem::Pages;
-use tidegate_dataplane::xsk::{Bind, CopyMode, Queue};
+use tidegate_dataplane::xsk::{Bind, CopyMode, Queue, TxState};
 
 use crate::burst::Frames;
 use crate::metrics::PortCounters;
@@ -255,6 +255,11 @@ impl Port {
         account.metrics.counters.tx_frames.add(u64::from(count));
         account.metrics.counters.tx_octets.add(queue.stats().tx_octets - octets_before);
         count
+    }
+
+    /// How it stands with what was given to the kernel for sending.
+    pub(crate) fn tx_state(&self) -> TxState {
+        self.queue.borrow().tx_state()
     }
 
     /// One wake-up now, and what it sent comes home at once: in copy mode the kernel is done with

@@ -71,6 +71,16 @@ impl ServiceReport {
         self.snapshot.counters.get(name).copied().unwrap_or(0)
     }
 
+    /// Value of one of the service's own levels; `None` when there is no such level.
+    pub fn level(&self, name: &str) -> Option<i64> {
+        self.snapshot.levels.get(name).copied()
+    }
+
+    /// What the service says under this name; empty when it says nothing.
+    pub fn word(&self, name: &str) -> &str {
+        self.snapshot.words.get(name).map_or("", String::as_str)
+    }
+
     /// Value of one of the service's own gauges; 0 when there is no such gauge.
     pub fn gauge(&self, name: &str) -> u64 {
         self.snapshot.gauges.get(name).copied().unwrap_or(0)

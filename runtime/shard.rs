@@ -240,6 +240,7 @@ impl Shard {
         let timers = u32::try_from(services.len()).expect("far fewer than 2^32 services");
         let shared = Rc::new(Shared {
             id,
+            clock: clock.clone(),
             now_ns: now_ns.into(),
             tai_offset_ns: 0.into(),
             draining: false.into(),

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use tidegate_dataplane::frame::Frame;
 
 use crate::burst::BURST_FRAMES_MAX;
+use crate::clock::Clock;
 use crate::metrics::registry::ServiceMetrics;
 use crate::port::{Port, PortFacts};
 use crate::verdict::{DropReason, OwnReasons};
@@ -37,6 +38,8 @@ pub(crate) const FUEL_BURSTS: u32 = 8;
 /// The memory of one shard.
 pub(crate) struct Shared {
     pub(crate) id: ShardId,
+    /// The shard's own, for services that measure within a turn.
+    pub(crate) clock: Clock,
     /// Time of this turn.
     pub(crate) now_ns: Cell<u64>,
     /// TAI minus `now_ns`, as last read.

@@ -48,7 +48,7 @@ use trace::{Event, Trace};
 pub const TURN_NS: u64 = 1_000;
 
 /// TAI when the clock shows zero: any moment will do, this one is in 2024.
-const TAI_AT_ZERO_NS: u64 = 1_710_000_000_000_000_000;
+pub const TAI_AT_ZERO_NS: u64 = 1_710_000_000_000_000_000;
 
 /// A port of a simulated shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,6 +266,11 @@ impl Sim {
     /// Lets time pass without a turn: the shards were asleep, or stalled.
     pub fn pass(&mut self, ns: u64) {
         self.clock.advance(ns);
+    }
+
+    /// Somebody sets the machine's clock on, or back. Shards notice when they next look.
+    pub fn step_tai(&mut self, ns: i64) {
+        self.clock.step_tai(ns);
     }
 
     /// What left a port that no link is tied to, since the last call.

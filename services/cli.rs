@@ -11,6 +11,8 @@ pub mod log;
 pub mod measure;
 pub mod restore;
 pub mod run;
+pub mod sdp;
 pub mod stats;
+pub mod stream;
 pub(crate) mod told;
 mod wrap;

@@ -9,7 +9,7 @@ use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use crate::cli::args::{Args, Command, Stats};
 use crate::cli::told::told;
-use crate::cli::{check, completions, doctor, measure, restore, run, stats};
+use crate::cli::{check, completions, doctor, measure, restore, run, sdp, stats, stream};
 use crate::demo;
 use crate::registry::Registry;
 
@@ -42,6 +42,8 @@ fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
     match command {
         Command::Check(args) => check::run(&args.config, registry, &mut out, &mut errors),
         Command::Doctor(args) => doctor::run(&args, &mut out),
+        Command::Sdp(args) => sdp::run(&args, registry, &mut out, &mut errors),
+        Command::Stream(args) => stream::run(&args, &mut out),
         Command::Completions(args) => completions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
         Command::Restore(args) => restore::run(&args, &mut out, &mut errors),
         Command::Run(args) => run::run(&args, registry, &mut errors),

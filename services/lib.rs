@@ -10,6 +10,7 @@ pub mod echo;
 mod entry;
 pub mod lab;
 mod links;
+mod progress;
 pub mod registry;
 pub mod run;
 pub mod scrub;

@@ -13,20 +13,53 @@
 //! for all services, so a program of one's own is the stock registry with a
 //! line more, handed to [`main_with`](crate::main_with).
 
+use std::{error, fmt};
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tidegate_config::{Config, ConfigError, Options, Remark, Service as Configured};
+use tidegate_config::{
+    Config, ConfigError, Options, Refusal, Remark, Selector, Service as Configured,
+};
 use tidegate_runtime::service::Service;
 use tidegate_runtime::task::Factory;
 
 use crate::echo::Echo;
 use crate::scrub::Scrub;
-use crate::stream::{StreamReceive, StreamSend};
+use crate::stream::{EssenceReceive, EssenceSend, StreamReceive, StreamSend};
 
 /// Options of a service that has none: any key in its table is a mistake.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoOptions {}
+
+/// A service whose options say which packets it wants.
+///
+/// What it derives becomes its selectors, so that nobody has to write the same twice.
+pub trait Selects: Service {
+    /// The packets that come to it with these options; none: those that the config names.
+    ///
+    /// # Errors
+    ///
+    /// [`Unfit`], when the options do not go together, which shows only when they are understood.
+    fn selectors(options: &Self::Options) -> Result<Vec<Selector>, Unfit>;
+}
+
+/// Options that do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// The key to be changed.
+    pub key: &'static str,
+    /// What stands there, and what may.
+    pub refusal: Refusal,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.refusal)
+    }
+}
+
+impl error::Error for Unfit {}
 
 /// The services of a program, in the order in which they were added.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +73,7 @@ pub struct Kind {
     name: &'static str,
     reinjects: bool,
     read: fn(&Options) -> Result<Factory, ConfigError>,
+    selectors: fn(&Options) -> Result<Vec<Selector>, ConfigError>,
 }
 
 impl Registry {
@@ -50,7 +84,13 @@ impl Registry {
 
     /// The services that come with tidegate.
     pub fn stock() -> Self {
-        Self::new().add::<Echo>().add::<Scrub>().add::<StreamSend>().add::<StreamReceive>()
+        Self::new()
+            .add::<Echo>()
+            .add::<Scrub>()
+            .add_selecting::<StreamSend>()
+            .add_selecting::<EssenceSend>()
+            .add_selecting::<EssenceReceive>()
+            .add_selecting::<StreamReceive>()
     }
 
     /// The same with one service more.
@@ -59,14 +99,40 @@ impl Registry {
     ///
     /// When there is one of that kind already: the config could not tell them apart.
     #[must_use]
-    pub fn add<S>(mut self) -> Self
+    pub fn add<S>(self) -> Self
+    where
+        S: Service,
+        S::Options: DeserializeOwned,
+    {
+        self.with::<S>(|_| Ok(Vec::new()))
+    }
+
+    /// As [`Self::add`], one that derives its selectors.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::add`].
+    #[must_use]
+    pub fn add_selecting<S>(self) -> Self
+    where
+        S: Selects,
+        S::Options: DeserializeOwned,
+    {
+        self.with::<S>(|options| {
+            let understood = options.parse::<S::Options>()?;
+            S::selectors(&understood)
+                .map_err(|Unfit { key, refusal }| options.mistake(key, refusal))
+        })
+    }
+
+    fn with<S>(mut self, selectors: fn(&Options) -> Result<Vec<Selector>, ConfigError>) -> Self
     where
         S: Service,
         S::Options: DeserializeOwned,
     {
         assert!(self.kind(S::KIND).is_none(), "two services of the kind {:?}", S::KIND);
         let read = |options: &Options| options.parse::<S::Options>().map(Factory::of::<S>);
-        self.kinds.push(Kind { name: S::KIND, reinjects: S::REINJECTS, read });
+        self.kinds.push(Kind { name: S::KIND, reinjects: S::REINJECTS, read, selectors });
         self
     }
 
@@ -96,6 +162,21 @@ impl Registry {
             unknown.into_iter().chain(wrong).flat_map(|error| error.mistakes().to_vec()).collect();
         mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
         if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Mistakes(mistakes)) }
+    }
+
+    /// The same config, checked, with the selectors that services derive from their options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check`], and those of [`Config::with_derived`].
+    pub fn complete(&self, config: Config) -> Result<Config, ConfigError> {
+        self.check(&config)?;
+        let mut derived = Vec::new();
+        for (index, service) in config.services.iter().enumerate() {
+            let Some(kind) = self.kind(&service.kind) else { continue };
+            derived.push((index, (kind.selectors)(&service.options)?));
+        }
+        config.with_derived(derived)
     }
 
     /// Whether services of this kind give packets back to the kernel.
@@ -133,7 +214,8 @@ impl Kind {
     ///
     /// [`ConfigError::Mistakes`] if it does not, with file, line and key.
     pub fn check(&self, options: &Options) -> Result<(), ConfigError> {
-        self.factory(options).map(drop)
+        self.factory(options)?;
+        (self.selectors)(options).map(drop)
     }
 
     /// What makes one with these options.
@@ -158,7 +240,8 @@ mod tests {
     fn stock_has_each_service_once_under_its_word() {
         let stock = Registry::stock();
         let names: Vec<&str> = stock.kinds().iter().map(Kind::name).collect();
-        assert_eq!(names, ["echo", "scrub", "stream-send", "stream-receive"]);
+        let streams = ["stream-send", "essence-send", "essence-receive", "stream-receive"];
+        assert_eq!(names, [&["echo", "scrub"], &streams[..]].concat());
         assert_eq!(stock.kind("scrub").unwrap().name(), "scrub");
         assert!(stock.kind("Scrub").is_none());
     }

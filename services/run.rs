@@ -138,7 +138,11 @@ impl Program {
         }
         let hardware: Vec<_> = hardware.into_iter().flatten().collect();
         let mut plan = Plan::new(shards, policy, Arc::clone(&metrics));
-        plan.tai_correction_seconds = tai_correction();
+        let (seconds, remark) = tai_correction(Clock::machine().tai_offset());
+        if let Some(remark) = remark {
+            warn!("{remark}");
+        }
+        plan.tai_correction_seconds = seconds;
         let gates = steerings.clone();
         plan.admit = Box::new(move |admission| admit(&gates, admission));
         let begin = |patience| links.settle(patience, monotonic_ns());
@@ -162,6 +166,12 @@ impl Program {
     /// What asks it to leave, from any thread.
     pub fn stopper(&self) -> Stopper {
         self.runtime.stopper()
+    }
+
+    /// What reads the numbers as last published, from any thread.
+    pub fn numbers(&self) -> impl Fn() -> Snapshot + Send + use<> {
+        let metrics = Arc::clone(&self.metrics);
+        move || metrics.snapshot(monotonic_ns())
     }
 
     /// The numbers as last published.
@@ -213,24 +223,33 @@ fn serve_control(config: &Config, metrics: Arc<Metrics>) -> Result<Server, RunEr
 }
 
 /// The socket that the config names, or the one of its instance.
-fn control_path(config: &Config) -> Result<PathBuf, RunError> {
+pub(crate) fn control_path(config: &Config) -> Result<PathBuf, RunError> {
     match &config.runtime.control_socket {
         Some(path) => Ok(path.clone()),
         None => Ok(control::socket_path(&control::directory(), &config.runtime.instance)?),
     }
 }
 
-/// CLOCK_TAI is right only where something (ptp4l, chrony) told the kernel the leap seconds.
-fn tai_correction() -> u32 {
-    match Clock::machine().tai_offset() {
-        TaiOffset::Known(_) => 0,
-        TaiOffset::Unset => {
-            warn!(
-                "the kernel does not know TAI: its offset is 0. Taking 37 s; set it with ptp4l \
-                 or chrony (leapsectz right/UTC)"
-            );
-            TAI_MINUS_UTC_SECONDS
-        }
+/// Seconds to add to CLOCK_TAI, which is right only where something (ptp4l, chrony) told the
+/// kernel the leap seconds; and what to say about it, once.
+fn tai_correction(offset: TaiOffset) -> (u32, Option<String>) {
+    const RIGHT: u32 = TAI_MINUS_UTC_SECONDS;
+    match offset {
+        TaiOffset::Known(RIGHT) => (0, None),
+        TaiOffset::Known(seconds) => (
+            0,
+            Some(format!(
+                "the kernel was told that TAI is {seconds} s ahead of UTC; it has been {RIGHT} s \
+                 since 2017. Taking {seconds} s; give ptp4l or chrony a new list of leap seconds"
+            )),
+        ),
+        TaiOffset::Unset => (
+            RIGHT,
+            Some(format!(
+                "the kernel does not know TAI: its offset is 0. Taking UTC and {RIGHT} s until it \
+                 does; set it with ptp4l or chrony (leapsectz right/UTC)"
+            )),
+        ),
     }
 }
 
@@ -268,4 +287,36 @@ fn counters(steering: &Steering) -> BTreeMap<String, u64> {
     let received = ("received".to_owned(), counters.received.packets);
     let outcomes = counters.named().map(|(name, _, tally)| (name.to_owned(), tally.packets));
     outcomes.chain([received]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_does_not_know_tai_or_has_it_wrong_is_said_to() {
+        assert_eq!(tai_correction(TaiOffset::Known(37)), (0, None));
+        let (seconds, remark) = tai_correction(TaiOffset::Unset);
+        assert_eq!(
+            (seconds, remark.as_deref()),
+            (
+                37,
+                Some(
+                    "the kernel does not know TAI: its offset is 0. Taking UTC and 37 s until it \
+                     does; set it with ptp4l or chrony (leapsectz right/UTC)"
+                )
+            )
+        );
+        let (seconds, remark) = tai_correction(TaiOffset::Known(10));
+        assert_eq!(
+            (seconds, remark.as_deref()),
+            (
+                0,
+                Some(
+                    "the kernel was told that TAI is 10 s ahead of UTC; it has been 37 s since \
+                     2017. Taking 10 s; give ptp4l or chrony a new list of leap seconds"
+                )
+            )
+        );
+    }
 }

@@ -9,8 +9,10 @@
 //! depends on `SEED + i` alone. A failure prints both, and the packet.
 
 mod damage;
+mod essence;
 mod generator;
 mod long;
+mod video;
 
 use std::env;
 use std::io::{self, Write as _};

@@ -84,7 +84,7 @@ fn addresses_neighbours_and_routes_are_there_once_set() {
     for address in [THERE, neighbour_ipv6] {
         assert_eq!(netlink.neighbour(index, address).unwrap(), None);
         netlink.add_neighbour(index, address, [2, 0, 0, 0, 0, 7]).unwrap();
-        let known = Neighbour { mac: [2, 0, 0, 0, 0, 7], permanent: true };
+        let known = Neighbour { mac: [2, 0, 0, 0, 0, 7], permanent: true, confirmed: true };
         assert_eq!(netlink.neighbour(index, address).unwrap(), Some(known));
     }
 

@@ -6,6 +6,7 @@ mod require;
 
 mod attach;
 mod command;
+mod conformance;
 mod doctor;
 mod driver;
 mod echo;
@@ -17,6 +18,7 @@ mod lab;
 mod links;
 mod offloads;
 mod outside;
+mod pixels;
 mod readme;
 mod sockets;
 mod steer;

@@ -53,6 +53,18 @@ pub(crate) fn program(name: &str) -> bool {
     false
 }
 
+/// Whether the file `path` of Debian's `package` is there; says so if it is not.
+pub(crate) fn file(path: &str, package: &str) -> bool {
+    if Path::new(path).is_file() {
+        return true;
+    }
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    assert!(!required(), "REQUIRE_NET=1, and {test} cannot run: {package} is not installed");
+    let _ = writeln!(io::stderr(), "skipped: {test}: {package} is not installed");
+    false
+}
+
 fn required() -> bool {
     env::var_os("REQUIRE_NET").is_some_and(|value| value == "1")
 }

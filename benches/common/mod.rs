@@ -8,10 +8,13 @@
 
 pub(crate) mod bare;
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use nix::unistd::Pid;
 
 use tidegate::config::Config;
 use tidegate::lab::{End, Namespace, Wire, WireOptions};
@@ -37,6 +40,38 @@ pub(crate) fn wire() -> Wire {
 pub(crate) fn wire_of(near: &Namespace, far: &Namespace, number: u8) -> Wire {
     let options = WireOptions { number, ipv6: false, ..WireOptions::default() };
     Wire::new(near, far, &options).expect("a wire")
+}
+
+/// Has what comes to an end be received on this processor, as if another machine did it. A veth
+/// receives on the processor that sends, unless its NAPI has threads; and it has a NAPI only where a
+/// program is attached.
+pub(crate) fn receive_on(end: &End, cpu: usize) {
+    let threaded =
+        format!("mount -t sysfs sysfs /sys && echo 1 > /sys/class/net/{}/threaded", end.name);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &threaded]);
+    let done = end.namespace.spawn(&mut command).expect("unshare").wait().expect("its end");
+    assert!(done.success(), "NAPI of {} has no threads", end.name);
+    let prefix = format!("napi/{}-", end.name);
+    std::thread::spawn(move || {
+        for _ in 0..100 {
+            for pid in processes_of(&prefix) {
+                let mut cpus = CpuSet::new();
+                cpus.set(cpu).expect("a CPU");
+                sched_setaffinity(pid, &cpus).expect("a thread of the kernel");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+}
+
+fn processes_of(prefix: &str) -> Vec<Pid> {
+    let entries = std::fs::read_dir("/proc").expect("always there").flatten();
+    let named = entries.filter(|entry| {
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        name.starts_with(prefix)
+    });
+    named.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw)).collect()
 }
 
 /// The number in an environment variable.
@@ -78,18 +113,25 @@ pub(crate) struct Lap {
 pub(crate) struct Watch {
     start: Instant,
     cpu: [f64; 2],
+    /// Whose processor time is taken; ours, where it is nobody's.
+    child: Option<u32>,
 }
 
 impl Watch {
     /// Starts now.
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now(), cpu: cpu_seconds() }
+        Self { start: Instant::now(), cpu: cpu_seconds(), child: None }
+    }
+
+    /// Starts now, for the processor time of a child that runs.
+    pub(crate) fn start_of(child: u32) -> Self {
+        Self { start: Instant::now(), cpu: cpu_seconds_of(child), child: Some(child) }
     }
 
     /// Ends it: so many packets since the start.
     pub(crate) fn lap(&self, packets: u64) -> Lap {
         let seconds = self.start.elapsed().as_secs_f64();
-        let [user, system] = cpu_seconds();
+        let [user, system] = self.child.map_or_else(cpu_seconds, cpu_seconds_of);
         let user_seconds = user - self.cpu[0];
         Lap { packets, seconds, cpu_seconds: user_seconds + system - self.cpu[1], user_seconds }
     }
@@ -99,6 +141,15 @@ fn cpu_seconds() -> [f64; 2] {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("always there");
     let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     [seconds(usage.user_time()), seconds(usage.system_time())]
+}
+
+/// Fields 14 and 15 of proc(5), all threads together, in hundredths of a second.
+fn cpu_seconds_of(child: u32) -> [f64; 2] {
+    let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).expect("it runs");
+    let behind_name = stat.rsplit(')').next().expect("a name in parentheses");
+    let fields: Vec<f64> = behind_name.split_whitespace().flat_map(str::parse).collect();
+    // The state is a letter and falls out, so field 4 is the first.
+    [fields[10] / 100.0, fields[11] / 100.0]
 }
 
 /// One contender: its name and its rounds.

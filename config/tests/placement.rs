@@ -54,6 +54,68 @@ fn services_that_share_a_queue_share_its_shard() {
     );
 }
 
+/// A service on both interfaces, which have the queues 0 to 2 each.
+fn on_both(keys: &str) -> String {
+    format!(
+        "[[interface]]\nname = \"a\"\nqueues = \"0-2\"\n[[interface]]\nname = \"b\"\n\
+         queues = \"0-2\"\n[[service]]\nname = \"x\"\nkind = \"k\"\n\
+         interface = [\"a\", \"b\"]\n{keys}\n"
+    )
+}
+
+#[test]
+fn a_service_on_several_interfaces_has_the_queues_of_one_number_on_one_shard() {
+    let config = accept(&on_both("queues = \"0-1\""));
+    assert_eq!(ports(&config), [("a", 0, 0), ("a", 1, 1), ("b", 0, 0), ("b", 1, 1)]);
+    let own: Vec<&str> = config.services[0].interfaces().collect();
+    assert_eq!(own, ["a", "b"]);
+    let config = accept(&on_both("queues = [2, 1]\ncores = [0, 1]"));
+    assert_eq!(ports(&config), [("a", 1, 1), ("a", 2, 0), ("b", 1, 1), ("b", 2, 0)]);
+    // Another places a queue of one of them, and so that of the other.
+    let config = accept(&(on_both("queues = 1") + &service("y", "b", "queues = 1\ncores = 1")));
+    assert_eq!(ports(&config), [("a", 1, 1), ("b", 1, 1)]);
+    assert_eq!(config.services[0].cores, [1]);
+    let each = "selectors = [{ destination = \"198.18.0.1\" }]\nqueues = 0";
+    let config = accept(&on_both(each));
+    assert_eq!((config.selectors("a").count(), config.selectors("b").count()), (1, 1));
+    assert!(config.warnings().iter().all(|it| it.key.contains("queues")), "{:?}", warned(&config));
+}
+
+#[test]
+fn what_several_interfaces_cannot_be_is_refused() {
+    let mistake = |text: &str| {
+        let error = parse(text).unwrap_err();
+        let mistake = &error.mistakes()[0];
+        (mistake.key.clone(), mistake.found.clone())
+    };
+    let with = |from: &str, to: &str| on_both("queues = 0").replace(from, to);
+    let list = "[\"a\", \"b\"]";
+    for (wrong, found) in [
+        ("[\"a\", \"c\"]", "the unknown interface \"c\""),
+        ("[\"a\", \"a\"]", "\"a\" twice"),
+        ("[]", "an empty list"),
+    ] {
+        let (key, said) = mistake(&with(list, wrong));
+        assert_eq!((key.as_str(), said.split(';').next()), ("service[0].interface", Some(found)));
+    }
+    let (key, found) = mistake(&with("queues = 0\n", "queues = 7\n"));
+    assert_eq!(
+        (key.as_str(), found.as_str()),
+        ("service[0].queues", "queue 7, which a does not list")
+    );
+    let others = on_both("").replacen("\"0-2\"", "5", 1);
+    assert_eq!(mistake(&others).1, "interfaces that have no queue in common");
+    let torn = on_both("queues = 0")
+        + &service("y", "a", "queues = 0\ncores = 0")
+        + &service("z", "b", "queues = 0\ncores = 1");
+    let (key, found) = mistake(&torn);
+    assert_eq!(key, "service[0].interface");
+    assert_eq!(
+        found,
+        "queue 0 of b on shard 1 by z, and that of another of its interfaces on shard 0 by y"
+    );
+}
+
 #[test]
 fn there_are_as_many_shards_as_have_work_and_a_cpu() {
     let one = service("x", "b", "");

@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod ethtool;
 pub mod mapping;
+pub mod multicast;
 pub mod netlink;
 pub mod permission;
 pub mod tun;

@@ -34,6 +34,23 @@ pub struct Vlan {
 }
 
 impl Vlan {
+    /// The tag of VLAN `id` and `priority`, not eligible for being dropped first. `None` where the
+    /// former has more than 12 bits or the latter more than 3.
+    pub const fn new(id: u16, priority: u8) -> Option<Self> {
+        if id > 0x0fff || priority > 7 {
+            return None;
+        }
+        Some(Self { control: (priority as u16) << 13 | id })
+    }
+
+    /// The tag as octets, behind a type of [`ether_type::VLAN`], with the type of what follows.
+    #[inline]
+    pub const fn emit(self, ether_type: u16) -> [u8; TAG_LEN] {
+        let [control_1, control_0] = self.control.to_be_bytes();
+        let [type_1, type_0] = ether_type.to_be_bytes();
+        [control_1, control_0, type_1, type_0]
+    }
+
     /// VLAN identifier, 12 bits; 0 marks priority without a VLAN.
     #[inline]
     pub const fn id(self) -> u16 {
@@ -132,7 +149,7 @@ impl<'a> Ethernet<'a> {
     }
 }
 
-/// An Ethernet header to write, without tags.
+/// An Ethernet header to write; tags follow it, see [`Vlan::emit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Destination address.
@@ -194,6 +211,20 @@ mod tests {
         for end in 0..=TAGGED.len() {
             assert_eq!(Ethernet::parse(&TAGGED[..end]).is_ok(), end >= 22, "prefix of {end}");
         }
+    }
+
+    #[test]
+    fn a_tag_that_is_written_reads_the_same() {
+        let outer = Header { ether_type: ether_type::VLAN, ..HEADER };
+        let tag = Vlan::new(0xabc, 6).unwrap();
+        let frame = [&outer.emit()[..], &tag.emit(ether_type::IPV6)].concat();
+        let read = Ethernet::parse(&frame).unwrap();
+        assert_eq!(read.ether_type(), ether_type::IPV6);
+        assert_eq!(
+            read.tags().map(|it| (it.id(), it.priority())).collect::<Vec<_>>(),
+            [(0xabc, 6)]
+        );
+        assert_eq!((Vlan::new(4096, 0), Vlan::new(1, 8)), (None, None));
     }
 
     #[test]

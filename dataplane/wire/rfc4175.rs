@@ -1,7 +1,7 @@
 //! The RTP payload format for uncompressed video, RFC 4175, as ST 2110-20 uses it.
 //!
 //! ```text
-//!  RTP payload: | high 16 bits of sequence | row header 1 … 3 | row data 1 … 3 |
+//!  RTP payload: | high 16 bits of sequence | row headers 1 … | row data 1 … |
 //!  row header:  | octets of data | F, line number | C, offset in pixels |
 //!                  C: another row header follows;  F: second field
 //! ```
@@ -14,12 +14,13 @@ pub const SEQUENCE_LEN: usize = 2;
 /// Octets in one row header.
 pub const ROW_HEADER_LEN: usize = 6;
 
-/// Octets in front of the data of a packet with one row: what our sender writes.
+/// Octets in front of the data of a packet with one row.
 pub const HEADER_LEN: usize = SEQUENCE_LEN + ROW_HEADER_LEN;
 
-/// Row headers in one packet, the limit of ST 2110-20. RFC 4175 has none; more than three would
-/// mean lines shorter than a third of a packet.
-pub const MAX_ROWS: usize = 3;
+/// Row headers in one packet at most. ST 2110-20 allows three; RFC 4175 any number, and FFmpeg and
+/// GStreamer fill packets with as many as fit: four, of lines of 320 pixels at 8 bits. Eight are
+/// enough for lines of 90; more would only be work for whoever is sent them.
+pub const MAX_ROWS: usize = 8;
 
 /// A piece of one line: where it belongs and its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,10 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_fourth_row() {
-        let mut bytes = THREE;
-        bytes[18] |= 0x80;
-        assert_eq!(Rfc4175::parse(&bytes), Err(Malformed::Depth { limit: 3 }));
+    fn reads_eight_rows_and_refuses_a_ninth() {
+        let mut bytes = vec![0, 0];
+        for line in 0..8 {
+            bytes.extend([0, 1, 0, line, if line < 7 { 0x80 } else { 0 }, 0]);
+        }
+        bytes.extend([0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0, 0, 0, 0, 0, 0]);
+        let rows = Rfc4175::parse(&bytes).unwrap().rows();
+        assert!(rows.map(|row| (row.line, row.data[0])).eq((0..8).zip(0xa0..)));
+        bytes[2 + 7 * 6 + 4] |= 0x80;
+        assert_eq!(Rfc4175::parse(&bytes), Err(Malformed::Depth { limit: 8 }));
     }
 
     #[test]

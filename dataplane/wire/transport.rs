@@ -100,6 +100,25 @@ impl TransportChecksum {
         Ok(Self { start, field, end, pseudo: !pseudo.finish() })
     }
 
+    /// The same for a packet of `octets` with other data and the same headers but for their
+    /// lengths, and without padding.
+    ///
+    /// # Panics
+    ///
+    /// When that is shorter than the headers or longer than IP packets are.
+    #[inline]
+    #[must_use]
+    pub fn resized(self, octets: usize) -> Self {
+        let end = u16::try_from(octets).expect("no longer than a packet of IP");
+        assert!(end >= self.start + self.field + 2, "a packet of {octets} octets");
+        // The length is in the pseudo header. RFC 1624, equation 3, without the complements.
+        let (old, new) = (self.end - self.start, end - self.start);
+        let sum = u32::from(self.pseudo) + u32::from(!old) + u32::from(new);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let [_, _, high, low] = (sum + (sum >> 16)).to_be_bytes();
+        Self { end, pseudo: u16::from_be_bytes([high, low]), ..self }
+    }
+
     /// Where the transport header starts, from the packet's first octet.
     pub const fn start(&self) -> u16 {
         self.start
@@ -241,6 +260,24 @@ mod tests {
             assert_ne!(begun, packet);
             assert!(finish_begun(&mut begun, place.start(), place.field()));
             assert_eq!(begun, packet);
+        }
+    }
+
+    #[test]
+    fn a_packet_of_another_length_has_its_checksum_in_the_same_place() {
+        let place = TransportChecksum::of(&samples::udp_v4(b"first")).unwrap();
+        for octets in [0, 1, 2, 5, 255, 256, 1400, 20_000] {
+            let mut packet = samples::udp_v4(&vec![0x5a; octets]);
+            let resized = place.resized(packet.len());
+            resized.finish(&mut packet);
+            assert!(verifies(&packet), "{octets} octets");
+            let found = TransportChecksum::of(&packet).unwrap();
+            assert_eq!(
+                (resized.start, resized.field, resized.end),
+                (found.start, found.field, found.end)
+            );
+            // 0 and 0xffff are the same sum.
+            assert_eq!(resized.pseudo % 0xffff, found.pseudo % 0xffff);
         }
     }
 

@@ -32,4 +32,4 @@ pub mod tx_metadata;
 
 pub use crate::sys::xdp::KernelStatistics;
 pub use open::{CopyMode, Error, MultiBuffer, Options, open};
-pub use queue::{Backend, Bind, Census, Queue, QueueStats};
+pub use queue::{Backend, Bind, Census, Queue, QueueStats, TxState};

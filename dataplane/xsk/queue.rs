@@ -114,6 +114,20 @@ pub struct QueueStats {
     pub wake_other: u64,
 }
 
+/// How it stands with what was given to the kernel for sending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TxState {
+    /// Chunks on the TX ring that the kernel has not taken.
+    pub waiting: u32,
+    /// Chunks that it was given and that have not come back, those included.
+    pub outstanding: u32,
+    /// Whether it refused when it was last asked to send: the link is down, or gone.
+    pub refuses: bool,
+    /// Packets that it took, threw away and said so since the queue was opened: without a carrier,
+    /// copy mode loses one at each wake-up (`NET_XMIT_DROP` in `net/xdp/xsk.c` becomes `EBUSY`).
+    pub thrown_away: u64,
+}
+
 /// Where the chunks of a queue are: the frame law as numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
@@ -157,6 +171,10 @@ pub struct Queue {
     /// Frames were put on the TX ring since the kernel last took all of them.
     tx_pending: bool,
     tx_call: TxCall,
+    /// What the last wake-up for TX was answered with was no "later".
+    tx_refused: bool,
+    /// Wake-ups for TX that were answered `EBUSY`.
+    tx_busy: u64,
     stats: QueueStats,
     /// Where packets may lie in several chunks. All others take the short ways.
     chains: Option<Chains>,
@@ -191,9 +209,19 @@ impl Queue {
             umem.allow_chains();
             Chains::new(bind.packet_chunks_max, rings.tx.size())
         });
-        let (tx_pending, tx_call) = (false, TxCall::Due);
-        let mut queue =
-            Self { backend, rings, umem, bind, fill_frames, tx_pending, tx_call, stats, chains };
+        let mut queue = Self {
+            backend,
+            rings,
+            umem,
+            bind,
+            fill_frames,
+            tx_pending: false,
+            tx_call: TxCall::Due,
+            tx_refused: false,
+            tx_busy: 0,
+            stats,
+            chains,
+        };
         queue.refill();
         queue
     }
@@ -363,6 +391,9 @@ impl Queue {
             self.stats.tx_wakes += 1;
             let answer = self.backend.wake_tx();
             self.tx_call = TxCall::Made { waiting: self.rings.tx.waiting() };
+            let errno = answer.as_ref().err().map(io::Error::raw_os_error);
+            self.tx_busy += u64::from(errno == Some(Some(libc::EBUSY)));
+            self.tx_refused = !matches!(errno, None | Some(Some(libc::EAGAIN | libc::ENOBUFS)));
             self.count(answer);
         }
         // In copy mode one call sends a budget's worth: what is left is for the next kick.
@@ -399,6 +430,19 @@ impl Queue {
     /// Whether frames wait on the TX ring, as of the last kick.
     pub const fn tx_pending(&self) -> bool {
         self.tx_pending
+    }
+
+    /// How it stands with what was given to the kernel for sending.
+    pub fn tx_state(&self) -> TxState {
+        TxState {
+            waiting: self.rings.tx.waiting(),
+            outstanding: self.tx_outstanding(),
+            refuses: self.tx_refused,
+            thrown_away: match self.bind.copy {
+                CopyMode::ZeroCopy => 0,
+                CopyMode::Auto | CopyMode::Copy => self.tx_busy,
+            },
+        }
     }
 
     /// Chunks given to the kernel for sending that have not come back.

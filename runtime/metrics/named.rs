@@ -28,6 +28,15 @@ pub struct DropReason(pub(super) u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gauge(pub(super) u16);
 
+/// A signed value that a service registered: a present one, or an extreme that it keeps itself.
+/// Never summed over shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level(pub(super) u16);
+
+/// One of a few words that a service registered together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word(pub(super) u16);
+
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedKind {
@@ -37,6 +46,10 @@ pub enum NamedKind {
     DropReason,
     /// [`Gauge`].
     Gauge,
+    /// [`Level`].
+    Level,
+    /// [`Word`].
+    Word,
 }
 
 impl fmt::Display for NamedKind {
@@ -45,6 +58,8 @@ impl fmt::Display for NamedKind {
             Self::Counter => "counter",
             Self::DropReason => "drop reason",
             Self::Gauge => "gauge",
+            Self::Level => "level",
+            Self::Word => "word",
         })
     }
 }
@@ -106,6 +121,8 @@ pub(super) struct Facts {
     pub(super) name: Box<str>,
     pub(super) kind: NamedKind,
     pub(super) help: Box<str>,
+    /// What the value stands for, by number; empty for all kinds but [`NamedKind::Word`].
+    pub(super) words: Box<[Box<str>]>,
 }
 
 /// The names of one service on one shard and their values.
@@ -123,12 +140,13 @@ impl Table {
 
     /// The place of `name`, the same one each time: a service that is built
     /// again goes on counting where it was. The second value says whether the
-    /// name is new.
+    /// facts are other than before.
     pub(super) fn register(
         &self,
         name: &str,
         kind: NamedKind,
         help: &str,
+        words: &[&str],
     ) -> Result<(u16, bool), NameError> {
         if !is_exportable(name) {
             return Err(NameError::NotExportable { name: name.into() });
@@ -142,7 +160,16 @@ impl Table {
                 return Err(NameError::Taken { name: name.into(), is, wanted: kind });
             }
             None if place == NAMED_MAX => return Err(NameError::TooMany { name: name.into() }),
-            None => facts.push(Facts { name: name.into(), kind, help: help.into() }),
+            None => {
+                let words = words.iter().copied().map(Box::from).collect();
+                facts.push(Facts { name: name.into(), kind, help: help.into(), words });
+            }
+            Some(place)
+                if facts[place].words.iter().map(|word| &**word).ne(words.iter().copied()) =>
+            {
+                facts[place].words = words.iter().copied().map(Box::from).collect();
+                return Ok((u16::try_from(place).expect("below NAMED_MAX"), true));
+            }
             Some(_) => (),
         }
         Ok((u16::try_from(place).expect("below NAMED_MAX"), found.is_none()))
@@ -177,10 +204,13 @@ mod tests {
     #[test]
     fn a_name_registered_again_goes_on_counting() {
         let table = Table::new();
-        let (place, new) = table.register("late", NamedKind::Counter, "Late packets").unwrap();
+        let (place, new) = table.register("late", NamedKind::Counter, "Late packets", &[]).unwrap();
         assert!(new);
         table.at(place).add(3);
-        assert_eq!(table.register("late", NamedKind::Counter, "Late packets"), Ok((place, false)));
+        assert_eq!(
+            table.register("late", NamedKind::Counter, "Late packets", &[]),
+            Ok((place, false))
+        );
         assert_eq!(table.values().collect::<Vec<_>>(), [3]);
     }
 
@@ -189,11 +219,11 @@ mod tests {
         let table = Table::new();
         let long = "a".repeat(NAME_MAX + 1);
         for name in ["", "Late", "late-packets", "late packets", "p\u{e4}ckchen", &long] {
-            let refusal = table.register(name, NamedKind::Gauge, "").unwrap_err();
+            let refusal = table.register(name, NamedKind::Gauge, "", &[]).unwrap_err();
             assert_eq!(refusal, NameError::NotExportable { name: name.into() });
         }
         assert_eq!(
-            table.register("x y", NamedKind::Gauge, "").unwrap_err().to_string(),
+            table.register("x y", NamedKind::Gauge, "", &[]).unwrap_err().to_string(),
             "\"x y\" cannot be the name of a counter; allowed are 1 to 64 of a-z, 0-9 and _"
         );
     }
@@ -201,9 +231,9 @@ mod tests {
     #[test]
     fn refuses_one_name_for_two_things() {
         let table = Table::new();
-        table.register("late", NamedKind::Counter, "").unwrap();
+        table.register("late", NamedKind::Counter, "", &[]).unwrap();
         assert_eq!(
-            table.register("late", NamedKind::DropReason, "").unwrap_err().to_string(),
+            table.register("late", NamedKind::DropReason, "", &[]).unwrap_err().to_string(),
             "\"late\" is a counter of this service already, it cannot be a drop reason too"
         );
     }
@@ -212,12 +242,12 @@ mod tests {
     fn refuses_one_name_too_many() {
         let table = Table::new();
         for n in 0..NAMED_MAX {
-            table.register(&format!("n{n}"), NamedKind::Gauge, "").unwrap();
+            table.register(&format!("n{n}"), NamedKind::Gauge, "", &[]).unwrap();
         }
         assert_eq!(
-            table.register("more", NamedKind::Gauge, "").unwrap_err().to_string(),
+            table.register("more", NamedKind::Gauge, "", &[]).unwrap_err().to_string(),
             "no room for \"more\": a service may name 128 counters"
         );
-        assert_eq!(table.register("n127", NamedKind::Gauge, ""), Ok((127, false)));
+        assert_eq!(table.register("n127", NamedKind::Gauge, "", &[]), Ok((127, false)));
     }
 }

@@ -9,8 +9,8 @@ use super::named::{Facts, NamedKind, Table};
 use super::published::{Copy, Values, Version};
 use super::snapshot::{PortSnapshot, ServiceSnapshot, ShardSnapshot, Snapshot, SteeringSnapshot};
 use super::{
-    Count, Counter, DropReason, Gauge, NAMED_MAX, NameError, PortCounters, PortStats,
-    ServiceCounters, ServiceStats, ShardCounters, ShardStats,
+    Count, Counter, DropReason, Gauge, Level, NAMED_MAX, NameError, PortCounters, PortStats,
+    ServiceCounters, ServiceStats, ShardCounters, ShardStats, Word,
 };
 
 type Read = Box<dyn Fn() -> SteeringSnapshot + Send>;
@@ -175,6 +175,8 @@ impl PublishedShard {
                 counters: of(NamedKind::Counter),
                 drops: of(NamedKind::DropReason),
                 gauges: of(NamedKind::Gauge),
+                levels: levels(&facts, &named),
+                words: words(&facts, &named),
             }
         });
         ShardSnapshot {
@@ -186,6 +188,23 @@ impl PublishedShard {
             services: services.collect(),
         }
     }
+}
+
+/// Levels travel through the same cells as counts, as the two's complement that they are.
+fn levels(facts: &[Facts], values: &[u64]) -> BTreeMap<String, i64> {
+    let all = facts.iter().zip(values);
+    all.filter(|(facts, _)| facts.kind == NamedKind::Level)
+        .map(|(facts, &value)| (facts.name.to_string(), value.cast_signed()))
+        .collect()
+}
+
+/// A value that no word stands for is left out: the words were read a moment after it.
+fn words(facts: &[Facts], values: &[u64]) -> BTreeMap<String, String> {
+    let word = |(facts, &value): (&Facts, &u64)| {
+        let word = facts.words.get(usize::try_from(value).ok()?)?;
+        Some((facts.name.to_string(), word.to_string()))
+    };
+    facts.iter().zip(values).filter_map(word).collect()
 }
 
 /// Everything that one shard counts; stays on its thread.
@@ -291,7 +310,7 @@ impl ServiceMetrics {
     /// [`NameError`] when the name is not `[a-z0-9_]+`, stands for something else,
     /// or is one too many.
     pub fn counter(&self, name: &str, help: &str) -> Result<Counter, NameError> {
-        self.register(name, NamedKind::Counter, help).map(Counter)
+        self.register(name, NamedKind::Counter, help, &[]).map(Counter)
     }
 
     /// Registers a cause of drops.
@@ -300,7 +319,7 @@ impl ServiceMetrics {
     ///
     /// As [`ServiceMetrics::counter`].
     pub fn drop_reason(&self, name: &str, help: &str) -> Result<DropReason, NameError> {
-        self.register(name, NamedKind::DropReason, help).map(DropReason)
+        self.register(name, NamedKind::DropReason, help, &[]).map(DropReason)
     }
 
     /// Registers a present value.
@@ -309,12 +328,39 @@ impl ServiceMetrics {
     ///
     /// As [`ServiceMetrics::counter`].
     pub fn gauge(&self, name: &str, help: &str) -> Result<Gauge, NameError> {
-        self.register(name, NamedKind::Gauge, help).map(Gauge)
+        self.register(name, NamedKind::Gauge, help, &[]).map(Gauge)
     }
 
-    fn register(&self, name: &str, kind: NamedKind, help: &str) -> Result<u16, NameError> {
-        let (place, new) = self.named.register(name, kind, help)?;
-        if new {
+    /// Registers a signed value.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServiceMetrics::counter`].
+    pub fn level(&self, name: &str, help: &str) -> Result<Level, NameError> {
+        self.register(name, NamedKind::Level, help, &[]).map(Level)
+    }
+
+    /// Registers a value that is one of `words`; the first until it is said otherwise. The same
+    /// name again may have other words.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServiceMetrics::counter`].
+    pub fn word(&self, name: &str, help: &str, words: &[&str]) -> Result<Word, NameError> {
+        let word = self.register(name, NamedKind::Word, help, words).map(Word)?;
+        self.named.at(word.0).set(0);
+        Ok(word)
+    }
+
+    fn register(
+        &self,
+        name: &str,
+        kind: NamedKind,
+        help: &str,
+        words: &[&str],
+    ) -> Result<u16, NameError> {
+        let (place, changed) = self.named.register(name, kind, help, words)?;
+        if changed {
             *lock(&self.published.named) = self.named.facts();
         }
         Ok(place)
@@ -330,6 +376,18 @@ impl ServiceMetrics {
     #[inline]
     pub fn set(&self, gauge: Gauge, value: u64) {
         self.named.at(gauge.0).set(value);
+    }
+
+    /// Sets a registered level.
+    #[inline]
+    pub fn set_level(&self, level: Level, value: i64) {
+        self.named.at(level.0).set(value.cast_unsigned());
+    }
+
+    /// Says the word of this number, counting from 0.
+    #[inline]
+    pub fn say(&self, word: Word, number: usize) {
+        self.named.at(word.0).set(number as u64);
     }
 
     /// Counts frames as settled by a drop, for this reason. Their sum, `settled_drop`, is made
@@ -388,6 +446,38 @@ mod tests {
         assert_eq!(service.counters, BTreeMap::from([("late".into(), 2)]));
         assert_eq!(service.drops, BTreeMap::from([("malformed".into(), 5)]));
         assert_eq!(service.gauges, BTreeMap::from([("tracked".into(), 77)]));
+    }
+
+    #[test]
+    fn levels_are_signed_and_words_are_said_by_number() {
+        let registry = Registry::new("first", 0);
+        let mut shard = registry.add_shard(0, None);
+        let service = shard.add_service("camera", "stream-send");
+        let lowest = service.level("lowest", "Lowest level of all").unwrap();
+        let class = service.word("class", "Class that is kept", &["none", "wide"]).unwrap();
+        let seen = || {
+            let service = registry.snapshot(0).shards.remove(0).services.remove(0);
+            (service.levels["lowest"], service.words.get("class").cloned())
+        };
+        shard.publish(1);
+        assert_eq!(seen(), (0, Some("none".into())));
+        service.set_level(lowest, -14);
+        service.say(class, 1);
+        shard.publish(2);
+        assert_eq!(seen(), (-14, Some("wide".into())));
+        service.say(class, 2);
+        shard.publish(3);
+        assert_eq!(seen().1, None, "a number without a word");
+        // Built again, with more words.
+        let words = ["none", "wide", "narrow"];
+        assert_eq!(service.word("class", "Class that is kept", &words), Ok(class));
+        service.say(class, 2);
+        shard.publish(4);
+        assert_eq!(seen(), (-14, Some("narrow".into())));
+        assert_eq!(
+            service.level("class", "Class that is kept").unwrap_err().to_string(),
+            "\"class\" is a word of this service already, it cannot be a level too"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What `stats` prints: every counter of one process at one moment.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,12 @@ pub struct ServiceSnapshot {
     pub drops: BTreeMap<String, u64>,
     /// Present values that this service registered.
     pub gauges: BTreeMap<String, u64>,
+    /// Signed values that this service registered. Not to be summed.
+    #[serde(default)]
+    pub levels: BTreeMap<String, i64>,
+    /// What this service says in words.
+    #[serde(default)]
+    pub words: BTreeMap<String, String>,
 }
 
 /// Counters of one XDP program.
@@ -183,8 +189,16 @@ impl Snapshot {
             ];
             for (kind, values) in all {
                 for (name, value) in values {
-                    line(&mut text, "named", kind, &format!("{owner},name=\"{name}\""), *value);
+                    line(&mut text, "named", kind, &format!("{owner},name=\"{name}\""), value);
                 }
+            }
+            for (name, value) in &service.levels {
+                line(&mut text, "named", "level", &format!("{owner},name=\"{name}\""), value);
+            }
+            // A word has no number: one line that is there, as for versions of programs.
+            for (name, word) in &service.words {
+                let labels = format!("{owner},name=\"{name}\",word=\"{}\"", escape(word));
+                line(&mut text, "named", "word", &labels, 1);
             }
         }
         for steering in &self.steering {
@@ -209,7 +223,7 @@ fn family(text: &mut String, owner: &str, help: &Help) {
     let _ = writeln!(text, "# TYPE tidegate_{owner}_{name} {kind}");
 }
 
-fn line(text: &mut String, owner: &str, name: &str, labels: &str, value: u64) {
+fn line(text: &mut String, owner: &str, name: &str, labels: &str, value: impl Display) {
     let _ = match labels {
         "" => writeln!(text, "tidegate_{owner}_{name} {value}"),
         labels => writeln!(text, "tidegate_{owner}_{name}{{{labels}}} {value}"),
@@ -235,6 +249,8 @@ mod tests {
         let service = ServiceSnapshot {
             name: "gate".into(),
             drops: BTreeMap::from([("malformed".into(), 4)]),
+            levels: BTreeMap::from([("vrx_min".into(), -3)]),
+            words: BTreeMap::from([("format".into(), "720 \"p\"".into())]),
             ..ServiceSnapshot::default()
         };
         let shards = vec![
@@ -278,6 +294,9 @@ mod tests {
              tidegate_port_rx_frames{shard=\"0\",interface=\"ve\\\"th\",queue=\"0\"} 5\n\
              tidegate_port_rx_frames{shard=\"1\",interface=\"ve\\\"th\",queue=\"1\"} 5\n",
             "tidegate_named_drop{shard=\"1\",service=\"gate\",name=\"malformed\"} 4\n",
+            "tidegate_named_level{shard=\"1\",service=\"gate\",name=\"vrx_min\"} -3\n",
+            "tidegate_named_word{shard=\"1\",service=\"gate\",name=\"format\",\
+             word=\"720 \\\"p\\\"\"} 1\n",
             "tidegate_frames_unaccounted 1\n",
         ] {
             assert!(text.contains(expected), "{expected}\nis not in\n{text}");

@@ -1,7 +1,7 @@
 //! What a service learns and registers while it is built.
 
 use crate::metrics::registry::ServiceMetrics;
-use crate::metrics::{Counter, DropReason, Gauge, NameError};
+use crate::metrics::{Counter, DropReason, Gauge, Level, NameError, Word};
 use crate::port::PortFacts;
 use crate::shared::{ShardId, Shared};
 
@@ -31,6 +31,12 @@ impl<'a> Build<'a> {
     /// The shard that will run it.
     pub const fn shard(&self) -> ShardId {
         self.shared.id
+    }
+
+    /// Whether it is built again after it failed. Then other services of the shard are at work, and
+    /// it must not wait for anything.
+    pub fn is_anew(&self) -> bool {
+        self.metrics().counters.restarts.get() > 0
     }
 
     /// The ports of the shard, in the order of their numbers.
@@ -65,6 +71,25 @@ impl<'a> Build<'a> {
     /// As [`Self::counter`].
     pub fn gauge(&mut self, name: &str, help: &str) -> Gauge {
         self.metrics().gauge(name, help).unwrap_or_else(refuse)
+    }
+
+    /// Registers a signed number that goes up and down, or an extreme of which the service keeps
+    /// the account.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::counter`].
+    pub fn level(&mut self, name: &str, help: &str) -> Level {
+        self.metrics().level(name, help).unwrap_or_else(refuse)
+    }
+
+    /// Registers something that is said in one of `words`, the first to begin with.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::counter`].
+    pub fn word(&mut self, name: &str, help: &str, words: &[&str]) -> Word {
+        self.metrics().word(name, help, words).unwrap_or_else(refuse)
     }
 
     /// Registers a reason for which frames are dropped.

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -7,7 +8,15 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
 use tidegate_config::{CopyMode, DEFAULT_INSTANCE, LogLevel, Numbers, XdpMode};
 
+use tidegate_runtime::clock::TAI_MINUS_UTC_SECONDS;
+
 use super::measure::Only;
+use crate::stream::sdp::video::{Colorimetry, Range};
+use crate::stream::sdp::words::Word as _;
+use crate::stream::timing::meter::Reference;
+use crate::stream::timing::schedule::Scan;
+use crate::stream::timing::{Class, Rate};
+use crate::stream::video::{Depth, Sampling};
 
 /// Thread-per-core services on AF_XDP: stream video out, shut floods out.
 #[derive(Clone, Debug, Parser)]
@@ -31,6 +40,8 @@ pub enum Command {
     Demo(Demo),
     /// Look for what stands in the way on this machine.
     Doctor(Doctor),
+    /// Print, check and explain descriptions of streams (SDP).
+    Sdp(Sdp),
     /// Put back what a killed process left on network cards.
     Restore(Restore),
     /// Measure receiving and dropping on an interface, which hears nothing meanwhile.
@@ -41,6 +52,8 @@ pub enum Command {
     /// Ctrl-C. The way of a default route and that of your own SSH session are refused unless you
     /// say twice that you mean it.
     Measure(Measure),
+    /// Look at a stream of video.
+    Stream(Stream),
     /// Print the completions for a shell.
     Completions(Completions),
 }
@@ -109,6 +122,55 @@ pub struct Doctor {
     pub json: bool,
 }
 
+/// Arguments of `sdp`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Sdp {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: SdpCommand,
+}
+
+/// What to do with an SDP.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SdpCommand {
+    /// Print that of a sender.
+    Print(SdpPrint),
+    /// Say what is wrong with it, and in which line.
+    Check(SdpCheck),
+    /// Say what it is, and what tidegate would do with it.
+    Explain(SdpExplain),
+}
+
+/// Arguments of `sdp print`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SdpPrint {
+    /// The config with the sender.
+    #[arg(long, value_name = "PATH")]
+    pub config: PathBuf,
+    /// The sender, where the config has several.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+}
+
+/// Arguments of `sdp check`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SdpCheck {
+    /// The SDPs; - is standard input.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `sdp explain`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct SdpExplain {
+    /// The SDP; - is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
 /// Arguments of `restore`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Restore {
@@ -164,6 +226,147 @@ impl Measure {
     }
 }
 
+/// Arguments of `stream`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Stream {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StreamCommand,
+}
+
+/// What to do with a stream.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StreamCommand {
+    /// Measure a captured stream by ST 2110-21, and draw it.
+    ///
+    /// Computes VRX and C_INST of each packet as the EBU's LIST does, says which class each
+    /// picture kept, and draws both as SVG. The capture needs nanoseconds, as with
+    /// `tcpdump -i eth1 -s 96 --time-stamp-precision nano -w a.pcap udp port 20000`; the number
+    /// of packets of a picture is learned from it.
+    Plot(Plot),
+    /// Find out what comes: of which format, how it is cut and timed, and what is lost.
+    ///
+    /// Listens to an interface for a few seconds, which needs root and takes nothing away from
+    /// anybody, or reads a capture. Packets that a running tidegate takes never come to it. What several formats have in common is said, and so is what packets
+    /// do not tell; the SDP that is printed has what they do.
+    Probe(Probe),
+    /// Make a PNG of a picture of a captured stream.
+    ///
+    /// The capture must have whole packets, as with `tcpdump -i eth1 -s 0 -w a.pcap udp port
+    /// 20000`. What the packets say of the format need not be given. Of a receiver that runs, the
+    /// sink "png" makes pictures.
+    Picture(Picture),
+}
+
+/// Arguments of `stream plot`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Plot {
+    /// The capture, pcap or pcapng.
+    #[arg(value_name = "PCAP")]
+    pub capture: PathBuf,
+    /// Frames per second, as 50 or 30000/1001.
+    #[arg(long, value_name = "RATE")]
+    pub rate: Rate,
+    /// Lines of a frame.
+    #[arg(long, value_name = "LINES")]
+    pub height: u32,
+    /// How frames are scanned.
+    #[arg(long, value_name = "SCAN", default_value = "progressive", value_parser = scan())]
+    pub scan: Scan,
+    /// The class that the sender claims; narrow has a gapped schedule, the others a linear one.
+    #[arg(long, value_name = "CLASS", default_value = "wide", value_parser = class())]
+    pub class: Class,
+    /// TROFFSET in microseconds. Default: the standard's.
+    #[arg(long, value_name = "N")]
+    pub troffset_us: Option<u32>,
+    /// What times are measured from.
+    #[arg(long, value_name = "WHAT", default_value = "epoch", value_parser = reference())]
+    pub reference: Reference,
+    /// Seconds by which TAI is ahead of the capture's clock.
+    #[arg(long, value_name = "N", default_value_t = TAI_MINUS_UTC_SECONDS)]
+    pub tai_offset: u32,
+    /// UDP port of the stream. Default: that of the first packet of video.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Where to draw.
+    #[arg(long, value_name = "SVG")]
+    pub out: Option<PathBuf>,
+    /// Pictures to draw.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub pictures: u32,
+    /// Pictures to skip before those that are drawn.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: u32,
+}
+
+/// Arguments of `stream probe`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Probe {
+    /// The interface to listen to.
+    #[arg(value_name = "INTERFACE", required_unless_present = "read", conflicts_with = "read")]
+    pub interface: Option<String>,
+    /// A capture to read, pcap or pcapng; it may be cut, as with tcpdump -s 96.
+    #[arg(long, value_name = "PCAP")]
+    pub read: Option<PathBuf>,
+    /// How long to listen.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub seconds: u32,
+    /// A group to be a member of meanwhile, as 239.1.2.3, of one source as 239.1.2.3@192.168.1.10;
+    /// may be given several times. Without it comes what comes anyway.
+    #[arg(long, value_name = "GROUP[@SOURCE]", conflicts_with = "read", value_parser = group)]
+    pub join: Vec<(IpAddr, Option<IpAddr>)>,
+    /// Only streams to this UDP port.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// What times are measured from.
+    #[arg(long, value_name = "WHAT", default_value = "first-packet", value_parser = reference())]
+    pub reference: Reference,
+    /// Seconds by which TAI is ahead of the clock that stamps packets.
+    #[arg(long, value_name = "N", default_value_t = TAI_MINUS_UTC_SECONDS)]
+    pub tai_offset: u32,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `stream picture`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Picture {
+    /// The capture, pcap or pcapng, of whole packets.
+    #[arg(value_name = "PCAP")]
+    pub capture: PathBuf,
+    /// Where to write.
+    #[arg(value_name = "PNG")]
+    pub out: PathBuf,
+    /// Which of the whole pictures, from 0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub number: u64,
+    /// UDP port of the stream. Default: that with most packets.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Pixels of a line, where the packets do not say.
+    #[arg(long, value_name = "PIXELS")]
+    pub width: Option<u32>,
+    /// Lines of a frame. Default: up to the last that came.
+    #[arg(long, value_name = "LINES")]
+    pub height: Option<u32>,
+    /// Frames per second, where timestamps do not say.
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<Rate>,
+    /// Which samples, where the packets do not say.
+    #[arg(long, value_name = "SAMPLING", value_parser = sampling())]
+    pub sampling: Option<Sampling>,
+    /// Bits of a sample, where the packets do not say.
+    #[arg(long, value_name = "BITS", value_parser = depth())]
+    pub depth: Option<Depth>,
+    /// Colour primaries and matrix. Default: BT601 up to 576 lines, else BT709.
+    #[arg(long, value_name = "NAME", value_parser = colorimetry())]
+    pub colorimetry: Option<Colorimetry>,
+    /// Which sample values are used. Default: NARROW.
+    #[arg(long, value_name = "RANGE", value_parser = range())]
+    pub range: Option<Range>,
+}
+
 /// Arguments of `completions`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Completions {
@@ -175,6 +378,60 @@ pub struct Completions {
 fn level() -> impl clap::builder::TypedValueParser<Value = LogLevel> {
     PossibleValuesParser::new(LogLevel::WORDS)
         .map(|word| LogLevel::of(&word).expect("only its words are possible"))
+}
+
+fn class() -> impl clap::builder::TypedValueParser<Value = Class> {
+    PossibleValuesParser::new(Class::WORDS)
+        .map(|word| Class::of(&word).expect("only its words are possible"))
+}
+
+fn scan() -> impl clap::builder::TypedValueParser<Value = Scan> {
+    PossibleValuesParser::new(Scan::WORDS)
+        .map(|word| Scan::of(&word).expect("only its words are possible"))
+}
+
+fn reference() -> impl clap::builder::TypedValueParser<Value = Reference> {
+    PossibleValuesParser::new(Reference::WORDS)
+        .map(|word| Reference::of(&word).expect("only its words are possible"))
+}
+
+/// A group, and perhaps the one source whose packets are wanted.
+fn group(text: &str) -> Result<(IpAddr, Option<IpAddr>), String> {
+    let (group, source) = match text.split_once('@') {
+        Some((group, source)) => (group, Some(source)),
+        None => (text, None),
+    };
+    let address = |text: &str| text.parse().map_err(|_| format!("{text:?} is no address"));
+    let group: IpAddr = address(group)?;
+    if !group.is_multicast() {
+        return Err(format!("{group} is no group: those are 224.0.0.0/4 and ff00::/8"));
+    }
+    Ok((group, source.map(address).transpose()?))
+}
+
+fn sampling() -> impl clap::builder::TypedValueParser<Value = Sampling> {
+    let all = Sampling::ALL;
+    PossibleValuesParser::new(all.map(Sampling::name)).map(move |word| {
+        let found = all.into_iter().find(|it| it.name() == word);
+        found.expect("only its words are possible")
+    })
+}
+
+fn depth() -> impl clap::builder::TypedValueParser<Value = Depth> {
+    PossibleValuesParser::new(["8", "10", "12", "16"]).map(|word| {
+        let found = Depth::ALL.into_iter().find(|it| it.bits().to_string() == word);
+        found.expect("only its words are possible")
+    })
+}
+
+fn colorimetry() -> impl clap::builder::TypedValueParser<Value = Colorimetry> {
+    PossibleValuesParser::new(Colorimetry::WORDS)
+        .map(|word| Colorimetry::of(&word).expect("only its words are possible"))
+}
+
+fn range() -> impl clap::builder::TypedValueParser<Value = Range> {
+    PossibleValuesParser::new(Range::WORDS)
+        .map(|word| Range::of(&word).expect("only its words are possible"))
 }
 
 fn copy_mode() -> impl clap::builder::TypedValueParser<Value = CopyMode> {
@@ -228,7 +485,36 @@ mod tests {
             panic!("measure")
         };
         assert_eq!((measure.queues(), measure.copy), (vec![0], CopyMode::ZeroCopy));
+        let Ok(Command::Stream(Stream { command: StreamCommand::Probe(probe) })) =
+            parse("stream probe eth1 --join 239.1.2.3@198.18.0.1 --join ff0e::1")
+        else {
+            panic!("stream probe")
+        };
+        assert_eq!(probe.join[0].1, Some([198, 18, 0, 1].into()));
+        assert_eq!((probe.join.len(), probe.join[1].1), (2, None));
+        let Ok(Command::Stream(Stream { command: StreamCommand::Picture(picture) })) =
+            parse("stream picture a.pcap a.png --depth 12 --sampling RGB --range FULL")
+        else {
+            panic!("stream picture")
+        };
+        assert_eq!((picture.depth, picture.range), (Some(Depth::Twelve), Some(Range::Full)));
         assert!(matches!(parse("completions bash"), Ok(Command::Completions(_))));
+        let Ok(Command::Sdp(Sdp { command: SdpCommand::Check(check) })) =
+            parse("sdp check a.sdp - --json")
+        else {
+            panic!("sdp check")
+        };
+        assert!(check.json && check.files.len() == 2);
+        let Ok(Command::Sdp(Sdp { command: SdpCommand::Print(print) })) =
+            parse("sdp print --config a.toml --service camera")
+        else {
+            panic!("sdp print")
+        };
+        assert_eq!(print.service.as_deref(), Some("camera"));
+        assert!(matches!(
+            parse("sdp explain -"),
+            Ok(Command::Sdp(Sdp { command: SdpCommand::Explain(_) }))
+        ));
     }
 
     #[test]
@@ -240,7 +526,16 @@ mod tests {
             "demo --seconds 0",
             "stats --instance a --socket /b",
             "completions cobol",
+            "sdp",
+            "sdp check",
+            "sdp print",
+            "sdp explain a b",
             "measure",
+            "stream probe",
+            "stream probe eth1 --join 198.18.0.1",
+            "stream probe --read a.pcap --join 239.1.2.3",
+            "stream picture a.pcap",
+            "stream picture a.pcap a.png --depth 9",
             "measure eth1 --seconds 0",
             "measure eth1 --copy some",
             "measure eth1 --only everything",

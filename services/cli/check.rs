@@ -49,9 +49,7 @@ pub fn run(
 ///
 /// [`ConfigError`] with the mistakes of the file, else of all its kinds and options together.
 pub fn load(path: &Path, registry: &Registry) -> Result<Config, ConfigError> {
-    let config = Config::load(path)?;
-    registry.check(&config)?;
-    Ok(config)
+    registry.complete(Config::load(path)?)
 }
 
 /// What a config would do. At most 80 columns, but for long names.
@@ -99,7 +97,11 @@ fn shard_plan(text: &mut String, config: &Config, shard: u32) {
     for port in &own {
         let who: Vec<String> =
             (port.services.iter()).map(|&index| describe(&config.services[index])).collect();
-        let _ = writeln!(text, "  {} queue {}: {}", port.interface, port.queue, who.join(", "));
+        let line = format!("{} queue {}: {}", port.interface, port.queue, who.join(", "));
+        for (index, line) in wrap(&line, 80 - 4).into_iter().enumerate() {
+            let indent = if index == 0 { "  " } else { "    " };
+            let _ = writeln!(text, "{indent}{line}");
+        }
     }
     let portless =
         |service: &&Service| service.interface.is_none() && service.cores.contains(&shard);
@@ -271,8 +273,9 @@ instance main, 2 shards on CPUs 0, 1
   tidegate stats --instance main
 
 shard 0 (CPU 0)
-  eth1 queue 0: shield (scrub)
-  eth2 queue 0: camera (stream-send), monitor (stream-receive), ping (echo)
+  eth1 queue 0: shield (scrub), camera (stream-send)
+  eth2 queue 0: camera (stream-send), radio (essence-send), monitor
+    (stream-receive), listener (essence-receive), ping (echo)
 
 shard 1 (CPU 1)
   eth1 queue 1: shield (scrub)
@@ -288,8 +291,9 @@ interface eth1: XDP auto, copy auto, multi-buffer auto
 interface eth2: XDP auto, copy auto, multi-buffer auto
   queue 0: 8192 chunks of 2048 or 4096 octets each, as the driver needs
   (16 or 32 MiB, pages auto), rings of 2048, 2048 chunks for the kernel
-  1. UDP to 198.18.2.1 port 30000 -> monitor
-  2. UDP to 198.18.2.1 port 7 -> ping
+  1. UDP to 198.18.2.1 port 30000-30020 -> monitor
+  2. UDP to 198.18.2.1 port 30030 -> listener
+  3. UDP to 198.18.2.1 port 7 -> ping
   what matches none stays with the kernel
 "
         );
@@ -305,6 +309,7 @@ interface eth2: XDP auto, copy auto, multi-buffer auto
             "zzz = 1",
             "rules = [{ zzz = 1 }]",
             "rules = [{ payload = { zzz = 1 } }]",
+            "sdp = { zzz = 1 }",
             "rules = [{ action = { limit = { zzz = 1 } } }]",
         ];
         for (kind, text) in stock.kinds().iter().flat_map(|kind| tables.map(|text| (kind, text))) {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tidegate_runtime::metrics::snapshot::Snapshot;
 use tidegate_runtime::signals::{Event, Signals};
 use tracing::{info, warn};
 
@@ -47,18 +48,51 @@ pub fn run(args: &Run, registry: &Registry, errors: &mut dyn Write) -> io::Resul
     };
     info!(instance = config.runtime.instance, socket = %program.control_socket().display(), "running");
     let outcome = until_asked(program, signals)?;
-    let in_order = tell(&outcome) && outcome.put_back;
+    let in_order = tell(&outcome) && outcome.put_back && over(&outcome.snapshot) != Over::Broken;
     Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether there is anything left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// There is.
+    No,
+    /// All that was to be sent was sent.
+    Sent,
+    /// What was to be sent cannot be read.
+    Broken,
+}
+
+/// A program whose services are senders, all at the end of their pipes, has nothing left to do. One
+/// that receives as well, or filters, or was told how many frames to send, stays.
+fn over(snapshot: &Snapshot) -> Over {
+    let mut over = Over::No;
+    for service in snapshot.shards.iter().flat_map(|shard| &shard.services) {
+        match service.words.get("source").map(String::as_str) {
+            Some("ended") if over != Over::Broken => over = Over::Sent,
+            Some("ended") => {}
+            Some("broken") => over = Over::Broken,
+            _ => return Over::No,
+        }
+    }
+    over
 }
 
 /// Waits for a signal or the program's own end, whichever comes first.
 fn until_asked(program: Program, mut signals: Signals) -> io::Result<Outcome> {
     let stopper = program.stopper();
+    let numbers = program.numbers();
+    let mut told = false;
     let waiter = std::thread::Builder::new().name("waiter".into()).spawn(|| program.wait())?;
     while !waiter.is_finished() {
         match signals.wait(LOOK)? {
             Some(Event::Drain) => stopper.stop(),
             Some(Event::HangUp) => info!("SIGHUP: nothing is read again; restart to change"),
+            None if !told && over(&numbers()) != Over::No => {
+                info!("all sources have ended");
+                told = true;
+                stopper.stop();
+            }
             None => {}
         }
     }
@@ -80,4 +114,33 @@ fn tell(outcome: &Outcome) -> bool {
     }
     info!(unaccounted, "left");
     report.is_clean()
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_runtime::metrics::snapshot::{ServiceSnapshot, ShardSnapshot};
+
+    use super::*;
+
+    #[test]
+    fn it_is_over_when_every_service_is_at_its_end() {
+        let of = |states: &[&[&str]]| {
+            let service = |state: &&str| {
+                let words = [("source".to_owned(), (*state).to_owned())];
+                let words = words.into_iter().filter(|(_, state)| !state.is_empty()).collect();
+                ServiceSnapshot { words, ..ServiceSnapshot::default() }
+            };
+            let shards = states.iter().map(|shard| ShardSnapshot {
+                services: shard.iter().map(service).collect(),
+                ..ShardSnapshot::default()
+            });
+            over(&Snapshot { shards: shards.collect(), ..Snapshot::default() })
+        };
+        assert_eq!(of(&[]), Over::No);
+        assert_eq!(of(&[&["ended"]]), Over::Sent);
+        assert_eq!(of(&[&["ended"], &["playing"]]), Over::No);
+        assert_eq!(of(&[&["broken"], &["ended", "ended"]]), Over::Broken);
+        assert_eq!(of(&[&["ended", "broken"]]), Over::Broken);
+        assert_eq!(of(&[&["ended", ""]]), Over::No, "another kind of service");
+    }
 }

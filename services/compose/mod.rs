@@ -50,7 +50,7 @@ pub(crate) struct Composed {
 /// Where a kind is unknown, a service's options are wrong, an interface refuses the program, or
 /// its card what it is told. What was attached before is taken off again.
 pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, RunError> {
-    registry.check(config)?;
+    let config = &registry.complete(config.clone())?;
     let records = hardware::records(config)?;
     let (mut steerings, mut cards) = (Vec::new(), Vec::new());
     for interface in &config.interfaces {

@@ -14,7 +14,7 @@ use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::offload::{ChecksumBy, TxOffloads};
 use tidegate_dataplane::wire::TransportChecksum;
 
-use super::packetizer::Packetizer;
+use super::header::Header;
 
 /// How long before its time a packet with a launch time is handed over.
 ///
@@ -62,9 +62,11 @@ impl Departure {
         checksum: Checksum,
         launch_time: LaunchTime,
         tx: TxOffloads,
-        packetizer: &Packetizer,
+        header: &Header,
     ) -> Self {
         let wanted = match checksum {
+            // RFC 8200, section 8.1: UDP over IPv6 has one.
+            _ if header.is_ipv6() => true,
             Checksum::Auto => tx.checksum == ChecksumBy::Driver,
             Checksum::None => false,
             Checksum::Full => true,
@@ -73,7 +75,7 @@ impl Departure {
             LaunchTime::Auto => tx.launch_time,
             LaunchTime::None => false,
         };
-        Self { checksum: wanted.then(|| packetizer.checksum()), launches }
+        Self { checksum: wanted.then(|| header.checksum()), launches }
     }
 
     /// Who sums, for the log.
@@ -99,7 +101,7 @@ impl Departure {
     #[inline]
     pub(super) fn ask(&self, frame: &mut Frame, tai_ns: Option<u64>) -> bool {
         if let Some(place) = &self.checksum {
-            frame.finish_checksum_at(place);
+            frame.finish_checksum_at(&place.resized(frame.len()));
         }
         match tai_ns {
             Some(tai_ns) if self.launches => frame.launch_at(tai_ns),

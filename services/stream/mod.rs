@@ -3,34 +3,40 @@
 //! ```text
 //!   source ─► picture ─► packetizer ─► Frame (in place) ─► group ─► send, one wake-up
 //!                            ▲                    ▲          ▲
-//!                         format               departure    pace: k*T, TRS, CMAX
+//!                   format, packing    header, departure    timing: k*T, TRS, CMAX, the class held
 //!
-//!   Frame ─► wire ─► assembler (sequence: lost, twice, late) ─► complete frame ─► sink (a thread)
+//!   Frame ─► wire ─► assembler (redundancy: lost, twice, late) ─► frame of pixels ─► sink (a thread)
 //! ```
 //!
 //! Two services: [`sender::StreamSend`] and [`receiver::StreamReceive`]. All that can be computed
 //! without a shard is in files of its own; the two services are the loops around them.
 //!
-//! Sent: progressive 4:2:2 of 8 or 10 bits, one-line GPM packets, over IPv4. Received: the same
-//! pictures in any packing. Not yet: IPv6, interlaced pictures, other samplings, two paths
-//! (ST 2022-7), SDP.
+//! Sent and received: every sampling, depth and scan of [`video::format`], in every packing, over
+//! IPv4 and IPv6, to receivers and groups, tagged or not: [`header`], [`route`]. A receiver may be
+//! told what it receives by an SDP, a sender's is printed: [`sdp`].
 
-pub mod assembler;
+pub mod ancillary;
+pub mod audio;
 pub mod departure;
-pub mod format;
-pub mod neighbour;
-pub mod pace;
-pub mod packetizer;
-pub mod pattern;
-pub mod pgroup;
-pub mod picture;
+pub mod follow;
+pub mod handoff;
+pub mod header;
+pub mod membership;
+pub mod probe;
+pub mod programme;
 pub mod receiver;
+pub mod redundancy;
+pub mod route;
+pub mod sdp;
 pub mod sender;
-pub mod sequence;
 pub mod sink;
 pub mod source;
+pub mod timing;
+pub mod video;
+mod worker;
 pub mod y4m;
 
+pub use programme::{EssenceReceive, EssenceSend};
 pub use receiver::StreamReceive;
 pub use sender::StreamSend;
 

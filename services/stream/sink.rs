@@ -1,7 +1,7 @@
-//! What becomes of complete frames: nothing, a check, a list of sums, or a file.
+//! What becomes of complete frames: nothing, a check, a list of sums, a file, a pipe, or pictures.
 //!
 //! ```text
-//!   shard ──(2 frames at most)──► thread: verify | hash | write ──► counts
+//!   shard ──(2 frames at most)──► thread: verify | hash | write | PNG ──► counts
 //!     ▲                              │
 //!     └────── memory, to be used again
 //! ```
@@ -12,30 +12,35 @@
 //! and there is never more than [`FRAMES`].
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
-use std::thread;
 
-use nix::sched::{sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use serde::Deserialize;
 
-use super::assembler::Complete;
-use super::format::Format;
-use super::pattern::{Pattern, Verified};
-use super::pgroup;
-use super::y4m;
+use super::sdp::video::Colorimetry;
+use super::video::assembler::Delivered;
+use super::video::format::Format;
+use super::worker;
+
+mod output;
+mod pictures;
+mod work;
+
+pub use output::STANDARD_OUTPUT;
+pub use pictures::{Pictures, write as write_picture};
+
+use work::Work;
 
 /// Frames that wait for the thread. One would make every hiccup of the scheduler a dropped frame;
 /// each costs its memory, 21 MB in 4K.
 const QUEUED: usize = 2;
 
-/// Frames in memory altogether: two open, the queued ones, and one in the thread's hands.
-pub const FRAMES: usize = 2 + QUEUED + 1;
+/// Frames in memory altogether: two open, the queued ones, and in the thread's hands the one that
+/// it works at and the last, which may be asked for again.
+pub const FRAMES: usize = 2 + QUEUED + 2;
 
 /// What to do with frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -48,8 +53,11 @@ pub enum Kind {
     Verify,
     /// Write a line per frame: RTP timestamp and CRC-32 of its pgroups.
     Hash,
-    /// Write the frames: as Y4M if the path ends in `.y4m`, else as raw pgroups.
+    /// Write the frames, into a file or a pipe: as Y4M if the path ends in `.y4m` or is `-`,
+    /// standard output, else as raw pgroups.
     File,
+    /// Write frames as PNG.
+    Png,
 }
 
 /// Why there is no sink.
@@ -60,6 +68,11 @@ pub enum Error {
         /// The kind.
         kind: Kind,
     },
+    /// Y4M has no such pictures.
+    Rgb {
+        /// The path as configured.
+        path: PathBuf,
+    },
     /// The file cannot be made.
     Create {
         /// The path as configured.
@@ -67,6 +80,18 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// Standard output takes frames of Y4M and nothing else.
+    Standard {
+        /// The kind.
+        kind: Kind,
+    },
+    /// There is no matrix for these colours.
+    Colours {
+        /// As configured.
+        colorimetry: Option<Colorimetry>,
+    },
+    /// The keys for pictures stand with another kind.
+    Pictures,
     /// There is no thread to be had.
     Thread(io::Error),
 }
@@ -80,7 +105,26 @@ impl fmt::Display for Error {
             Self::Path { kind: Kind::File } => {
                 f.write_str("sink \"file\" needs path, ending in .y4m for Y4M")
             }
-            Self::Path { .. } => f.write_str("path is for the sinks \"hash\" and \"file\" only"),
+            Self::Path { kind: Kind::Png } => {
+                f.write_str("sink \"png\" needs path, ending in .png")
+            }
+            Self::Path { .. } => {
+                f.write_str("path is for the sinks \"hash\", \"file\" and \"png\" only")
+            }
+            Self::Standard { .. } => {
+                f.write_str("path \"-\", standard output, is for sink \"file\" only")
+            }
+            Self::Colours { colorimetry } => write!(
+                f,
+                "pictures of colorimetry {}: allowed are BT601, BT709, BT2020 and BT2100",
+                colorimetry.map_or("unknown", Colorimetry::word)
+            ),
+            Self::Pictures => f.write_str("pictures is for the sink \"png\" only"),
+            Self::Rgb { path } => write!(
+                f,
+                "cannot write RGB to {}: Y4M has none; use another ending, as in .raw, for pgroups",
+                path.display()
+            ),
             Self::Create { path, source } => {
                 write!(f, "cannot make the sink's file {}: {source}", path.display())
             }
@@ -93,7 +137,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Create { source, .. } | Self::Thread(source) => Some(source),
-            Self::Path { .. } => None,
+            _ => None,
         }
     }
 }
@@ -107,6 +151,8 @@ pub struct Counts {
     pub wrong: u64,
     /// Frames hashed or written.
     pub written: u64,
+    /// Frames that were not to become pictures.
+    pub unwanted: u64,
     /// Frames that could not be written.
     pub failed: u64,
 }
@@ -116,15 +162,43 @@ struct Shared {
     verified: AtomicU64,
     wrong: AtomicU64,
     written: AtomicU64,
+    unwanted: AtomicU64,
     failed: AtomicU64,
+    /// Nobody waits any more for what is not written.
+    left: Arc<AtomicBool>,
 }
 
 /// The shard's end of the sink.
 #[derive(Debug)]
 pub struct Sink {
-    frames: Option<SyncSender<Complete>>,
+    frames: Option<SyncSender<Delivered>>,
     memory: Receiver<Vec<u8>>,
     shared: Arc<Shared>,
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.shared.left.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What became of a frame that was offered, with its memory if it comes back at once.
+#[derive(Debug)]
+pub enum Offered {
+    /// The thread has it.
+    Taken,
+    /// There is nothing to do with it.
+    Unused(Option<Vec<u8>>),
+    /// The thread is behind: the frame is dropped.
+    Behind(Option<Vec<u8>>),
+}
+
+impl Counts {
+    /// Frames that the thread has done with.
+    pub const fn total(&self) -> u64 {
+        let Self { verified, wrong, written, unwanted, failed } = *self;
+        verified + wrong + written + unwanted + failed
+    }
 }
 
 impl Sink {
@@ -132,36 +206,33 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// When path and kind do not go together, or file or thread cannot be made.
-    pub fn start(kind: Kind, path: Option<&Path>, format: Format) -> Result<Self, Error> {
+    /// When the keys do not go together, or file or thread cannot be made.
+    pub fn start(
+        kind: Kind,
+        path: Option<&Path>,
+        pictures: Option<Pictures>,
+        format: Format,
+    ) -> Result<Self, Error> {
         let shared = Arc::new(Shared::default());
         let (give_back, memory) = mpsc::sync_channel(FRAMES);
-        let Some(work) = Work::new(kind, path, format)? else {
+        let Some(work) = Work::new(kind, path, pictures, format, &shared.left)? else {
             return Ok(Self { frames: None, memory, shared });
         };
         let (frames, queue) = mpsc::sync_channel(QUEUED);
         let counts = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("stream-sink".into())
-            .spawn(move || {
-                leave_the_shards_cpu();
-                work.run(&queue, &give_back, &counts);
-            })
+        worker::start("stream-sink", move || work.run(&queue, &give_back, &counts))
             .map_err(Error::Thread)?;
         Ok(Self { frames: Some(frames), memory, shared })
     }
 
-    /// Hands a frame over. Its memory comes back at once when there is nothing to do, and as an
-    /// error when the thread is behind.
-    ///
-    /// # Errors
-    ///
-    /// The frame's memory: the frame is dropped.
-    pub fn offer(&self, frame: Complete) -> Result<Option<Vec<u8>>, Vec<u8>> {
-        let Some(frames) = &self.frames else { return Ok(Some(frame.octets)) };
+    /// Hands a frame over. Whoever reads a pipe may be slow: that is the thread's concern.
+    pub fn offer(&self, frame: Delivered) -> Offered {
+        let Some(frames) = &self.frames else { return Offered::Unused(frame.octets) };
         match frames.try_send(frame) {
-            Ok(()) => Ok(None),
-            Err(TrySendError::Full(frame) | TrySendError::Disconnected(frame)) => Err(frame.octets),
+            Ok(()) => Offered::Taken,
+            Err(TrySendError::Full(frame) | TrySendError::Disconnected(frame)) => {
+                Offered::Behind(frame.octets)
+            }
         }
     }
 
@@ -177,6 +248,7 @@ impl Sink {
             verified: get(&self.shared.verified),
             wrong: get(&self.shared.wrong),
             written: get(&self.shared.written),
+            unwanted: get(&self.shared.unwanted),
             failed: get(&self.shared.failed),
         }
     }
@@ -194,96 +266,6 @@ impl Sink {
             }
         }
     }
-}
-
-/// A thread is born on the CPUs of the one that starts it, here a shard's only one: the two would
-/// take turns there, and frames be dropped while another CPU is idle. So it goes to all those of
-/// the process, which its first thread has.
-fn leave_the_shards_cpu() {
-    let moved =
-        sched_getaffinity(Pid::this()).and_then(|cpus| sched_setaffinity(Pid::from_raw(0), &cpus));
-    if let Err(error) = moved {
-        tracing::warn!(%error, "the sink shares its shard's CPU");
-    }
-}
-
-/// The thread's work.
-enum Work {
-    Verify(Box<Pattern>, Format),
-    Hash(File),
-    Raw(File),
-    Y4m { file: File, format: Format, planes: Vec<u8> },
-}
-
-impl Work {
-    fn new(kind: Kind, path: Option<&Path>, format: Format) -> Result<Option<Self>, Error> {
-        let create = |path: &Path| {
-            File::create(path).map_err(|source| Error::Create { path: path.to_owned(), source })
-        };
-        Ok(match (kind, path) {
-            (Kind::Nothing, None) => None,
-            (Kind::Verify, None) => Some(Self::Verify(Box::new(Pattern::new(format)), format)),
-            (Kind::Hash, Some(path)) => Some(Self::Hash(create(path)?)),
-            (Kind::File, Some(path)) if path.extension().is_some_and(|end| end == "y4m") => {
-                let mut file = create(path)?;
-                file.write_all(y4m::Header::emit(&format).as_bytes())
-                    .map_err(|source| Error::Create { path: path.to_owned(), source })?;
-                let planes = vec![0; pgroup::planar_octets(&format)];
-                Some(Self::Y4m { file, format, planes })
-            }
-            (Kind::File, Some(path)) => Some(Self::Raw(create(path)?)),
-            _ => return Err(Error::Path { kind }),
-        })
-    }
-
-    fn run(mut self, queue: &Receiver<Complete>, memory: &SyncSender<Vec<u8>>, shared: &Shared) {
-        while let Ok(frame) = queue.recv() {
-            let count = match self.take(&frame) {
-                Ok(Done::Right) => &shared.verified,
-                Ok(Done::Wrong) => &shared.wrong,
-                Ok(Done::Written) => &shared.written,
-                Err(error) => {
-                    if shared.failed.load(Ordering::Relaxed) == 0 {
-                        tracing::error!(%error, "the sink cannot write; frames are lost");
-                    }
-                    &shared.failed
-                }
-            };
-            count.fetch_add(1, Ordering::Relaxed);
-            // Never full: there is no more memory than the channel has places.
-            let _ = memory.try_send(frame.octets);
-        }
-    }
-
-    fn take(&mut self, frame: &Complete) -> io::Result<Done> {
-        match self {
-            Self::Verify(pattern, format) => Ok(match pattern.verify(&frame.octets) {
-                // The number has to be that of the time, too: a stuck sender would repeat one.
-                Verified::Frame(number) if format.rate().timestamp(number) == frame.timestamp => {
-                    Done::Right
-                }
-                Verified::Frame(_) | Verified::Wrong { .. } => Done::Wrong,
-            }),
-            Self::Hash(file) => {
-                let sum = crc32fast::hash(&frame.octets);
-                writeln!(file, "{} {sum:08x}", frame.timestamp)?;
-                Ok(Done::Written)
-            }
-            Self::Raw(file) => file.write_all(&frame.octets).map(|()| Done::Written),
-            Self::Y4m { file, format, planes } => {
-                pgroup::to_planes(format, &frame.octets, planes);
-                file.write_all(b"FRAME\n")?;
-                file.write_all(planes)?;
-                Ok(Done::Written)
-            }
-        }
-    }
-}
-
-enum Done {
-    Right,
-    Wrong,
-    Written,
 }
 
 #[cfg(test)]

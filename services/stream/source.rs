@@ -1,121 +1,68 @@
-//! Where a sender's pictures come from: the pattern, or a file played in a loop.
+//! Where a sender's pictures come from: the pattern, a file played in a loop, or a pipe.
 //!
-//! A file is read and turned into pgroups once, when the service is built: afterwards a picture
-//! costs nothing, and no disk can make a frame late. So a clip has to fit
-//! [`CLIP_OCTETS_MAX`]; longer ones are refused with the number of frames that would fit.
+//! ```text
+//!   pattern ─────────────────────────────────────────────────┐
+//!   short file ─► read and made pgroups before the start ────┼─► picture ─► packets
+//!   long file, pipe ─► thread ─► a few frames of memory ─────┘
+//!                        ▲             │
+//!                        └── empty ◄───┘
+//! ```
+//!
+//! A file that fits [`Options::clip_mib`](super::sender::Options::clip_mib) is held in memory as
+//! pgroups: a picture costs nothing, and no disk can make a frame late. A longer one, and all that
+//! comes through a pipe, is read ahead by a thread (`feed`), into a bounded set of buffers; where
+//! it has planes, they become pgroups in the packets.
+//!
+//! Files are read, never mapped. A page of a mapping that is not in memory would be fetched from
+//! the disk by the shard, in the midst of a group; and a mapped file that somebody cuts kills the
+//! process by SIGBUS, where a read only comes back short. The copy is made by the thread.
 
-use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::format::Format;
-use super::pattern::Pattern;
-use super::pgroup;
-use super::picture::Picture;
-use super::y4m;
+use super::video::convert::Planar;
+use super::video::format::Format;
+use super::video::pattern::Pattern;
+use super::video::picture::{Picture, Pixels};
 
-/// Most octets of a clip in memory: a gibibyte, 8 s of 1080p25 at 10 bits. Less would not loop
-/// anything recognisable in 4K; more would surprise a machine that also has packets to hold.
-pub const CLIP_OCTETS_MAX: u64 = 1 << 30;
+mod clip;
+mod error;
+mod feed;
+mod file;
+mod pipe;
 
-/// Why a file cannot be sent.
-#[derive(Debug)]
-pub enum Error {
-    /// It cannot be read.
-    Io {
-        /// The file as configured.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// It is a Y4M file of other pictures.
-    Unsuited {
-        /// The file as configured.
-        path: PathBuf,
-        /// What it has.
-        found: Box<str>,
-        /// What the stream is configured for.
-        format: Format,
-    },
-    /// It ends within a frame, or holds none.
-    Ragged {
-        /// The file as configured.
-        path: PathBuf,
-        /// Its octets.
-        octets: u64,
-        /// Octets of a frame in it.
-        frame_octets: usize,
-        /// What the stream is configured for.
-        format: Format,
-    },
-    /// It is longer than [`CLIP_OCTETS_MAX`].
-    Long {
-        /// The file as configured.
-        path: PathBuf,
-        /// Its octets.
-        octets: u64,
-        /// Frames that would fit.
-        frames_max: u64,
-    },
+pub use clip::Clip;
+pub use error::{Error, Place};
+pub use feed::{End, Feed, Ready, Step};
+
+pub(in crate::stream) use pipe::PIPE_OCTETS;
+
+use file::Reel;
+use pipe::Pipe;
+
+/// The name of the pattern.
+pub const PATTERN: &str = "pattern";
+
+/// The name of standard input.
+pub const STANDARD_INPUT: &str = "-";
+
+/// How a frame lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As it is sent.
+    Pgroups,
+    /// Plane after plane, as Y4M has it.
+    Planes,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "video file {}: {source}", path.display()),
-            Self::Unsuited { path, found, format } => {
-                let bits = match format.depth().bits() {
-                    8 => "yuv422p",
-                    _ => "yuv422p10le -strict -1",
-                };
-                let (width, height) = (format.width(), format.height());
-                write!(
-                    f,
-                    "video file {} is {found}, the stream is {format}; convert it with \
-                     `ffmpeg -i {} -vf scale={width}:{height} -r {} -pix_fmt {bits} out.y4m`",
-                    path.display(),
-                    path.display(),
-                    format.rate(),
-                )
-            }
-            Self::Ragged { path, octets, frame_octets, format } => write!(
-                f,
-                "video file {} has {octets} octets, which are not whole frames of {frame_octets} \
-                 octets ({format}); set width, height and depth to what it holds",
-                path.display(),
-            ),
-            Self::Long { path, octets, frames_max } => write!(
-                f,
-                "video file {} has {octets} octets, of which {CLIP_OCTETS_MAX} fit in memory; \
-                 cut it to {frames_max} frames, as with `ffmpeg -frames:v {frames_max}`",
-                path.display(),
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
-/// Pictures without end.
+/// Pictures in their order.
 #[derive(Debug)]
 pub enum Source {
     /// Drawn from the frame number.
     Pattern(Pattern),
-    /// Frames of a file, one behind the other in pgroups.
-    Clip {
-        /// All of them.
-        octets: Vec<u8>,
-        /// What they are.
-        format: Format,
-    },
+    /// A file in memory.
+    Clip(Clip),
+    /// Read ahead by a thread.
+    Feed(Feed),
 }
 
 impl Source {
@@ -124,194 +71,98 @@ impl Source {
         Self::Pattern(Pattern::new(format))
     }
 
-    /// The file at `path`: Y4M if it starts like one, else raw pgroups.
+    /// What `name` says: [`PATTERN`], [`STANDARD_INPUT`], or the path of a file or a FIFO. What is
+    /// there is Y4M if it starts like it, else raw pgroups. Files of up to `clip_octets_max` are
+    /// loaded here.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, holds other pictures, ends within a frame, or is too long.
-    pub fn file(path: &Path, format: Format) -> Result<Self, Error> {
-        let io = |source| Error::Io { path: path.to_owned(), source };
-        let octets = fs::metadata(path).map_err(io)?.len();
-        if octets > CLIP_OCTETS_MAX {
-            let frames_max = CLIP_OCTETS_MAX / format.frame_octets() as u64;
-            return Err(Error::Long { path: path.to_owned(), octets, frames_max });
+    /// When it cannot be read; of a file also when it holds other pictures, or ends within one.
+    /// What is wrong with a pipe shows when something comes through it.
+    pub fn open(name: &str, format: Format, clip_octets_max: u64) -> Result<Self, Error> {
+        match name {
+            PATTERN => Ok(Self::pattern(format)),
+            STANDARD_INPUT => Feed::start(Pipe::standard_input()?, format).map(Self::Feed),
+            path => Self::path(Path::new(path), format, clip_octets_max),
         }
-        let file = fs::read(path).map_err(io)?;
-        let octets = if file.starts_with(y4m::MAGIC) {
-            from_y4m(path, &file, &format)?
+    }
+
+    fn path(path: &Path, format: Format, clip_octets_max: u64) -> Result<Self, Error> {
+        let io = |source| Error::Io { place: Place::File(path.to_owned()), source };
+        let kind = std::fs::metadata(path).map_err(io)?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Feed::start(Pipe::open(path)?, format).map(Self::Feed);
+        }
+        let reel = Reel::open(path, format)?;
+        if reel.frames() * format.frame_octets() as u64 <= clip_octets_max {
+            Clip::load(&reel, format).map(Self::Clip)
         } else {
-            from_raw(path, file, &format)?
-        };
-        Ok(Self::Clip { octets, format })
+            Feed::start(reel, format).map(Self::Feed)
+        }
     }
 
-    /// The picture of frame `number`. A clip starts at the frames whose number its length
-    /// divides, so that two senders with the same clip send the same.
-    pub fn picture(&mut self, number: u64) -> Picture<'_> {
+    /// Nanoseconds before the first frame at which its number is to be named, by
+    /// [`Self::ready`]: a thread has to find it on a disk.
+    pub const fn start_ns(&self) -> u64 {
         match self {
-            Self::Pattern(pattern) => pattern.picture(number),
-            Self::Clip { octets, format } => {
-                let size = format.frame_octets();
-                let frames = octets.len() / size;
-                let index = usize::try_from(number % frames as u64).expect("one of the frames");
-                Picture::whole(&octets[index * size..][..size], format.line_octets() as usize)
-            }
+            Self::Pattern(_) | Self::Clip(_) => 0,
+            Self::Feed(feed) => feed.start_ns(),
+        }
+    }
+
+    /// Whether there is a picture to begin with, at best that of frame `number`.
+    pub fn ready(&mut self, number: u64) -> Ready {
+        match self {
+            Self::Pattern(_) | Self::Clip(_) => Ready::Yes,
+            Self::Feed(feed) => feed.ready(number),
+        }
+    }
+
+    /// Goes on to frame `number`; to be called once a frame, once it is ready to begin.
+    ///
+    /// A file has its first picture at the numbers that its length divides, so that two senders of
+    /// the same file send the same. A pipe has them in the order in which they come.
+    #[inline]
+    pub fn advance(&mut self, number: u64) -> Step {
+        match self {
+            Self::Pattern(_) | Self::Clip(_) => Step::New,
+            Self::Feed(feed) => feed.advance(number),
+        }
+    }
+
+    /// The picture of frame `number`, which was the last that it went on to.
+    ///
+    /// # Panics
+    ///
+    /// When a thread was to bring it and [`Self::ready`] never said so.
+    #[inline]
+    pub fn picture(&mut self, number: u64) -> Shown<'_> {
+        match self {
+            Self::Pattern(pattern) => Shown::Pgroups(pattern.picture(number)),
+            Self::Clip(clip) => Shown::Pgroups(clip.picture(number)),
+            Self::Feed(feed) => feed.picture(),
         }
     }
 }
 
-fn ragged(path: &Path, octets: usize, frame_octets: usize, format: &Format) -> Error {
-    Error::Ragged { path: path.to_owned(), octets: octets as u64, frame_octets, format: *format }
+/// A picture of whichever source.
+#[derive(Clone, Copy, Debug)]
+pub enum Shown<'a> {
+    /// It lies as it is sent.
+    Pgroups(Picture<'a>),
+    /// It becomes pgroups on its way.
+    Planes(Planar<'a>),
 }
 
-fn from_raw(path: &Path, file: Vec<u8>, format: &Format) -> Result<Vec<u8>, Error> {
-    if file.is_empty() || !file.len().is_multiple_of(format.frame_octets()) {
-        return Err(ragged(path, file.len(), format.frame_octets(), format));
+impl Pixels for Shown<'_> {
+    #[inline]
+    fn write(&self, row: usize, start: usize, into: &mut [u8]) {
+        match self {
+            Self::Pgroups(picture) => picture.write(row, start, into),
+            Self::Planes(planes) => planes.write(row, start, into),
+        }
     }
-    Ok(file)
-}
-
-fn from_y4m(path: &Path, file: &[u8], format: &Format) -> Result<Vec<u8>, Error> {
-    let header = y4m::Header::parse(file);
-    let found = |header: &y4m::Header| header.to_string().into();
-    let (_, mut rest) = header.filter(|(header, _)| header.suits(format)).ok_or_else(|| {
-        let found = y4m::Header::parse(file)
-            .map_or_else(|| "a damaged Y4M file".into(), |(header, _)| found(&header));
-        Error::Unsuited { path: path.to_owned(), found, format: *format }
-    })?;
-    let planes = pgroup::planar_octets(format);
-    let mut octets = Vec::new();
-    while !rest.is_empty() || octets.is_empty() {
-        let Some((frame, behind)) = y4m::split_frame(rest, planes) else {
-            return Err(ragged(path, file.len(), planes, format));
-        };
-        let start = octets.len();
-        octets.resize(start + format.frame_octets(), 0);
-        pgroup::from_planes(format, frame, &mut octets[start..]);
-        rest = behind;
-    }
-    Ok(octets)
 }
 
 #[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "small numbers, or cut on purpose")]
-mod tests {
-    use super::*;
-    use crate::stream::format::Depth;
-
-    fn format(depth: Depth) -> Format {
-        Format::new(128, 16, depth, "25".parse().unwrap()).unwrap()
-    }
-
-    /// A file that goes away with the test.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str, octets: &[u8]) -> Self {
-            let name = format!("tidegate-source-{}-{name}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            fs::write(&path, octets).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_file(&self.0);
-        }
-    }
-
-    /// The refusal, with the file's name cut to `FILE`.
-    fn refusal(octets: &[u8], name: &str, format: Format) -> String {
-        let file = Scratch::new(name, octets);
-        let error = Source::file(&file.0, format).unwrap_err();
-        error.to_string().replace(&file.0.display().to_string(), "FILE")
-    }
-
-    #[test]
-    fn a_raw_file_loops() {
-        let format = format(Depth::Ten);
-        let octets: Vec<u8> = [1, 2, 3].iter().flat_map(|&n| vec![n; 5120]).collect();
-        let file = Scratch::new("loop.raw", &octets);
-        let mut source = Source::file(&file.0, format).unwrap();
-        let seen: Vec<u8> = (0..7).map(|n| source.picture(n).octets(15, 319, 1)[0]).collect();
-        assert_eq!(seen, [1, 2, 3, 1, 2, 3, 1]);
-    }
-
-    #[test]
-    fn a_y4m_file_becomes_pgroups() {
-        let format = format(Depth::Ten);
-        let mut file = y4m::Header::emit(&format).into_bytes();
-        let mut samples = 0..;
-        let mut planes = Vec::new();
-        for _ in 0..2 {
-            file.extend(b"FRAME\n");
-            let frame: Vec<u8> = samples
-                .by_ref()
-                .take(128 * 16 * 2)
-                .flat_map(|at: u32| (at as u16 & 0x3ff).to_le_bytes())
-                .collect();
-            file.extend(&frame);
-            planes.push(frame);
-        }
-        let file = Scratch::new("two.y4m", &file);
-        let mut source = Source::file(&file.0, format).unwrap();
-        for (number, planes) in planes.iter().enumerate() {
-            let mut expected = vec![0; format.frame_octets()];
-            pgroup::from_planes(&format, planes, &mut expected);
-            assert!(source.picture(number as u64).is(&expected), "frame {number}");
-        }
-    }
-
-    #[test]
-    fn a_file_of_other_pictures_is_refused_with_the_way_to_convert_it() {
-        let text = b"YUV4MPEG2 W1280 H720 F50:1 Ip C420jpeg\nFRAME\n";
-        assert_eq!(
-            refusal(text, "other.y4m", format(Depth::Ten)),
-            "video file FILE is 1280x720 at 50, C420jpeg, Ip, the stream is 128x16 at 25, \
-             4:2:2 10 bit; convert it with `ffmpeg -i FILE -vf scale=128:16 -r 25 \
-             -pix_fmt yuv422p10le -strict -1 out.y4m`"
-        );
-        assert_eq!(
-            refusal(b"YUV4MPEG2 Wide\n", "odd.y4m", format(Depth::Eight)),
-            "video file FILE is a damaged Y4M file, the stream is 128x16 at 25, 4:2:2 8 bit; \
-             convert it with `ffmpeg -i FILE -vf scale=128:16 -r 25 -pix_fmt yuv422p out.y4m`"
-        );
-    }
-
-    #[test]
-    fn a_file_that_ends_within_a_frame_is_refused() {
-        for octets in [0, 1, 5119, 5121] {
-            assert_eq!(
-                refusal(&vec![0; octets], "ragged.raw", format(Depth::Ten)),
-                format!(
-                    "video file FILE has {octets} octets, which are not whole frames of 5120 \
-                     octets (128x16 at 25, 4:2:2 10 bit); set width, height and depth to what \
-                     it holds"
-                )
-            );
-        }
-        let mut file = y4m::Header::emit(&format(Depth::Eight)).into_bytes();
-        assert!(refusal(&file, "none.y4m", format(Depth::Eight)).contains("not whole frames"));
-        file.extend(b"FRAME\nabc");
-        assert!(refusal(&file, "part.y4m", format(Depth::Eight)).contains("not whole frames"));
-    }
-
-    #[test]
-    fn a_file_that_is_not_there_is_named() {
-        let error = Source::file(Path::new("/no/such.y4m"), format(Depth::Eight)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "video file /no/such.y4m: No such file or directory (os error 2)"
-        );
-    }
-
-    #[test]
-    fn a_clip_too_long_is_refused_with_what_would_fit() {
-        let file = Scratch::new("long.raw", &[]);
-        let sparse = fs::OpenOptions::new().write(true).open(&file.0).unwrap();
-        sparse.set_len(CLIP_OCTETS_MAX + 1).unwrap();
-        let error = Source::file(&file.0, format(Depth::Ten)).unwrap_err().to_string();
-        assert!(error.ends_with("`ffmpeg -frames:v 209715`"), "{error}");
-    }
-}
+mod tests;

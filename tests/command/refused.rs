@@ -89,7 +89,7 @@ fn a_mistake_in_the_file_is_shown_with_its_line_and_column_and_touches_nothing()
             ":11:8: error: service[0].kind\n   |\n\
              11 | kind = \"ecko\"\n   |        ^^^^^^\n  \
              found: the unknown kind \"ecko\"; did you mean \"echo\"?\n  \
-             allowed: echo, scrub, stream-send, stream-receive",
+             allowed: echo, scrub, stream-send, essence-send, essence-receive, stream-receive",
         ),
         (
             good.replace("[[interface]]", "[[interface]"),

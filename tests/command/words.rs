@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use super::{Process, Said, tidegate};
 
-const COMMANDS: [&str; 7] = ["run", "check", "stats", "demo", "doctor", "restore", "completions"];
+const COMMANDS: [&str; 8] =
+    ["run", "check", "stats", "demo", "doctor", "sdp", "restore", "completions"];
 
 /// Needs no namespace: nothing is touched.
 fn said(words: &[&str]) -> Said {

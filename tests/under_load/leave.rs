@@ -12,7 +12,8 @@ use nix::unistd::Pid;
 use tidegate::lab::Wire;
 use tidegate::lab::flood::Generator;
 use tidegate::lab::sink::{Action, Sink};
-use tidegate::stream::format::{Depth, Format, Rate};
+use tidegate::stream::timing::Rate;
+use tidegate::stream::video::format::{Depth, Format};
 use tidegate_runtime::control;
 use tidegate_runtime::metrics::snapshot::Snapshot;
 

@@ -13,6 +13,7 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteVia,
 };
 
 use super::{Error, Netlink};
@@ -37,6 +38,9 @@ pub struct Neighbour {
     pub mac: [u8; 6],
     /// Whether it was set by hand and never expires.
     pub permanent: bool,
+    /// Whether it is permanent or was heard of lately. Else it may be another by now, and the
+    /// kernel asks when it uses it.
+    pub confirmed: bool,
 }
 
 impl Netlink {
@@ -223,7 +227,7 @@ const fn family(address: IpAddr) -> AddressFamily {
     }
 }
 
-fn about_neighbour(index: u32, address: IpAddr) -> NeighbourMessage {
+pub(super) fn about_neighbour(index: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family(address);
     message.header.ifindex = index;
@@ -231,7 +235,7 @@ fn about_neighbour(index: u32, address: IpAddr) -> NeighbourMessage {
     message
 }
 
-fn about_route(destination: IpAddr, len: u8) -> RouteMessage {
+pub(super) fn about_route(destination: IpAddr, len: u8) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(destination);
     message.header.destination_prefix_length = len;
@@ -273,13 +277,15 @@ fn read_neighbour(answer: Message) -> Option<Neighbour> {
     message.attributes.into_iter().find_map(|attribute| match attribute {
         NeighbourAttribute::LinkLayerAddress(mac) => {
             let permanent = state == NeighbourState::Permanent;
-            Some(Neighbour { mac: mac.try_into().ok()?, permanent })
+            let confirmed =
+                permanent || matches!(state, NeighbourState::Reachable | NeighbourState::Noarp);
+            Some(Neighbour { mac: mac.try_into().ok()?, permanent, confirmed })
         }
         _ => None,
     })
 }
 
-fn read_route(message: &RouteMessage) -> Option<Route> {
+pub(super) fn read_route(message: &RouteMessage) -> Option<Route> {
     let mut interface_index = None;
     let mut gateway = None;
     let mut source = None;
@@ -287,6 +293,9 @@ fn read_route(message: &RouteMessage) -> Option<Route> {
         match attribute {
             RouteAttribute::Oif(index) => interface_index = Some(*index),
             RouteAttribute::Gateway(address) => gateway = ip(address),
+            // RFC 5549: a router known by the other kind of IP.
+            RouteAttribute::Via(RouteVia::Inet(address)) => gateway = Some((*address).into()),
+            RouteAttribute::Via(RouteVia::Inet6(address)) => gateway = Some((*address).into()),
             RouteAttribute::PrefSource(address) => source = ip(address),
             _ => {}
         }
@@ -392,11 +401,15 @@ mod tests {
         for (state, known) in [
             (NeighbourState::Incomplete, None),
             (NeighbourState::Failed, None),
-            (NeighbourState::Stale, Some(Neighbour { mac: [2; 6], permanent: false })),
-            (NeighbourState::Permanent, Some(Neighbour { mac: [2; 6], permanent: true })),
+            (NeighbourState::Stale, Some((false, false))),
+            (NeighbourState::Probe, Some((false, false))),
+            (NeighbourState::Reachable, Some((false, true))),
+            (NeighbourState::Permanent, Some((true, true))),
         ] {
             message.header.state = state;
-            assert_eq!(read_neighbour(Message::NewNeighbour(message.clone())), known);
+            let expected =
+                known.map(|(permanent, confirmed)| Neighbour { mac: [2; 6], permanent, confirmed });
+            assert_eq!(read_neighbour(Message::NewNeighbour(message.clone())), expected);
         }
     }
 

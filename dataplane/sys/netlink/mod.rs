@@ -9,12 +9,14 @@
 //! its opening thread was in. Interfaces are meant by index, since names can be
 //! reused while a program runs; [`Netlink::link`] turns the name into one.
 //!
-//! Changes are told by a [`Watch`], which has a socket of its own.
+//! Changes are told by a [`Watch`] of links and a [`HopWatch`] of what is on
+//! the way, which have sockets of their own.
 //!
 //! It refuses to: hold state between questions, retry.
 
 mod error;
 mod features;
+mod hop;
 mod ip;
 mod line;
 mod link;
@@ -28,6 +30,7 @@ use line::Line;
 
 pub use error::Error;
 pub use features::{Features, features};
+pub use hop::HopWatch;
 pub use ip::{Neighbour, Route};
 pub use link::{Link, LinkCounters, VethEnd, XdpAttached, XdpMode, carriers};
 pub use watch::{Change, Watch};

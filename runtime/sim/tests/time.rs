@@ -28,6 +28,7 @@ struct Patient {
     received: Counter,
     timed_out: Counter,
     tai_ns: Gauge,
+    tai_at_zero_ns: Gauge,
 }
 
 const PATIENCE_NS: u64 = 10 * TURN_NS;
@@ -41,6 +42,7 @@ impl Service for Patient {
             received: build.counter("received", "Waits that ended with frames"),
             timed_out: build.counter("timed_out", "Waits that ended without"),
             tai_ns: build.gauge("tai_ns", "The time"),
+            tai_at_zero_ns: build.gauge("tai_at_zero_ns", "TAI when the clock shows 0"),
         })
     }
 
@@ -54,6 +56,8 @@ impl Service for Patient {
                 Delivery::Drained => return Ok(()),
             }
             cx.set(self.tai_ns, cx.tai_ns());
+            cx.set(self.tai_at_zero_ns, cx.tai_at_zero_ns());
+            assert_eq!(cx.moment_ns(), cx.now_ns(), "on `sim` a turn takes no time");
             for frame in burst.frames.drain(..) {
                 cx.settle(frame, Verdict::Consumed);
             }
@@ -93,6 +97,21 @@ fn tai_and_now_are_the_same_moment() {
     let ahead_ns = crate::sim::TAI_AT_ZERO_NS;
     assert!((1_000_000_000..=sim.now_ns()).contains(&(tai_ns - ahead_ns)));
     assert_eq!((tai_ns - ahead_ns) % TURN_NS, 0, "the time of a turn");
+}
+
+#[test]
+fn a_step_of_tai_is_noticed_within_a_hundredth_of_a_second() {
+    let mut sim = one_shard(vec![ServicePlan::of::<Patient>("patient", ())], Policy::default());
+    sim.run_for(200 * TURN_NS);
+    let at_zero = crate::sim::TAI_AT_ZERO_NS;
+    let mut seen = |step_ns| {
+        sim.step_tai(step_ns);
+        sim.run_for(10_000_000 + PATIENCE_NS);
+        sim.report(0).services[0].gauge("tai_at_zero_ns")
+    };
+    assert_eq!(seen(0), at_zero);
+    assert_eq!(seen(-3_000_000_000), at_zero - 3_000_000_000);
+    assert_eq!(seen(1), at_zero - 2_999_999_999);
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct Facts {
     pub huge_pages: Option<HugePages>,
     /// CPUs that this process may use.
     pub cpus: Vec<u32>,
+    /// Seconds by which the kernel has TAI ahead of UTC; 0 where nobody told it.
+    pub tai_offset_seconds: u32,
     /// The interfaces asked for, or all.
     pub links: Vec<LinkFacts>,
     /// Interfaces that were asked for and are not there.

@@ -3,6 +3,7 @@
 mod driver;
 
 use serde::Serialize;
+use tidegate_runtime::clock::TAI_MINUS_UTC_SECONDS;
 use tidegate_runtime::executor::LOCKED_OCTETS_MIN;
 
 use super::facts::{Answer, Capability, Facts, LinkFacts, XdpFacts};
@@ -56,6 +57,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     kernel(facts, &mut findings.about("kernel"));
     privilege(facts, &mut findings.about("privilege"));
     memory(facts, &mut findings.about("memory"));
+    clock(facts, &mut findings.about("clock"));
     for name in &facts.missing_links {
         let what = "no interface of that name in this network namespace";
         findings.about(name).problem(what, "ip -brief link");
@@ -204,6 +206,29 @@ fn memory(facts: &Facts, say: &mut About<'_>) {
             Severity::Advice,
             "no huge pages are free: ordinary pages are used, which cost some TLB misses",
             Some("sysctl -w vm.nr_hugepages=64".to_owned()),
+        ),
+    }
+}
+
+fn clock(facts: &Facts, say: &mut About<'_>) {
+    const RIGHT: u32 = TAI_MINUS_UTC_SECONDS;
+    match facts.tai_offset_seconds {
+        RIGHT => say.good(format!("TAI is {RIGHT} s ahead of UTC, as the kernel was told")),
+        0 => say.add(
+            Severity::Advice,
+            format!(
+                "the kernel was not told how far TAI is ahead of UTC: streams take UTC and \
+                 {RIGHT} s, and say so"
+            ),
+            Some("echo leapsectz right/UTC >> /etc/chrony/chrony.conf   (or run ptp4l)".to_owned()),
+        ),
+        seconds => say.add(
+            Severity::Warning,
+            format!(
+                "the kernel was told that TAI is {seconds} s ahead of UTC, it is {RIGHT} s: frames \
+                 are off by the difference"
+            ),
+            Some("apt-get install --only-upgrade tzdata   (and restart chrony)".to_owned()),
         ),
     }
 }

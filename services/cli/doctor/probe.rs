@@ -12,6 +12,8 @@ use tidegate_dataplane::sys::ethtool::{Ethtool, Offload};
 use tidegate_dataplane::sys::netlink::{self, Features, Link, Netlink, XdpMode};
 use tidegate_dataplane::sys::xdp;
 
+use tidegate_runtime::clock::{Clock, TaiOffset};
+
 use super::facts::{Answer, Facts, FeatureFacts, LinkFacts, XdpFacts};
 use super::{hardware, text};
 
@@ -46,6 +48,10 @@ pub(super) fn facts(names: &[String]) -> io::Result<Facts> {
         io_uring: answer(IoUring::new(2)),
         af_xdp: answer(xdp::socket()),
         bpf_jit: sysctl("net/core/bpf_jit_enable"),
+        tai_offset_seconds: match Clock::machine().tai_offset() {
+            TaiOffset::Known(seconds) => seconds,
+            TaiOffset::Unset => 0,
+        },
         huge_pages: text::huge_pages(&read("/proc/meminfo")),
         cpus: cpus(),
         links,

@@ -11,6 +11,8 @@ use tidegate_runtime::metrics::{Help, Kind, PortStats, ServiceStats, ShardStats}
 use super::units::{count, mean, percent, time, uptime};
 use crate::cli::wrap::wrap;
 
+mod streams;
+
 /// Columns of the screen.
 const WIDTH: usize = 80;
 
@@ -30,7 +32,10 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
     text.push_str(&ports(snapshot, &totals.1));
     text.push_str(&services(snapshot, &totals.2));
     text.push_str(&settled(snapshot, &totals.2));
+    text.push_str(&streams::streams(snapshot));
+    text.push_str(&streams::paths(snapshot));
     let mut notes = obtained(snapshot);
+    notes.extend(streams::notes(snapshot));
     notes.extend(kernel(snapshot));
     notes.extend(hardware(snapshot));
     notes.extend(named(snapshot));

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate::lab::flood::MARK;
 use tidegate::lab::witness::udp::QUESTION;
-use tidegate::stream::format::{Depth, Format, Rate};
+use tidegate::stream::timing::Rate;
+use tidegate::stream::video::format::{Depth, Format};
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use super::Play;

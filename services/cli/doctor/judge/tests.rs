@@ -17,6 +17,7 @@ fn healthy() -> Facts {
         bpf_jit: Some(1),
         huge_pages: Some(HugePages { total: 64, free: 60 }),
         cpus: vec![0, 1],
+        tai_offset_seconds: 37,
         links: vec![LinkFacts {
             name: "eth1".to_owned(),
             asked: true,
@@ -76,7 +77,7 @@ fn link(severity: Severity, what: &str, command: &str, change: impl FnOnce(&mut 
 #[test]
 fn a_healthy_machine_is_only_good() {
     assert_eq!(after(|_| ()), []);
-    assert_eq!(judge(&healthy()).len(), 12);
+    assert_eq!(judge(&healthy()).len(), 13);
 }
 
 #[test]
@@ -92,6 +93,23 @@ fn an_old_kernel_is_said_to_be_old() {
         "5.10.0-28-amd64: reinjection takes the slower way, live frames came with 5.18",
         "",
         |facts| facts.kernel = "5.10.0-28-amd64".to_owned(),
+    );
+}
+
+#[test]
+fn tai_may_be_unknown_or_wrong() {
+    one(
+        Severity::Advice,
+        "the kernel was not told how far TAI is ahead of UTC: streams take UTC and 37 s, and say so",
+        "echo leapsectz right/UTC >> /etc/chrony/chrony.conf   (or run ptp4l)",
+        |facts| facts.tai_offset_seconds = 0,
+    );
+    one(
+        Severity::Warning,
+        "the kernel was told that TAI is 36 s ahead of UTC, it is 37 s: frames are off by the \
+         difference",
+        "apt-get install --only-upgrade tzdata   (and restart chrony)",
+        |facts| facts.tai_offset_seconds = 36,
     );
 }
 

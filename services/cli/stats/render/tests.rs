@@ -57,7 +57,19 @@ fn shard(id: u32, k: u64) -> ShardSnapshot {
             counters: map(&[("flows", 7)]),
             drops: map(&[("malformed", 12), ("rule_3", 989_988), ("unused", 0)]),
             gauges: map(&[("sources", 3)]),
+            ..ServiceSnapshot::default()
         }],
+    }
+}
+
+/// A sender or receiver of video.
+fn stream(name: &str, words: &[(&str, &str)], levels: &[(&str, i64)]) -> ServiceSnapshot {
+    ServiceSnapshot {
+        name: name.to_owned(),
+        kind: "stream-send".to_owned(),
+        words: words.iter().map(|&(name, word)| (name.to_owned(), word.to_owned())).collect(),
+        levels: levels.iter().map(|&(name, level)| (name.to_owned(), level)).collect(),
+        ..ServiceSnapshot::default()
     }
 }
 
@@ -116,6 +128,39 @@ every frame is accounted for
 }
 
 #[test]
+fn streams_are_shown_by_name_with_class_and_extremes() {
+    let camera = stream(
+        "camera",
+        &[
+            ("format", "1920x1080 at 50, 4:2:2 10 bit"),
+            ("measured_by", "hand-over"),
+            ("class_asked", "narrow"),
+            ("class_held", "narrow"),
+            ("class_held_since_start", "none"),
+        ],
+        &[("vrx_min", 4), ("vrx_max", 7), ("vrx_full", 8), ("c_inst_max", 2), ("c_max", 5)],
+    );
+    let screen = stream(
+        "screen",
+        &[("class_asked", "narrow-linear"), ("class_held", "unmeasured")],
+        &[("latency_ns_max", -12)],
+    );
+    let mut shard = shard(0, 1);
+    shard.services = vec![camera, screen];
+    let text = render(&Snapshot { shards: vec![shard], ..snapshot() }, "since the start");
+    let expected = "
+stream  asked   held    ever  VRX of  C_INST of
+camera  narrow  narrow  none  4..7/8        2/5
+screen  linear  -       -          -          -
+
+obtained by eth1:0: copy zero-copy, tx_checksum driver
+stream camera: 1920x1080 at 50, 4:2:2 10 bit, measured by hand-over
+stream screen: latency_ns_max -12
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
 fn shows_what_the_card_was_told() {
     let rule = |location, in_place| RuleSnapshot {
         location,
@@ -167,6 +212,42 @@ fn shows_what_the_card_was_told() {
 }
 
 #[test]
+fn paths_are_shown_by_name_with_what_each_lost() {
+    let mut screen = stream(
+        "screen",
+        &[
+            ("class_held", "wide"),
+            ("first_path", "eth1 239.1.1.1:5"),
+            ("second_path", "eth2 port 5"),
+        ],
+        &[("first_behind_us", 0), ("second_behind_us_max", 1_200), ("first_behind_us_max", 0)],
+    );
+    for (name, value) in [
+        ("first_packets_received", 1_000),
+        ("first_packets_lost", 3),
+        ("first_packets_duplicate", 1),
+        ("first_packets_reordered", 2),
+        ("first_packets_late", 0),
+        ("second_packets_sent", 7),
+        ("second_packets_lost", 996),
+    ] {
+        screen.counters.insert(name.to_owned(), value);
+    }
+    let mut shown = snapshot();
+    shown.shards[0].services.push(screen);
+    let text = render(&shown, "since the start");
+    let table = "\
+path           packets  lost  twice  order  late  behind
+screen first      1000     3      1      2     0     0ns
+screen second        7   996      -      -     -  1.20ms
+";
+    assert!(text.contains(table), "{text}");
+    let note = "stream screen: first path eth1 239.1.1.1:5, second path eth2 port 5\n";
+    assert!(text.contains(note), "{text}");
+    assert!(!render(&snapshot(), "since the start").contains("\npath "));
+}
+
+#[test]
 fn ports_that_obtained_other_things_are_told_apart() {
     let mut mixed = snapshot();
     mixed.shards[1].ports[0].obtained.insert("copy".to_owned(), "copy".to_owned());
@@ -204,6 +285,22 @@ fn fits_80_columns_with_the_largest_numbers_and_longest_names() {
         shard.services[0].name = "a-service-of-thirty-two-letters-".to_owned();
         shard.services[0].stats = ServiceStats::from_values([u64::MAX / 100; _]);
         shard.services[0].stats.bursts = 1;
+        let words = ["class_asked", "class_held", "class_held_since_start"];
+        shard.services.push(stream(
+            "another-service-of-thirty-two-le",
+            &words
+                .map(|word| (word, "narrow-linear"))
+                .into_iter()
+                .chain([("first_path", "fifteen-octets1 port 65535")])
+                .collect::<Vec<_>>(),
+            &[
+                ("first_behind_us_max", i64::MAX),
+                ("vrx_min", -1_000_000),
+                ("vrx_max", 100_000),
+                ("vrx_full", 2880),
+                ("c_max", 40),
+            ],
+        ));
     }
     for line in render(&wide, "per second").lines() {
         assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
