@@ -1,7 +1,8 @@
 //! What the pages show works: every config in them is one that the program takes.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::{env, fs};
 
 use tidegate::config::Config;
 use tidegate::registry::Registry;
@@ -23,8 +24,40 @@ fn every_config_in_the_readme_is_valid() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let configs = blocks(&fs::read_to_string(readme).unwrap(), "toml");
     assert!(!configs.is_empty(), "the README shows no config");
+    let sender = configs.iter().find(|text| text.contains("stream-send")).expect("a sender");
+    let sdp = printed_sdp(sender);
     for config in configs.iter().filter(|text| text.contains("[[service]]")) {
-        check("README.md", config);
+        check("README.md", &config.replace(SDP, &format!("sdp = {:?}", sdp.0)));
+    }
+}
+
+/// What a receiver of the README is told by.
+const SDP: &str = "sdp = \"camera.sdp\"";
+
+/// What `sdp print` says of a sender. Its clock is named: who prints it here has no such interface.
+fn printed_sdp(sender: &str) -> Scratch {
+    let clock = "class = \"wide\"\nsdp = { refclk = \"localmac=02-00-00-00-00-01\" }";
+    let config = Scratch::new("camera.toml", sender.replace("class = \"wide\"", clock).as_bytes());
+    let mut print = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let said = print.args(["sdp", "print", "--config"]).arg(&config.0).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    Scratch::new("camera.sdp", &said.stdout)
+}
+
+/// A file for as long as it is held.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, octets: &[u8]) -> Self {
+        let path = env::temp_dir().join(format!("tidegate-readme-{}-{name}", process::id()));
+        fs::write(&path, octets).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 
