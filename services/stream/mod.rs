@@ -22,6 +22,7 @@ pub mod follow;
 pub mod handoff;
 pub mod header;
 pub mod membership;
+pub mod outcome;
 pub mod probe;
 pub mod programme;
 pub mod receiver;

@@ -21,6 +21,7 @@ use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
 use super::membership::{self, Membership};
+use super::outcome::Outcome;
 use super::programme::cadence::Fields;
 use super::programme::receive::{self, Came, Ears, Wanted};
 use super::redundancy::{self, Paths, Skew, SkewClass, Tell};
@@ -32,7 +33,7 @@ use super::timing::export::ArrivalExport;
 use super::timing::meter::Reference;
 use super::timing::schedule::Schedule;
 use super::timing::{Class, Rate};
-use super::video::assembler::{Assembler, Incomplete, OPEN_FRAMES, Outcome, Stats, open_frames};
+use super::video::assembler::{Assembler, Incomplete, OPEN_FRAMES, Stats, open_frames};
 use super::video::format::{Depth, Sampling, Scan};
 use crate::registry::{Selects, Unfit};
 
@@ -305,9 +306,9 @@ impl Reasons {
 }
 
 impl Reasons {
-    /// The fate of a packet of sound or ancillary data.
-    pub(super) const fn of(&self, outcome: receive::Outcome) -> Verdict {
-        use receive::Outcome as Of;
+    /// The fate of a packet of which that became.
+    pub(super) const fn of(&self, outcome: Outcome) -> Verdict {
+        use Outcome as Of;
         Verdict::Drop(match outcome {
             Of::Taken => return Verdict::Consumed,
             Of::Malformed => self.malformed,
@@ -452,18 +453,10 @@ impl StreamReceive {
         };
         let outcome = self.assembler.packet_by(path, udp.payload(), at_ns);
         self.deliver();
-        match outcome {
-            Outcome::Taken => {
-                self.measure(udp.payload(), at_ns, cx);
-                Verdict::Consumed
-            }
-            Outcome::Copy => Verdict::Drop(self.reasons.copy),
-            Outcome::Duplicate => Verdict::Drop(self.reasons.duplicate),
-            Outcome::TooLate => Verdict::Drop(self.reasons.too_late),
-            Outcome::Malformed => Verdict::Drop(self.reasons.malformed),
-            Outcome::WrongFormat => Verdict::Drop(self.reasons.wrong_format),
-            Outcome::Stranger => Verdict::Drop(self.reasons.stranger),
+        if outcome == Outcome::Taken {
+            self.measure(udp.payload(), at_ns, cx);
         }
+        self.reasons.of(outcome)
     }
 
     /// Gives complete frames to the sink.

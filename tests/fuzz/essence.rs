@@ -5,9 +5,10 @@ use tidegate::stream::ancillary::anc::{self, Head, WORDS_MAX};
 use tidegate::stream::ancillary::file::{Clip, Entry};
 use tidegate::stream::ancillary::packetizer::{Packetizer, Part};
 use tidegate::stream::ancillary::payload::Field;
-use tidegate::stream::ancillary::reader::{Outcome as DataOutcome, Reader as DataReader};
-use tidegate::stream::audio::reader::{Outcome, Reader};
+use tidegate::stream::ancillary::reader::Reader as DataReader;
+use tidegate::stream::audio::reader::Reader;
 use tidegate::stream::audio::{self, Depth, Source, Spec};
+use tidegate::stream::outcome::Outcome;
 use tidegate_runtime::sim::Random;
 
 use super::{Suspect, run};
@@ -122,11 +123,11 @@ fn ancillary_data_are_taken_or_refused_as_the_rfc_says() {
             });
             match packet.get(RTP..).and_then(model) {
                 Some((right, bad)) => {
-                    assert_eq!((outcome, &found), (DataOutcome::Taken, &right));
+                    assert_eq!((outcome, &found), (Outcome::Taken, &right));
                     (taken, anc, wrong) = (taken + 1, anc + right.len() as u64, wrong + bad as u64);
                 }
                 None => {
-                    assert_eq!((outcome, found.len()), (DataOutcome::Malformed, 0));
+                    assert_eq!((outcome, found.len()), (Outcome::Malformed, 0));
                     refused += 1;
                 }
             }

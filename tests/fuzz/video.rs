@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::env;
 
+use tidegate::stream::outcome::Outcome;
 use tidegate::stream::redundancy::SkewClass;
-use tidegate::stream::video::assembler::{Assembler, Incomplete, Outcome};
+use tidegate::stream::video::assembler::{Assembler, Incomplete};
 use tidegate::stream::video::packetizer::{Field, Identity, Packetizer};
 use tidegate::stream::video::picture::Picture;
 use tidegate::stream::video::{Depth, Format, Packing, Sampling, Scan, Spec};

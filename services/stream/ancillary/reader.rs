@@ -12,31 +12,13 @@ use tidegate_dataplane::wire::Rtp;
 use super::anc::Anc;
 use super::payload::{Field, Found, Payload};
 use crate::stream::follow::{Counts, Fate, Follow, Mark, Number, Pace, Taken};
+use crate::stream::outcome::Outcome;
 use crate::stream::redundancy::Memory;
 use crate::stream::timing::Rate;
 
 /// Packets of a field at most, for telling a restart from a loss: 64 hold all that an SDI line's
 /// ancillary space could.
 const PACKETS_PER_FIELD: u32 = 64;
-
-/// What became of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Its ANC packets were taken.
-    Taken,
-    /// The other path had brought the same.
-    Copy,
-    /// Its number was seen before.
-    Duplicate,
-    /// Its number is before the window.
-    TooLate,
-    /// It is no RTP, or its lengths lie.
-    Malformed,
-    /// It has another payload type.
-    WrongFormat,
-    /// It is from another source than the one that we listen to.
-    Stranger,
-}
 
 /// What was received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

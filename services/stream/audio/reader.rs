@@ -21,6 +21,7 @@ use tidegate_dataplane::wire::Rtp;
 
 use super::format::Format;
 use crate::stream::follow::{Counts, Fate, Follow, Mark, Number, Pace, Taken};
+use crate::stream::outcome::Outcome;
 use crate::stream::redundancy::Memory;
 
 /// Samples of a block: 21 ms at 48 kHz. Less and reordering by a few packets of a millisecond would
@@ -36,25 +37,6 @@ const PAUSE_SECONDS_MAX: u64 = 60;
 
 /// The shortest packets that there are, of 125 us.
 const PACE: Pace = Pace { packets: 1, ticks: 6 };
-
-/// What became of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Its samples are where they belong.
-    Taken,
-    /// The other path had brought the same.
-    Copy,
-    /// Its number was seen before.
-    Duplicate,
-    /// Its number is before the window, or its block was delivered.
-    TooLate,
-    /// It is no RTP.
-    Malformed,
-    /// It is, but not of this format.
-    WrongFormat,
-    /// It is from another source than the one that we listen to.
-    Stranger,
-}
 
 /// What was received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use crate::registry::Unfit;
 use crate::stream::ancillary::{self, Reader as DataReader};
 use crate::stream::audio::sink::Offered;
 use crate::stream::audio::{self, Format, Reader as SoundReader};
+use crate::stream::outcome::Outcome;
 use crate::stream::receiver::Second;
 use crate::stream::redundancy::paths::Untold;
 use crate::stream::redundancy::{Memory, Paths, Skew, Tell};
@@ -257,25 +258,6 @@ pub(in crate::stream) fn tells(
     arrivals.iter().zip(ins).map(tell).collect()
 }
 
-/// What became of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It was taken.
-    Taken,
-    /// It is no packet of the kind.
-    Malformed,
-    /// It is, but of another format.
-    WrongFormat,
-    /// The other path had brought it.
-    Copy,
-    /// Its number was seen before.
-    Duplicate,
-    /// It was given up before it came.
-    TooLate,
-    /// It is from another source.
-    Stranger,
-}
-
 /// A packet's way in.
 #[derive(Clone, Copy, Debug)]
 pub struct Came {
@@ -421,12 +403,12 @@ impl Ears {
         {
             let outcome = sound.reader.packet_by(path, payload, at_ns);
             sound.deliver();
-            return Some(outcome.into());
+            return Some(outcome);
         }
         let data = self.data.as_mut()?;
         let path = data.paths.of(shard_port, udp_port, to, from, tag)?;
         let sink = &mut data.sink;
-        Some(data.reader.packet_by(path, payload, at_ns, |item| sink.offer(item)).into())
+        Some(data.reader.packet_by(path, payload, at_ns, |item| sink.offer(item)))
     }
 
     /// Time passes.
@@ -521,36 +503,6 @@ impl Sound {
             while let Some(block) = self.sink.returned() {
                 self.reader.give_back(block.octets);
             }
-        }
-    }
-}
-
-impl From<audio::reader::Outcome> for Outcome {
-    fn from(outcome: audio::reader::Outcome) -> Self {
-        use audio::reader::Outcome as Of;
-        match outcome {
-            Of::Taken => Self::Taken,
-            Of::Copy => Self::Copy,
-            Of::Duplicate => Self::Duplicate,
-            Of::TooLate => Self::TooLate,
-            Of::Malformed => Self::Malformed,
-            Of::WrongFormat => Self::WrongFormat,
-            Of::Stranger => Self::Stranger,
-        }
-    }
-}
-
-impl From<ancillary::reader::Outcome> for Outcome {
-    fn from(outcome: ancillary::reader::Outcome) -> Self {
-        use ancillary::reader::Outcome as Of;
-        match outcome {
-            Of::Taken => Self::Taken,
-            Of::Copy => Self::Copy,
-            Of::Duplicate => Self::Duplicate,
-            Of::TooLate => Self::TooLate,
-            Of::Malformed => Self::Malformed,
-            Of::WrongFormat => Self::WrongFormat,
-            Of::Stranger => Self::Stranger,
         }
     }
 }

@@ -26,6 +26,7 @@ use tidegate_dataplane::wire::rfc4175::MAX_ROWS;
 use tidegate_dataplane::wire::{Rfc4175, Rtp};
 
 use super::format::{Format, Scan};
+use crate::stream::outcome::Outcome;
 use crate::stream::redundancy::{Arrival, Counts, Memory, Skew};
 
 mod coverage;
@@ -61,25 +62,6 @@ pub enum Incomplete {
     Mark,
     /// The last complete frame is delivered again, in its place.
     Repeat,
-}
-
-/// What became of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Its pixels are where they belong, or were not needed any more.
-    Taken,
-    /// The other path brought it before.
-    Copy,
-    /// Its number was seen before.
-    Duplicate,
-    /// Its number is before the window or before the first one.
-    TooLate,
-    /// It is no RFC 4175.
-    Malformed,
-    /// It is, but not of this format.
-    WrongFormat,
-    /// It is from another source than the one that we listen to.
-    Stranger,
 }
 
 /// What was received so far.
