@@ -59,6 +59,8 @@ pub(crate) fn receive_on(end: &End, cpu: usize) {
                 let mut cpus = CpuSet::new();
                 cpus.set(cpu).expect("a CPU");
                 sched_setaffinity(pid, &cpus).expect("a thread of the kernel");
+                // A card is not kept waiting by what else runs there.
+                let _ = Command::new("chrt").args(["-f", "-p", "1", &pid.to_string()]).status();
             }
             std::thread::sleep(Duration::from_millis(10));
         }
