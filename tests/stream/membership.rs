@@ -160,9 +160,10 @@ fn a_group_is_joined_with_its_source_and_left_at_the_end_and_by_death() {
         assert!(!scene.table("mcfilter").contains(listed));
         let receiver = scene.receives(GROUP, &scene.source(GROUP));
         scene.until("mcfilter", listed, true);
-        // IGMPv3: type 0x22, the record from octet 8: kind, length, count of sources, group, source.
-        let report = ear.until(0x22, &pair);
-        assert_eq!((report[8], &report[10..12]), (ALLOW_NEW_SOURCES, &[0, 1][..]), "{report:x?}");
+        // IGMPv3: type 0x22, and a record: kind, length, count of sources, group, source. What the
+        // receiver before has left is still said again for a while, in records of the other kind.
+        let joined = [&[ALLOW_NEW_SOURCES, 0, 0, 1][..], &pair].concat();
+        ear.until(0x22, &joined);
         drop(ear);
         let ear = Ear::open(&scene, "igmp.pcap");
         end(receiver, signal);
