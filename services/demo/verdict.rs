@@ -147,7 +147,7 @@ fn failures(facts: &Facts, report: &Report) -> Vec<String> {
         (scrub.flood_delivered == 0, "flood reached the protected socket"),
         (scrub.legit_sent > 0, "nobody asked the protected socket"),
         (scrub.legit_delivered == scrub.legit_sent, "questions went unanswered"),
-        (scrub.reinjected >= scrub.legit_sent, "answers came without reinjection"),
+        (scrub.reinjected >= scrub.legit_delivered, "answers came without reinjection"),
         (kernel_path.sent > 0, "nothing went over the kernel's path"),
         (kernel_path.delivered == kernel_path.sent, "the kernel's path lost something"),
         (conservation.unaccounted == 0, "frames are unaccounted for"),
