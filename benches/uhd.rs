@@ -4,7 +4,8 @@
 //!
 //! 432,000 packets and 4.3 Gbit a second, paced on CPU 0, over a veth, received on CPU 1. A veth
 //! receives on the processor that sends, unless its NAPI has a thread: here it has, on CPU 1, where
-//! a card's interrupts would be. Then the sender's core sends, and the receiver's receives.
+//! a card's interrupts would be. Then the sender's core sends, and the receiver's receives. Its rings
+//! hold 76 ms, for a core that is taken away now and then.
 
 #![allow(clippy::cast_precision_loss)] // Shares to be looked at.
 #![allow(clippy::print_stdout)] // What a benchmark is for.
@@ -92,9 +93,9 @@ shards = 1
 cpus = [{cpu}]
 [[interface]]
 name = "{}"
-umem = {{ frames = 16384 }}
-ring_entries = 8192
-fill_frames = 8192
+umem = {{ frames = 65536 }}
+ring_entries = 32768
+fill_frames = 32768
 [[service]]
 name = "video"
 kind = "{kind}"

@@ -122,6 +122,6 @@ mod tests {
         };
         assert_eq!(refused("198.18.0.1", "", 1), libc::EINVAL);
         assert_eq!(refused("232.18.0.77", "", u32::MAX), libc::ENODEV);
-        assert_eq!(refused("232.18.0.77", "2001:db8::1", 1), libc::EINVAL);
+        assert_eq!(refused("232.18.0.77", "2001:db8::1", 1), libc::EADDRNOTAVAIL);
     }
 }
