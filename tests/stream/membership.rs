@@ -34,7 +34,7 @@ impl Scene {
     }
 
     /// Starts a receiver of a group.
-    fn receives(&self, group: &str, rest: &str) -> Child {
+    fn receives(&self, group: &str, rest: &str) -> Receiver {
         let config = self.scratch.0.join("screen.toml");
         let text = format!(
             "[runtime]\ninstance = \"screen\"\ncontrol_socket = {:?}\n[[interface]]\nname = {:?}\n\
@@ -47,7 +47,7 @@ impl Scene {
         let said = fs::File::create(self.scratch.0.join("said")).unwrap();
         let mut command = Command::new(PROGRAM);
         command.arg("run").arg("--config").arg(config).stderr(said);
-        self.near.namespace.spawn(&mut command).unwrap()
+        Receiver(self.near.namespace.spawn(&mut command).unwrap())
     }
 
     /// The line of the key that names the source.
@@ -135,9 +135,19 @@ impl Drop for Ear {
     }
 }
 
-fn end(mut child: Child, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-    child.wait().unwrap();
+/// The program, receiving; ended with the test, however that ends.
+struct Receiver(Child);
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn end(mut receiver: Receiver, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(receiver.0.id()).unwrap()), signal).unwrap();
+    receiver.0.wait().unwrap();
 }
 
 /// RFC 3376, section 4.2.12.
