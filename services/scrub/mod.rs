@@ -25,9 +25,11 @@
 mod cbpf;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod challenge;
+#[allow(dead_code, reason = "not yet asked by the judge")]
 mod facts;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod fragments;
+mod gathered;
 mod judge;
 mod limiter;
 #[allow(dead_code, reason = "not yet asked by the judge")]
