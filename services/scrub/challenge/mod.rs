@@ -51,6 +51,13 @@ pub(crate) const fn asks(tcp: Tcp<'_>) -> bool {
     tcp.flags().0 & looked_at.0 == Flags::SYN.0
 }
 
+/// Whether a segment is of the kind that answers a challenge: a reset.
+#[inline]
+pub(crate) const fn may_answer(tcp: Tcp<'_>) -> bool {
+    let looked_at = Flags::RST.with(Flags::SYN).with(Flags::FIN);
+    tcp.flags().0 & looked_at.0 == Flags::RST.0
+}
+
 /// Makes challenges and knows the answers. Keeps nothing but a key.
 pub(crate) struct Challenger {
     key: Key,
@@ -102,8 +109,7 @@ impl Challenger {
 
     /// Whether a segment is the answer to a challenge: a reset with the cookie.
     pub(crate) fn is_answered_by(&self, ends: &Ends, tcp: Tcp<'_>, now_ns: u64) -> bool {
-        let looked_at = Flags::RST.with(Flags::SYN).with(Flags::FIN);
-        if tcp.flags().0 & looked_at.0 != Flags::RST.0 {
+        if !may_answer(tcp) {
             return false;
         }
         let slot = now_ns >> SLOT_BITS;

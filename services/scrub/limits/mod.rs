@@ -126,6 +126,12 @@ impl Limiter {
         Admission::Admitted
     }
 
+    /// Another rate for the same buckets, with what is in them. Of a smaller burst none has more
+    /// from its next packet on.
+    pub(crate) const fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
     /// How often somebody took over a bucket that was still in use.
     pub(crate) const fn takeovers(&self) -> u64 {
         self.takeovers
