@@ -1,5 +1,7 @@
 //! Against exact counts: of traffic as it is, and of traffic made to deceive.
 
+#![allow(clippy::cast_possible_truncation)] // Random numbers, of which any bits will do.
+
 use std::collections::BTreeMap;
 
 use super::*;
