@@ -48,6 +48,8 @@ pub enum Arrival {
     Frames,
     /// A message, between two bursts.
     Mail(Mail),
+    /// The deadline came first.
+    TimedOut,
     /// As [`Delivery::Drained`].
     Drained,
 }

@@ -122,6 +122,20 @@ impl ShardContext {
     /// When frames are left in `burst`: settle them, or move them out.
     #[inline]
     pub fn recv_or_mail(&mut self, burst: &mut Burst) -> impl Future<Output = Arrival> {
+        self.recv_or_mail_until(burst, u64::MAX)
+    }
+
+    /// As [`Self::recv_or_mail`], but no longer than until `deadline_ns`.
+    ///
+    /// # Panics
+    ///
+    /// When frames are left in `burst`: settle them, or move them out.
+    #[inline]
+    pub fn recv_or_mail_until(
+        &mut self,
+        burst: &mut Burst,
+        deadline_ns: u64,
+    ) -> impl Future<Output = Arrival> {
         assert!(burst.frames.is_empty(), "frames of the last burst were not settled");
         poll_fn(move |_| {
             let service = self.service();
@@ -132,13 +146,14 @@ impl ShardContext {
                 let mail = service.mail.borrow_mut().pop_front();
                 return Poll::Ready(Arrival::Mail(mail.expect("looked at just before")));
             }
-            let polled = self.poll_recv(burst, u64::MAX);
+            let polled = self.poll_recv(burst, deadline_ns);
             if service.waiting.get() == Waiting::Frames {
                 service.waiting.set(Waiting::FramesOrMail);
             }
             polled.map(|delivery| match delivery {
                 Delivery::Received => Arrival::Frames,
-                Delivery::Drained | Delivery::TimedOut => Arrival::Drained,
+                Delivery::TimedOut => Arrival::TimedOut,
+                Delivery::Drained => Arrival::Drained,
             })
         })
     }

@@ -156,6 +156,8 @@ impl<H: BurstHandler> Service for H {
                     }
                 }
                 Arrival::Mail(mail) => self.on_mail(mail, cx),
+                // There is no deadline.
+                Arrival::TimedOut => {}
                 Arrival::Drained => return Ok(()),
             }
         }

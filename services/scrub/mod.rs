@@ -32,10 +32,13 @@ mod fragments;
 mod gathered;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod heavy;
+#[allow(dead_code, reason = "not yet asked by the judge")]
 mod judge;
 mod limiter;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod limits;
+#[allow(dead_code, reason = "not yet asked by the judge")]
+mod matcher;
 mod options;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod p0f;
@@ -44,6 +47,7 @@ mod rule;
 mod rules;
 mod service;
 mod siphash;
+mod tabled;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod verified;
 mod words;
@@ -57,10 +61,10 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-pub use judge::{Decision, Fate, Reason, State, judge, judge_head};
 pub use options::{Action, Fallback, LimitOptions, Options, RULES_MAX};
 pub use service::Scrub;
 pub use siphash::Key;
+pub use tabled::{Decision, Fate, Reason, State, judge, judge_head};
 
 /// The scrubber's own drop reasons; a rule's reason has the rule's name.
 const OWN_REASONS: [(&str, &str); 3] = [

@@ -146,9 +146,7 @@ fn ended(
     now_ns: u64,
     all: bool,
 ) -> Vec<(u32, End<Verdict>)> {
-    let mut ends = Vec::new();
-    waiting.end(table, now_ns, all, |frame, _, end| ends.push((frame, end)));
-    ends
+    std::iter::from_fn(|| waiting.next(table, now_ns, all)).collect()
 }
 
 #[test]

@@ -32,14 +32,11 @@ pub(crate) enum End<V> {
 /// [`Waiting::new`].
 pub(crate) struct Waiting<F> {
     waiters: Vec<Waiter<F>>,
-    /// Taken out in turn and put back: memory for one pass.
-    again: Vec<Waiter<F>>,
 }
 
 impl<F> Waiting<F> {
     pub(crate) fn new() -> Self {
-        let memory = || Vec::with_capacity(PARTS_MAX);
-        Self { waiters: memory(), again: memory() }
+        Self { waiters: Vec::with_capacity(PARTS_MAX) }
     }
 
     /// Keeps `frame`, or gives it back where as many wait as may.
@@ -55,38 +52,33 @@ impl<F> Waiting<F> {
         Ok(())
     }
 
-    /// Ends the waiting of those whose first part has come, or whose time is over; `all`: of
-    /// everybody.
-    pub(crate) fn end<V: Copy>(
+    /// The next one whose waiting is over: its first part has come, or its time is over; with `all`
+    /// everybody's is.
+    pub(crate) fn next<V: Copy>(
         &mut self,
         fragments: &mut Fragments<V>,
         now_ns: u64,
         all: bool,
-        mut ended: impl FnMut(F, &Part, End<V>),
-    ) {
-        for waiter in self.waiters.drain(..) {
-            let end = match fragments.ask(&waiter.part, now_ns) {
-                Step::Follow(verdict) => End::Follow(verdict),
-                Step::Refuse => End::Refuse,
+    ) -> Option<(F, End<V>)> {
+        let (index, end) = (0..self.waiters.len()).find_map(|index| {
+            let waiter = &self.waiters[index];
+            match fragments.ask(&waiter.part, now_ns) {
+                Step::Follow(verdict) => Some((index, End::Follow(verdict))),
+                Step::Refuse => Some((index, End::Refuse)),
                 // A clock that was set back ends the waiting too.
-                Step::Early | Step::Judge
-                    if all || now_ns.abs_diff(waiter.since_ns) >= WAITS_NS =>
-                {
-                    End::Alone
-                }
                 Step::Early | Step::Judge => {
-                    self.again.push(waiter);
-                    continue;
+                    let over = all || now_ns.abs_diff(waiter.since_ns) >= WAITS_NS;
+                    over.then_some((index, End::Alone))
                 }
-            };
-            ended(waiter.frame, &waiter.part, end);
-        }
-        std::mem::swap(&mut self.waiters, &mut self.again);
+            }
+        })?;
+        // Those behind move up: the order stays, and there are few.
+        Some((self.waiters.remove(index).frame, end))
     }
 
     /// When the first of them has waited long enough; `None` where nobody waits.
     pub(crate) fn until_ns(&self) -> Option<u64> {
-        self.waiters.iter().map(|waiter| waiter.since_ns.saturating_add(WAITS_NS)).min()
+        self.waiters.first().map(|waiter| waiter.since_ns.saturating_add(WAITS_NS))
     }
 
     /// How many wait.

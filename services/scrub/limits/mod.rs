@@ -32,8 +32,9 @@ use super::siphash::Key;
 mod bucket;
 mod owner;
 
-pub(crate) use bucket::{Bucket, Rate};
-pub(crate) use owner::Owner;
+use bucket::Bucket;
+pub(crate) use bucket::Rate;
+pub(crate) use owner::{Flow, Owner};
 
 /// Slots in a group: how far a bucket may lie from where its hash points.
 ///
