@@ -25,7 +25,9 @@
 mod cbpf;
 #[allow(dead_code, reason = "not yet asked by the service")]
 mod engage;
+#[allow(dead_code, reason = "not yet asked by the judge")]
 mod facts;
+mod gathered;
 mod judge;
 mod limiter;
 mod options;
