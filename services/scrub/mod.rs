@@ -23,6 +23,8 @@
 
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod cbpf;
+#[allow(dead_code, reason = "not yet asked by the service")]
+mod engage;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod facts;
 mod gathered;
