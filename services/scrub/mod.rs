@@ -25,6 +25,8 @@
 mod cbpf;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod challenge;
+#[allow(dead_code, reason = "not yet asked by the service")]
+mod engage;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod facts;
 #[allow(dead_code, reason = "not yet asked by the judge")]
@@ -39,6 +41,8 @@ mod limiter;
 mod limits;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod matcher;
+#[allow(dead_code, reason = "not yet asked by the judge")]
+mod misread;
 mod options;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod p0f;
