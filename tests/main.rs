@@ -25,3 +25,4 @@ mod steer;
 mod stream;
 mod tidy;
 mod under_load;
+mod witness;

@@ -23,11 +23,17 @@
 
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod cbpf;
+#[allow(dead_code, reason = "not yet asked by the service")]
+mod engage;
+#[allow(dead_code, reason = "not yet asked by the judge")]
 mod facts;
+mod gathered;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod heavy;
 mod judge;
 mod limiter;
+#[allow(dead_code, reason = "not yet asked by the judge")]
+mod misread;
 mod options;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod p0f;
