@@ -32,6 +32,8 @@ mod gathered;
 mod heavy;
 mod judge;
 mod limiter;
+#[allow(dead_code, reason = "not yet asked by the service")]
+mod live;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod misread;
 mod options;
