@@ -24,6 +24,7 @@ use super::misread::Misread;
 mod peer;
 mod read;
 mod shape;
+mod show;
 #[cfg(test)]
 mod tests;
 
