@@ -49,7 +49,7 @@ mod options;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod p0f;
 mod rule;
-#[allow(dead_code, reason = "not yet asked by the judge")]
+#[allow(dead_code, unused_imports, reason = "not yet asked by the judge")]
 mod rules;
 mod service;
 mod siphash;
