@@ -31,6 +31,8 @@ mod gathered;
 mod judge;
 mod limiter;
 #[allow(dead_code, reason = "not yet asked by the judge")]
+mod matcher;
+#[allow(dead_code, reason = "not yet asked by the judge")]
 mod misread;
 mod options;
 #[allow(dead_code, reason = "not yet asked by the judge")]
