@@ -177,6 +177,22 @@ impl<'a> Facts<'a> {
         self.outer.link()
     }
 
+    /// From here on its source counts as verified.
+    #[inline]
+    pub(crate) const fn verify(&mut self) {
+        self.standing.verified = true;
+    }
+
+    /// Source and destination port, where the packet shows any.
+    #[inline]
+    pub(crate) fn ports(&self, scope: Scope) -> Option<(u16, u16)> {
+        match self.transport(scope)? {
+            Transport::Tcp(tcp) => Some((tcp.source(), tcp.destination())),
+            Transport::Udp(udp) => Some((udp.source(), udp.destination())),
+            _ => None,
+        }
+    }
+
     /// Whether the packet stands so.
     #[inline]
     pub(crate) const fn stands(&self, standing: Standing) -> bool {
