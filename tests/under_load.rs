@@ -13,6 +13,7 @@ mod leave;
 mod links;
 mod reinject;
 mod scarce;
+mod shapes;
 mod singly;
 mod steering;
 mod together;
