@@ -13,6 +13,8 @@ mod leave;
 mod links;
 mod reinject;
 mod scarce;
+mod semantics;
+mod shapes;
 mod singly;
 mod steering;
 mod together;

@@ -26,7 +26,7 @@ const RULES: &str = "table inet seen {
 }";
 
 /// What `nft` answers to `script`; nothing where there is no `nft`, or it may do nothing.
-fn nft(namespace: &Namespace, script: &str) -> Option<String> {
+pub(super) fn nft(namespace: &Namespace, script: &str) -> Option<String> {
     let mut command = Command::new("nft");
     command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = namespace.spawn(&mut command).ok()?;
@@ -54,7 +54,7 @@ fn bound_to_the_interface(wire: &Wire, at: IpAddr) -> UdpSocket {
 }
 
 /// Numbered datagrams, in pieces below what a wire's own queue holds.
-fn send_numbers(wire: &Wire, from: IpAddr, to: IpAddr, count: u32) {
+pub(super) fn send_numbers(wire: &Wire, from: IpAddr, to: IpAddr, count: u32) {
     let work = || {
         let socket = UdpSocket::bind((from, 4000)).unwrap();
         for number in 0..count {
@@ -138,7 +138,7 @@ fn a_source_that_strict_filtering_refuses_is_refused_after_the_scrubber_too() {
 }
 
 /// TCP to [`PORT`] comes to the scrubber, over both Internet protocols.
-fn scrub_tcp(wire: &Wire) -> String {
+pub(super) fn scrub_tcp(wire: &Wire) -> String {
     scrub(wire).replace("protocol = \"udp\"", "protocol = \"tcp\"")
 }
 
