@@ -3,7 +3,6 @@
 //! Every run is checked against the law: one packet in, one outcome, its octets counted,
 //! and a packet that passes is not changed.
 
-mod cost;
 mod packets;
 mod protect;
 
@@ -15,7 +14,8 @@ use std::thread;
 use packets::{Ipv4, SCTP, TCP, UDP, ethernet, extension, fragment, ipv6, ports, tagged};
 use packets::{udp, udp6};
 use tidegate_dataplane::steer::{
-    CacheSizes, Counters, Error, Fragments, Metadata, OUTCOMES, Outcome, Program, Protocol, Selector,
+    CacheSizes, Counters, Error, Fragments, Metadata, OUTCOMES, Outcome, Program, Protocol,
+    Selector,
 };
 use tidegate_dataplane::sys::{bpf, xdp};
 
