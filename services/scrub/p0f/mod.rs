@@ -18,6 +18,7 @@
 //! multiple of that alone is not one of `mss*N`. Fragments and IPv6 extension headers have no shape,
 //! as in p0f.
 
+use super::facts::Facts;
 use super::misread::Misread;
 
 #[cfg(test)]
@@ -145,7 +146,7 @@ impl Quirks {
 }
 
 impl Signature {
-    /// Whether a packet has the signature.
+    /// The same, of what was seen of it before.
     pub(crate) fn matches_shape(&self, shape: &Shape) -> bool {
         // What the signature says of the other version is nothing that this packet could have.
         let asked = match (self.version, shape.version) {
@@ -172,6 +173,11 @@ impl Signature {
                 Window::OfMss(times) => shape.window_of_mss() == Some(times.into()),
                 Window::OfMtu(times) => shape.window_of_mtu() == Some(times.into()),
             }
+    }
+
+    /// Whether a packet has the signature.
+    pub(crate) fn matches(&self, facts: &Facts<'_>) -> bool {
+        facts.ip().is_some_and(|packet| self.matches_packet(packet))
     }
 
     /// The same of a packet that is given from its IP header on.
