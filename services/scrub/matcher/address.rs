@@ -84,20 +84,21 @@ impl<'a> Sets<'a> {
         let mut known: BTreeMap<Box<[u32]>, u32> = BTreeMap::new();
         let mut members: Members = Vec::new();
         let mut taken = 0_usize;
-        let mut class_of = |active: &mut dyn ExactSizeIterator<Item = u32>| {
+        let mut class_of = |active: &[u32]| {
             // Beyond the bound nothing more is kept; the refusal follows.
             if taken > MEMBERS_MAX {
                 return 0;
             }
-            let active: Box<[u32]> = active.collect();
-            let next = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            *known.entry(active).or_insert_with_key(|active| {
-                taken += active.len() + 1;
-                members.push(active.clone());
-                next
-            })
+            if let Some(&class) = known.get(active) {
+                return class;
+            }
+            taken += active.len() + 1;
+            let class = u32::try_from(members.len()).unwrap_or(u32::MAX);
+            members.push(active.into());
+            known.insert(active.into(), class);
+            class
         };
-        let none = class_of(&mut [].into_iter());
+        let none = class_of(&[]);
         let numbered = || (0..).zip(&self.sets);
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
         let all = numbered().flat_map(|(number, set)| {
@@ -105,14 +106,14 @@ impl<'a> Sets<'a> {
             set.ipv4().iter().map(ends)
         });
         sweep(all, |border, active| {
-            ipv4.push((border, class_of(&mut active.iter().copied())));
+            ipv4.push((border, class_of(active)));
         });
         let all = numbered().flat_map(|(number, set)| {
             let ends = move |&(first, last): &(u128, u128)| (first, last.checked_add(1), number);
             set.ipv6().iter().map(ends)
         });
         sweep(all, |border, active| {
-            ipv6.push((border, class_of(&mut active.iter().copied())));
+            ipv6.push((border, class_of(active)));
         });
         drop(known);
         let stride = members.len().div_ceil(64);

@@ -207,8 +207,8 @@ impl Matcher {
     /// The first rule at or behind `from` whose condition holds.
     #[inline]
     pub(crate) fn first(&self, facts: &Facts<'_>, from: u32) -> Option<u32> {
-        let packet = Packet::new(facts, &self.classes);
-        let kind = Kind::of(facts) as usize;
+        let (kind, ports) = Kind::of(facts);
+        let (kind, packet) = (kind as usize, Packet::new(facts, &self.classes, ports));
         let mut search = Search { matcher: self, packet, from, best: NONE, hidden: false };
         search.look(self.roots[kind]);
         if search.hidden {

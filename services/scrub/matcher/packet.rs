@@ -5,10 +5,10 @@ use std::cell::{Cell, OnceCell};
 use crate::scrub::facts::Facts;
 use crate::scrub::p0f::Shape;
 use crate::scrub::rules::expression::Place;
-use crate::scrub::rules::field::{AddressField, Scope};
+use crate::scrub::rules::field::{AddressField, NumberField, Scope};
 
 use super::address::Classes;
-use super::formula::{Field, FromEnd};
+use super::formula::{Bytes, Field, FromEnd};
 
 /// Source and destination of the packet and of the one in it.
 pub(super) const SLOTS: usize = 4;
@@ -34,16 +34,24 @@ pub(super) struct Packet<'a, 'f> {
     classes: &'a [Classes; SLOTS],
     found: [Cell<u32>; SLOTS],
     shape: OnceCell<Option<Shape>>,
+    ports: Option<(u16, u16)>,
+    payload: OnceCell<&'f [u8]>,
 }
 
 impl<'a, 'f> Packet<'a, 'f> {
     #[inline]
-    pub(super) fn new(facts: &'a Facts<'f>, classes: &'a [Classes; SLOTS]) -> Self {
+    pub(super) fn new(
+        facts: &'a Facts<'f>,
+        classes: &'a [Classes; SLOTS],
+        ports: Option<(u16, u16)>,
+    ) -> Self {
         Self {
             facts,
             classes,
             found: [const { Cell::new(UNKNOWN) }; SLOTS],
             shape: OnceCell::new(),
+            ports,
+            payload: OnceCell::new(),
         }
     }
 
@@ -73,10 +81,31 @@ impl<'a, 'f> Packet<'a, 'f> {
         self.shape.get_or_init(|| self.facts.ip().and_then(Shape::of)).as_ref()
     }
 
+    /// The payload of the packet that arrived.
+    #[inline]
+    pub(super) fn payload(&self) -> &'f [u8] {
+        self.payload.get_or_init(|| self.facts.payload(Scope::Outer))
+    }
+
     /// The number in a field, where it is there.
     #[inline]
     pub(super) fn number(&self, field: Field) -> Option<u32> {
         match field {
+            Field::Number(Scope::Outer, NumberField::SourcePort, mask) => {
+                self.ports.map(|(source, _)| u32::from(source) & mask)
+            }
+            Field::Number(Scope::Outer, NumberField::DestinationPort, mask) => {
+                self.ports.map(|(_, destination)| u32::from(destination) & mask)
+            }
+            Field::Octets(Scope::Outer, FromEnd::No, at, bytes, mask) => {
+                let behind = self.payload().get(usize::from(at)..)?;
+                let number = match bytes {
+                    Bytes::One => u32::from(*behind.first()?),
+                    Bytes::Two => u16::from_be_bytes(*behind.first_chunk()?).into(),
+                    Bytes::Four => u32::from_be_bytes(*behind.first_chunk()?),
+                };
+                Some(number & mask)
+            }
             Field::Number(scope, field, mask) => {
                 let number = self.facts.number(scope, field)?;
                 // Fields have 32 bits at most.
