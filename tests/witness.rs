@@ -20,6 +20,7 @@ mod bulk;
 mod dns;
 mod web;
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use tidegate::lab::flood::{self, Budget, Flood, Kind, Running};
 use tidegate::lab::sink::{Action, Sink};
 use tidegate::lab::{Namespace, Wire, WireOptions};
 use tidegate_runtime::control;
+use tidegate_runtime::metrics::PortStats;
 use tidegate_runtime::metrics::snapshot::Snapshot;
 
 /// How long a thing may take that takes well under a second.
@@ -60,6 +62,32 @@ impl Goodput {
     #[expect(clippy::cast_precision_loss, reason = "a share to be looked at")]
     fn share(self) -> f64 {
         self.got as f64 / self.asked.max(1) as f64
+    }
+}
+
+/// One hearing.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    goodput: Goodput,
+    /// What the flood was: a kernel that is busy with it slows it down here, where both share a
+    /// processor.
+    flood_per_second: f64,
+    /// Packets that the wire dropped, whose they may be.
+    wire: u64,
+    /// Packets that found no room in the program's rings.
+    rings: u64,
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { goodput, flood_per_second, wire, rings } = self;
+        write!(
+            f,
+            "{:>10} of {:>10} (x {:.4}), flood {flood_per_second:>8.0}/s; lost: wire {wire}, rings {rings}",
+            goodput.got,
+            goodput.asked,
+            goodput.share(),
+        )
     }
 }
 
@@ -138,23 +166,21 @@ impl Quay {
     }
 
     /// What clients get: under a flood of this kind, where it is said.
-    fn hear(
-        &self,
-        guard: Guard,
-        flood: Option<Kind>,
-        client: &dyn Fn(&Self) -> Goodput,
-    ) -> Goodput {
+    fn hear(&self, guard: Guard, flood: Option<Kind>, client: &dyn Fn(&Self) -> Goodput) -> Heard {
+        let before = self.wire.far.link().unwrap().counters.tx_dropped;
         let gate = Gate::close(self, guard);
         let flood = flood.map(|kind| self.flood(kind));
         let goodput = client(self);
         let flood = flood.map(|flood| flood.stop().unwrap().1);
-        let dropped = gate.open();
+        let ports = gate.open();
         if let (Some(sent), Guard::Tidegate) = (flood, guard) {
             // The flood was one, and it ended here.
             assert!(sent.offered > pace() * seconds() / 2, "{sent:?}");
-            assert!(dropped > sent.taken() / 2, "{dropped} of {sent:?}");
+            assert!(ports.settled_drop > sent.taken() / 2, "{ports:?} of {sent:?}");
         }
-        goodput
+        let wire = self.wire.far.link().unwrap().counters.tx_dropped - before;
+        let flood_per_second = flood.map_or(0.0, |sent| sent.packets_per_second());
+        Heard { goodput, flood_per_second, wire, rings: ports.kernel_losses() }
     }
 
     /// A flood at [`pace`], for as long as no client takes.
@@ -178,26 +204,18 @@ impl Quay {
             [None, Some(kind)].map(|flood| self.hear(Guard::Tidegate, flood, client));
         let [alone, drowned] =
             [None, Some(kind)].map(|flood| self.hear(Guard::Nobody, flood, client));
-        let _ = writeln!(
-            io::stderr(),
-            "{name}, {} s each, flood of {} packets/s\n  \
-             tidegate    without flood {:>10} of {:>10}   under flood {:>10} of {:>10}   x {:.4}\n  \
-             the kernel  without flood {:>10} of {:>10}   under flood {:>10} of {:>10}   x {:.4}",
-            seconds(),
-            pace(),
-            quiet.got,
-            quiet.asked,
-            flooded.got,
-            flooded.asked,
-            flooded.share() / quiet.share(),
-            alone.got,
-            alone.asked,
-            drowned.got,
-            drowned.asked,
-            drowned.share() / alone.share(),
-        );
-        assert!(quiet.got > 0 && quiet.share() >= 0.999, "without flood: {quiet:?}");
-        assert!(flooded.share() >= 0.999 * quiet.share(), "{flooded:?} of {quiet:?}");
+        let told: String = [
+            ("tidegate, without flood", quiet),
+            ("tidegate, under flood", flooded),
+            ("the kernel, without flood", alone),
+            ("the kernel, under flood", drowned),
+        ]
+        .map(|(who, heard)| format!("  {who:<26} {heard}\n"))
+        .concat();
+        let _ = write!(io::stderr(), "{name}, {} s each\n{told}", seconds());
+        let [quiet, flooded] = [quiet.goodput, flooded.goodput];
+        assert!(quiet.got > 0 && quiet.share() >= 0.999, "without flood: {quiet:?}\n{told}");
+        assert!(flooded.share() >= 0.999 * quiet.share(), "{flooded:?} of {quiet:?}\n{told}");
     }
 
     /// The scrubber before these ports: what it is told, in one place.
@@ -258,7 +276,9 @@ impl Gate {
         let instance = quay.folder.file_name().unwrap().to_str().unwrap();
         let file = quay.write("tide.toml", quay.config(instance, &PORTS));
         let log = fs::File::create(quay.folder.join("tide.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        // Of real time, as a service manager starts it: whoever keeps the gate does not queue
+        // behind what else a machine has to do.
+        let mut command = program("chrt", &["--fifo", "1", env!("CARGO_BIN_EXE_tidegate")]);
         command.args(["run", "--config", &file]).env_remove("RUST_LOG").env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = Server(quay.wire.near.namespace.spawn(&mut command).unwrap());
@@ -269,10 +289,10 @@ impl Gate {
         Self::Tidegate { child, socket }
     }
 
-    /// Takes it away. Returns how many packets the scrubber dropped, all others being accounted
-    /// for: none was refused on its way back, none is nowhere.
-    fn open(self) -> u64 {
-        let Self::Tidegate { child, socket } = self else { return 0 };
+    /// Takes it away. Returns what its ports counted: no packet was refused on its way back, and
+    /// none is nowhere.
+    fn open(self) -> PortStats {
+        let Self::Tidegate { child, socket } = self else { return PortStats::default() };
         let answer = control::request(&socket, "stats").unwrap();
         let snapshot: Snapshot = serde_json::from_value(answer).unwrap();
         let (_, ports, _) = snapshot.totals();
@@ -281,7 +301,7 @@ impl Gate {
         kill(Pid::from_raw(child.0.id().cast_signed()), Signal::SIGTERM).unwrap();
         let mut child = child;
         assert!(child.0.wait().unwrap().success());
-        ports.settled_drop
+        ports
     }
 }
 
