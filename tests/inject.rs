@@ -4,6 +4,10 @@
 //! bound to the interface, with strict reverse path filtering: the stack took it as received
 //! there.
 
+mod flaps;
+mod pools;
+mod ways;
+
 use std::net::{SocketAddrV4, UdpSocket};
 use std::time::Duration;
 

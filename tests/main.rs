@@ -26,3 +26,4 @@ mod steer;
 mod stream;
 mod tidy;
 mod under_load;
+mod witness;

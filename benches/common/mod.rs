@@ -111,6 +111,13 @@ pub(crate) struct Lap {
     user_seconds: f64,
 }
 
+impl Lap {
+    /// How many it were.
+    pub(crate) const fn packets(&self) -> u64 {
+        self.packets
+    }
+}
+
 /// A running measurement.
 pub(crate) struct Watch {
     start: Instant,

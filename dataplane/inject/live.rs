@@ -82,8 +82,10 @@ enum Home {
 /// What the kernel did with a batch.
 pub(super) struct Sent {
     pub(super) delivered: u32,
-    /// Why the others were not.
-    pub(super) refusal: Option<(u32, io::Error)>,
+    /// Packets that the program ended.
+    pub(super) dropped: u32,
+    /// Why it took no more of them.
+    pub(super) refusal: Option<io::Error>,
 }
 
 impl LiveFrames {
@@ -123,10 +125,10 @@ impl LiveFrames {
         self.longest = self.longest.max(packet.len());
     }
 
-    /// Hands each packet of the batch to `other` instead, and empties it.
-    pub(super) fn drain(&mut self, mut other: impl FnMut(&[u8])) {
+    /// Hands each packet of the batch from number `first` on to `other` instead, and empties it.
+    pub(super) fn drain(&mut self, first: u32, mut other: impl FnMut(&[u8])) {
         let mut octets = [0; PACKET_OCTETS];
-        for index in 0..self.pending as usize {
+        for index in first as usize..self.pending as usize {
             let slot = SLOT_OCTETS * index;
             let packet = &mut octets[..self.slots.load(slot) as usize];
             self.slots.read(slot + 8, packet);
@@ -135,26 +137,25 @@ impl LiveFrames {
         self.empty();
     }
 
-    /// Lets the stack receive the batch, and empties it.
+    /// Lets the stack receive the batch. It is empty afterwards, unless the kernel refused the
+    /// call: then those behind the delivered ones are still there, for [`Self::drain`].
     pub(super) fn send(&mut self) -> Sent {
         let batch = self.pending;
-        let longest = self.longest;
-        self.empty();
-        let answer = self.run(batch, longest);
+        let answer = self.run(batch, self.longest);
         let passed = self.state.load(PASSED);
         assert!(passed <= batch, "{passed} of {batch} packets passed");
         match answer {
-            Ok(()) if passed == batch => Sent { delivered: batch, refusal: None },
-            // The program refuses only what `push` lets nobody write.
             Ok(()) => {
-                let error = io::Error::other("the program dropped packets");
-                Sent { delivered: passed, refusal: Some((batch - passed, error)) }
+                self.empty();
+                // The program refuses only what `push` lets nobody write.
+                let dropped = batch - passed;
+                Sent { delivered: passed, dropped, refusal: None }
             }
             // net/bpf/test_run.c, xdp_test_run_batch. All ran: the packet buffers failed, all
             // at once, and none arrived. Else a page failed, and those before it arrived.
             Err(error) => {
                 let delivered = if passed == batch { 0 } else { passed };
-                Sent { delivered, refusal: Some((batch - delivered, error)) }
+                Sent { delivered, dropped: 0, refusal: Some(error) }
             }
         }
     }

@@ -16,10 +16,22 @@
 //! What it refuses to do: inject on an interface with XDP in generic mode, where each packet
 //! would meet the steering program again and come back to us for ever.
 //!
+//! Where the kernel gives one way only, that one is taken, and the log says so once. Where it
+//! refuses a batch of live frames later on, the batch goes by the TAP device.
+//!
 //! The injecting thread does the stack's work, inside the call: bound the packets per turn.
-//! Each batch of live frames holds its memory together until its last packet is read: when
-//! they wait in slow sockets for minutes, the kernel logs a line for each batch
-//! (`page_pool_release_retry`). No harm is known of it.
+//!
+//! # What unread packets hold
+//!
+//! Each batch of live frames has a page pool of its own, some 5 KiB, which lives until its last
+//! packet is read or dropped. So there are never more pools than unread packets; each of those
+//! counts as more than a page against its socket's buffer and the kernel's `udp_mem` and
+//! `tcp_mem`, so these bound the pools as well: at the worst, one packet left of each batch, the
+//! pools double what the sockets hold. A test leaves sockets unread. When packets wait for minutes,
+//! the kernel logs a line for each pool (`page_pool_release_retry`); no other harm is known.
+//!
+//! For the same reason a socket's buffer holds fewer small packets than by a driver that copies
+//! them: with the default of 208 KiB some 50 that came as live frames, whatever their length.
 //!
 //! # What it costs
 //!
@@ -44,6 +56,8 @@ mod live;
 mod stats;
 mod tap;
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::{fmt, io};
 
 pub use error::Error;
@@ -146,11 +160,11 @@ impl Injector {
             Tiers::Auto => match (LiveFrames::new(ifindex), Tap::new(ifindex)) {
                 (Ok(live), Ok(tap)) => (Some(live), Some(tap)),
                 (Ok(live), Err(reason)) => {
-                    tracing::warn!(interface, %reason, "packets go back without a TAP device");
+                    tell_once(interface, &reason, "packets go back without a TAP device");
                     (Some(live), None)
                 }
                 (Err(reason), Ok(tap)) => {
-                    tracing::warn!(interface, %reason, "packets go back by the TAP device alone");
+                    tell_once(interface, &reason, "packets go back by the TAP device alone");
                     (None, Some(tap))
                 }
                 (Err(live), Err(tap)) => {
@@ -224,16 +238,30 @@ impl Injector {
         match (live.pending(), tap) {
             (0, _) => {}
             (1..LIVE_FROM_PACKETS, Some(tap)) => {
-                live.drain(|packet| settle(stats, settled, tap.send(packet)));
+                live.drain(0, |packet| settle(stats, settled, tap.send(packet)));
             }
-            _ => {
+            (_, tap) => {
                 let sent = live.send();
                 stats.live_calls += 1;
                 stats.live_packets += u64::from(sent.delivered);
+                stats.refused_other_packets += u64::from(sent.dropped);
                 settled.delivered += sent.delivered;
-                if let Some((refused, error)) = sent.refusal {
-                    stats.refuse(&error, refused.into());
-                    settled.refused += refused;
+                settled.refused += sent.dropped;
+                let Some(error) = sent.refusal else { return };
+                stats.live_refused_calls += 1;
+                match tap {
+                    // The same link is down or gone by any way.
+                    Some(tap) if !Stats::is_of_the_link(&error) => {
+                        if stats.live_refused_calls == 1 {
+                            tracing::warn!(%error, "live frames are refused, so packets go back by \
+                                the TAP device until they are not");
+                        }
+                        live.drain(sent.delivered, |it| settle(stats, settled, tap.send(it)));
+                    }
+                    _ => live.drain(sent.delivered, |_| {
+                        stats.refuse(&error, 1);
+                        settled.refused += 1;
+                    }),
                 }
             }
         }
@@ -242,6 +270,15 @@ impl Injector {
     fn send_by_tap(&mut self, packet: &[u8]) {
         let Some(tap) = &self.tap else { return };
         settle(&mut self.stats, &mut self.settled, tap.send(packet));
+    }
+}
+
+/// Says what is lacking: every queue of an interface has an injector, and all lack the same.
+fn tell_once(interface: &str, reason: &Error, what: &'static str) {
+    static TOLD: Mutex<BTreeSet<(Box<str>, &'static str)>> = Mutex::new(BTreeSet::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.insert((interface.into(), what)) {
+        tracing::warn!(interface, %reason, "{what}");
     }
 }
 

@@ -40,6 +40,8 @@ stats! {
     refused_other_packets,
     #[doc = "Batches of live frames, one system call each"]
     live_calls,
+    #[doc = "Those of them that the kernel refused, in whole or in part"]
+    live_refused_calls,
 }
 
 impl Stats {
@@ -57,14 +59,18 @@ impl Stats {
             + self.refused_other_packets
     }
 
+    /// Whether an error says that the interface is down or gone.
+    pub(super) fn is_of_the_link(error: &io::Error) -> bool {
+        // EINVAL: BPF_PROG_RUN names an interface that is gone so.
+        let errnos = [libc::EIO, libc::ENETDOWN, libc::ENODEV, libc::EINVAL];
+        error.raw_os_error().is_some_and(|errno| errnos.contains(&errno))
+    }
+
     /// Counts what a failed call refused, by the class of its error.
     pub(super) fn refuse(&mut self, error: &io::Error, packets: u64) {
         let class = match error.raw_os_error() {
             Some(libc::ENOMEM | libc::ENOBUFS | libc::EAGAIN) => &mut self.refused_memory_packets,
-            // EINVAL: BPF_PROG_RUN names an interface that is gone so.
-            Some(libc::EIO | libc::ENETDOWN | libc::ENODEV | libc::EINVAL) => {
-                &mut self.refused_link_packets
-            }
+            _ if Self::is_of_the_link(error) => &mut self.refused_link_packets,
             _ => &mut self.refused_other_packets,
         };
         *class += packets;

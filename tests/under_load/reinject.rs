@@ -26,7 +26,7 @@ const RULES: &str = "table inet seen {
 }";
 
 /// What `nft` answers to `script`; nothing where there is no `nft`, or it may do nothing.
-fn nft(namespace: &Namespace, script: &str) -> Option<String> {
+pub(super) fn nft(namespace: &Namespace, script: &str) -> Option<String> {
     let mut command = Command::new("nft");
     command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = namespace.spawn(&mut command).ok()?;
@@ -54,7 +54,7 @@ fn bound_to_the_interface(wire: &Wire, at: IpAddr) -> UdpSocket {
 }
 
 /// Numbered datagrams, in pieces below what a wire's own queue holds.
-fn send_numbers(wire: &Wire, from: IpAddr, to: IpAddr, count: u32) {
+pub(super) fn send_numbers(wire: &Wire, from: IpAddr, to: IpAddr, count: u32) {
     let work = || {
         let socket = UdpSocket::bind((from, 4000)).unwrap();
         for number in 0..count {
@@ -116,7 +116,7 @@ fn a_source_that_strict_filtering_refuses_is_refused_after_the_scrubber_too() {
     }
     let counts = nft(&wire.near.namespace, RULES).is_some();
     // Passes everything, the flood's sources included, to which the near end has no route.
-    let rules = scrub(&wire).replace("action = \"drop\"", "action = \"pass\"");
+    let rules = scrub(&wire).replace(": drop when", ": pass when");
     let stage = Stage::start(&wire, &config(&wire, ROOMY, &rules));
     let socket = bound_to_the_interface(&wire, wire.near.ipv4.into());
     let options = flood::Options::new(Kind::Udp { port: PORT });
@@ -138,7 +138,7 @@ fn a_source_that_strict_filtering_refuses_is_refused_after_the_scrubber_too() {
 }
 
 /// TCP to [`PORT`] comes to the scrubber, over both Internet protocols.
-fn scrub_tcp(wire: &Wire) -> String {
+pub(super) fn scrub_tcp(wire: &Wire) -> String {
     scrub(wire).replace("protocol = \"udp\"", "protocol = \"tcp\"")
 }
 
@@ -179,6 +179,6 @@ fn connections_through_the_scrubber_carry_bulk_data_while_others_only_ask_for_th
     // More than 1460 octets never come in one packet.
     assert!(shield.stats.settled_reinject >= 2 * OCTETS / 1460, "{shield:#?}");
     let named = lost(&wire, &outcome.snapshot);
-    let stopped = shield.drops["spoofed"];
+    let stopped = shield.drops["rule"];
     assert!(stopped <= sent.offered && sent.offered - stopped <= named, "{sent:?} {shield:#?}");
 }

@@ -13,12 +13,15 @@
 //! | live frames | `BPF_PROG_RUN` makes frames in the kernel and redirects them into the link | millions a second |
 //! | packets | `sendmmsg` on a packet socket | hundreds of thousands |
 //!
+//! [`Shape`] has what is not plain, by the second.
+//!
 //! Live frames need a receiver: an XDP program at the other end. They are put
 //! on the receive queue `processor % queues`, and received by the same
 //! processor; [`Budget::processor`] says which.
 
 mod live;
 mod packets;
+mod shapes;
 mod template;
 
 use std::num::NonZeroU64;
@@ -31,9 +34,11 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
+pub use shapes::Shape;
 pub use template::{MARK, SOURCE_IPV4, SOURCE_IPV6};
 
 use super::{End, LabError};
+use shapes::Shaped;
 use template::{Template, Way};
 
 /// Packets handed over by one call, at most.
@@ -66,6 +71,13 @@ pub enum Kind {
     /// Requests for a TCP connection to a port, from sources that will not answer.
     Syn {
         /// Destination port.
+        port: u16,
+    },
+    /// Packets of another shape, by the generator of packets, each as long as it is.
+    Shaped {
+        /// What they are like.
+        shape: Shape,
+        /// Destination port, where they have one.
         port: u16,
     },
 }
@@ -136,7 +148,7 @@ pub struct Sent {
     /// time theirs are among them. Live frames that found no receiver, since its
     /// program went away meanwhile, are not: the kernel does not count those.
     pub refused: u64,
-    /// Octets of one frame.
+    /// Octets of one frame, the first of those whose shape has several lengths.
     pub frame_octets: u64,
     /// The time from the first packet to the last.
     pub elapsed: Duration,
@@ -167,7 +179,7 @@ pub struct Flood {
 }
 
 enum Source {
-    LiveFrames(live::LiveFrames),
+    LiveFrames(Box<live::LiveFrames>),
     Packets(packets::Packets),
 }
 
@@ -186,10 +198,30 @@ impl Flood {
             to_ipv6: end.peer.ipv6,
             mtu: end.mtu,
         };
+        if let Kind::Shaped { shape, port } = kind {
+            let shaped = Shaped { way, shape, port, family, seed };
+            let frame_octets = shaped.frame(0).len() as u64;
+            let packets = packets::Packets::new(end, move |frame, number| {
+                *frame = shaped.frame(number);
+            });
+            return Ok(Self {
+                end: end.clone(),
+                source: Source::Packets(packets?),
+                frame_octets,
+                next: 0,
+            });
+        }
         let template = Template::new(&way, kind, family, frame_octets, seed);
         let frame_octets = template.frame.len() as u64;
-        let packets = || packets::Packets::new(end, &template).map(Source::Packets);
-        let live = || live::LiveFrames::new(end, &template).map(Source::LiveFrames);
+        let packets = || {
+            let template = template.clone();
+            let stamp = move |frame: &mut Vec<u8>, number| {
+                frame.clone_from(&template.frame);
+                template.stamp(frame, number);
+            };
+            packets::Packets::new(end, stamp).map(Source::Packets)
+        };
+        let live = || live::LiveFrames::new(end, &template).map(Box::new).map(Source::LiveFrames);
         let source = match generator {
             Generator::Packets => packets()?,
             Generator::LiveFrames => live()?,

@@ -9,7 +9,6 @@ use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockType, bind, sendmmsg, socket,
 };
 
-use super::template::Template;
 use crate::lab::{End, LabError};
 
 /// Messages in one call: more gain nothing that can be measured.
@@ -18,12 +17,18 @@ const GROUP: usize = 64;
 /// A packet socket bound to one end, with the frames to send.
 pub(super) struct Packets {
     socket: OwnedFd,
-    template: Template,
+    /// Makes a frame the packet with this number.
+    stamp: Stamp,
     frames: Vec<Vec<u8>>,
 }
 
+type Stamp = Box<dyn FnMut(&mut Vec<u8>, u64) + Send>;
+
 impl Packets {
-    pub(super) fn new(end: &End, template: &Template) -> Result<Self, LabError> {
+    pub(super) fn new(
+        end: &End,
+        stamp: impl FnMut(&mut Vec<u8>, u64) + Send + 'static,
+    ) -> Result<Self, LabError> {
         let open = || {
             // Protocol zero: it sends and receives nothing.
             let socket =
@@ -39,15 +44,14 @@ impl Packets {
             .namespace
             .run(open)?
             .map_err(|errno: Errno| LabError::os("open a packet socket", errno))?;
-        let frames = vec![template.frame.clone(); GROUP];
-        Ok(Self { socket, template: template.clone(), frames })
+        Ok(Self { socket, stamp: Box::new(stamp), frames: vec![Vec::new(); GROUP] })
     }
 
     /// Sends up to `count` packets from `number` on and returns how many it were.
     pub(super) fn send(&mut self, number: u64, count: u64) -> Result<u64, LabError> {
         let count = usize::try_from(count).unwrap_or(GROUP).min(GROUP);
         for (frame, number) in self.frames[..count].iter_mut().zip(number..) {
-            self.template.stamp(frame, number);
+            (self.stamp)(frame, number);
         }
         let slices: Vec<_> =
             self.frames[..count].iter().map(|frame| [IoSlice::new(frame)]).collect();

@@ -91,7 +91,7 @@ impl Template {
         let (l3, l4) = l3.split_at_mut(l3_header);
         let l4 = &mut l4[..l4_len];
         let port = match kind {
-            Kind::Udp { port } | Kind::Syn { port } => port,
+            Kind::Udp { port } | Kind::Syn { port } | Kind::Shaped { port, .. } => port,
         };
         l4[2..4].copy_from_slice(&port.to_be_bytes());
         if tcp {
@@ -144,7 +144,7 @@ impl Template {
 }
 
 /// splitmix64 (Steele, Lea, Flood 2014): the `number`th value of `seed`'s row.
-fn mix(seed: u64, number: u64) -> u64 {
+pub(super) fn mix(seed: u64, number: u64) -> u64 {
     let z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -221,6 +221,7 @@ mod tests {
         let (number, port, len) = match kind {
             Kind::Udp { port } => (17, port, l3.len() - header),
             Kind::Syn { port } => (6, port, 20),
+            Kind::Shaped { .. } => unreachable!("has no template"),
         };
         assert_eq!((protocol, l4.len()), (number, len));
         let l4_len = u16::try_from(len).unwrap().to_be_bytes();
