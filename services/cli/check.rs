@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tidegate_config::{
-    Aim, Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Restart,
-    Selector, Service, Steering,
+    Aim, Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protection, Protocol,
+    Restart, Selector, Service, Steering,
 };
 
 use super::wrap::wrap;
@@ -201,7 +201,7 @@ fn steering(config: &Config, interface: &Interface) -> Vec<String> {
 
 /// A selector in words.
 fn words(selector: &Selector) -> String {
-    let Selector { destination, source, protocol, ports, fragments } = selector;
+    let Selector { destination, source, protocol, ports, fragments, protection } = selector;
     let protocol = match protocol {
         Protocol::Any => "all".to_owned(),
         Protocol::Number(1) => "ICMP".to_owned(),
@@ -219,6 +219,11 @@ fn words(selector: &Selector) -> String {
     }
     if ports.is_some() && *fragments == Fragments::Take {
         words.push_str(", and later fragments");
+    }
+    match protection {
+        None => {}
+        Some(Protection { engaged: true, .. }) => words.push_str(", protected always"),
+        Some(Protection { engaged: false, .. }) => words.push_str(", protected when attacked"),
     }
     words
 }
