@@ -10,28 +10,33 @@ use std::time::Instant;
 
 use tidegate::config::Options;
 use tidegate::dataplane::wire::{ethernet, ipv4, protocol, udp};
-use tidegate::scrub::{Key, State, judge};
+use tidegate::scrub::{Key, Trial};
 
 /// Packets in one round: under a tenth of a millisecond.
 const ROUND: usize = 1024;
 
-/// Ten conditions of different kinds; only the last one holds.
-const TEN_RULES: &str = r#"rules = [
-    { name = "a", source = "198.18.0.0/24", destination_ports = 22, action = "pass" },
-    { name = "b", protocol = "tcp", flags = "syn,!ack", destination_ports = 443, action = "drop" },
-    { name = "c", source_ports = 123, payload = { octets = "17 00 03 2a" }, action = "drop" },
-    { name = "d", protocol = "udp", source_ports = 53, length = "512-65535", action = "drop" },
-    { name = "e", protocol = "udp", source_ports = 1900, action = "drop" },
-    { name = "f", protocol = "udp", fragment = true, action = "drop" },
-    { name = "g", source = "2001:db8::/32", protocol = "icmp", action = "drop" },
-    { name = "h", protocol = "udp", source_ports = 11211, action = "drop" },
-    { name = "i", length = "0-27", action = "drop" },
-    { name = "j", destination_ports = "20000-40000", action = "drop" },
-]"#;
+/// Conditions of different kinds; only the last one holds.
+fn rules(count: usize) -> String {
+    let rule = |n: usize| {
+        let (low, high, port) = (n % 250, n / 250 % 250, 1024 + n % 19_000);
+        let when = match n % 8 {
+            0 => format!("ip.src in {{ 10.{high}.{low}.0/24 }} and dstport == 22"),
+            1 => format!("tcp.flags.syn and not tcp.flags.ack and tcp.dstport == {port}"),
+            2 => format!("udp.srcport == {port} and payload[0:4] == 17:00:{low:02x}:2a"),
+            3 => format!("udp.srcport == 53 and ip.len >= 512 and ip.dst == 10.{high}.{low}.1"),
+            4 => format!("udp.srcport in {{ 1900, 11211 }} and ip.ttl == {low}"),
+            5 => format!("ip.fragment and ip.src == 10.{low}.{high}.9"),
+            6 => format!("ip.src in {{ 2001:db8:{n:x}::/48 }} and icmpv6"),
+            _ => format!("ip.len == {} and udp.dstport == {port}", 400 + low),
+        };
+        format!("r{n}: drop when {when}\n")
+    };
+    (1..count).map(rule).collect::<String>() + "last: drop when dstport in { 20000-40000 }\n"
+}
 
-const LIMIT: &str = r#"rules = [
-    { name = "all", action = { limit = { packets_per_second = 10, burst = 10 } } },
-]"#;
+const LIMIT: &str = "all: limit 10 packets/s burst 10 per source of 65536 when ip\n";
+const MILLION: &str = "all: limit 10 packets/s burst 10 per source of 2000000 when ip\n";
+const BITS: &str = "all: limit 10 Mbits/s burst 1M per flow of 65536 when ip\n";
 
 fn frame(random: u64) -> Vec<u8> {
     let bits =
@@ -68,17 +73,22 @@ fn main() {
         })
         .collect();
     for (name, text) in [
-        ("no rule, so what parsing takes", ""),
-        ("ten rules, the last one matches", TEN_RULES),
-        ("a limit, 131,072 sources in a table of 65,536", LIMIT),
+        ("no rule, so what parsing takes", String::new()),
+        ("ten rules, the last one matches", rules(10)),
+        ("a hundred rules, the last one matches", rules(100)),
+        ("a thousand rules, the last one matches", rules(1000)),
+        ("a limit per source, 131,072 sources in a table of 65,536", LIMIT.to_owned()),
+        ("a limit per source, 131,072 sources in a table of 2,097,152", MILLION.to_owned()),
+        ("a limit of bits per flow, each packet another flow", BITS.to_owned()),
     ] {
-        let options = Options::from_text(text).unwrap().parse().unwrap();
-        let mut state = State::new(&options, Key::fixed(1));
+        let text = format!("rules = '''\n{text}'''");
+        let options = Options::from_text(&text).unwrap().parse().unwrap();
+        let mut trial = Trial::new(&options, Key::fixed(1));
         let (mut now_ns, mut least_ns) = (0, u128::MAX);
         for round in frames.chunks(ROUND).cycle().take(64 * 20) {
             let start = Instant::now();
             for frame in round {
-                black_box(judge(&mut state, black_box(frame), now_ns));
+                black_box(trial.passes(black_box(frame), now_ns));
             }
             least_ns = least_ns.min(start.elapsed().as_nanos());
             now_ns += 1_000_000;

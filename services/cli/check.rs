@@ -312,10 +312,9 @@ interface eth2: XDP auto, copy auto, multi-buffer auto
         // A key that nobody has makes each table tell those that it has.
         let tables = [
             "zzz = 1",
-            "rules = [{ zzz = 1 }]",
-            "rules = [{ payload = { zzz = 1 } }]",
+            "protect = [{ zzz = 1 }]",
+            "protect = [{ release = { zzz = 1 } }]",
             "sdp = { zzz = 1 }",
-            "rules = [{ action = { limit = { zzz = 1 } } }]",
         ];
         for (kind, text) in stock.kinds().iter().flat_map(|kind| tables.map(|text| (kind, text))) {
             let options = tidegate_config::Options::from_text(text).unwrap();
