@@ -167,8 +167,6 @@ impl Program {
         };
         let following = links.follow(monotonic_ns).map_err(RunError::Links)?;
         open_desk(&desk, operators, &runtime);
-        let shown = Arc::clone(&desk);
-        metrics.add_tables(move || shown.tables());
         let ticker = Ticker::start(Arc::clone(&desk)).map_err(RunError::Operators)?;
         // Some drivers start anew when a queue is bound.
         for hardware in hardware.iter().filter(|it| it.seen().table == Table::Changed) {
@@ -252,8 +250,11 @@ fn serve_control(
     let Some((directory, stem)) = parts.filter(|_| named) else {
         return Err(RunError::ControlPath { path: path.into() });
     };
+    let shown = Arc::clone(desk);
     let handlers = Handlers::new().on("stats", move |_| {
-        serde_json::to_value(metrics.snapshot(monotonic_ns())).map_err(|error| error.to_string())
+        let mut snapshot = metrics.snapshot(monotonic_ns());
+        snapshot.tables = shown.tables();
+        serde_json::to_value(snapshot).map_err(|error| error.to_string())
     });
     let handlers = desk.serve(&registry.commands(), handlers);
     Ok(Server::start(directory, stem, handlers)?)

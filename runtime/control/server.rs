@@ -19,7 +19,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
-use super::stream::{Connection, STREAMS_MAX, Stream, Streams};
+use super::stream::{Connection, STREAMS_MAX, More, Streams};
 use super::{ControlError, Lock, REQUEST_MAX, os, private_directory, socket_path};
 use crate::clock::monotonic_ns;
 
@@ -41,7 +41,7 @@ enum Answer {
     /// This, and no more.
     Once(Value),
     /// This, and then more on the same connection.
-    Stream(Value, Stream),
+    More(Value, More),
 }
 
 /// What can be asked, by name.
@@ -96,7 +96,7 @@ impl Handlers {
             command,
             Box::new(move |request| {
                 let (value, stream) = handler(request)?;
-                Ok(Answer::Stream(value, Box::new(stream)))
+                Ok(Answer::More(value, Box::new(stream)))
             }),
         )
     }
@@ -243,10 +243,10 @@ fn serve_one(mut stream: UnixStream, handlers: &Handlers, streams: &mut Streams)
 
 impl Streams {
     /// What is to be said, and what is to follow, where there is room for it.
-    fn admit(&mut self, answer: Answer) -> Result<(Value, Option<Stream>), String> {
+    fn admit(&mut self, answer: Answer) -> Result<(Value, Option<More>), String> {
         match answer {
             Answer::Once(value) => Ok((value, None)),
-            Answer::Stream(value, more) => match self.has_room() {
+            Answer::More(value, more) => match self.has_room() {
                 true => Ok((value, Some(more))),
                 false => Err(format!(
                     "{STREAMS_MAX} clients are being served such answers; end one of them first"

@@ -20,7 +20,7 @@ pub const STREAMS_MAX: usize = 4;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What follows a first answer.
-pub(super) type Stream = Box<dyn FnOnce(Connection) + Send>;
+pub(super) type More = Box<dyn FnOnce(Connection) + Send>;
 
 /// Why a connection is of no more use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Streams {
     }
 
     /// Begins one, with this client.
-    pub(super) fn begin(&mut self, stream: UnixStream, more: Stream) -> io::Result<()> {
+    pub(super) fn begin(&mut self, stream: UnixStream, more: More) -> io::Result<()> {
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let connection = Connection { stream, stop: Arc::clone(&self.stop) };
         let serve = move || {

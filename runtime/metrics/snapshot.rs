@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub shards: Vec<ShardSnapshot>,
     /// What the XDP program counted, per interface.
     pub steering: Vec<SteeringSnapshot>,
-    /// What the services show beyond their own shards.
+    /// What the services show beyond their own shards, where they were asked.
     #[serde(default)]
     pub tables: Vec<TableSnapshot>,
     /// Whether every frame is somewhere.
