@@ -19,7 +19,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
-use super::stream::{Connection, STREAMS_MAX, More, Streams};
+use super::stream::{Connection, More, STREAMS_MAX, Streams};
 use super::{ControlError, Lock, REQUEST_MAX, os, private_directory, socket_path};
 use crate::clock::monotonic_ns;
 
