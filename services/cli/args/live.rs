@@ -202,7 +202,7 @@ pub struct Engage {
     pub asked: Asked,
 }
 
-fn one_in() -> impl Clone + Send + Sync + clap::builder::TypedValueParser<Value = NonZeroU32> {
+fn one_in() -> impl clap::builder::TypedValueParser<Value = NonZeroU32> {
     clap::builder::NonEmptyStringValueParser::new().try_map(|text| {
         let number = text.strip_prefix("1/").unwrap_or("").parse::<NonZeroU32>();
         number.map_err(|_| "a share is written as 1/1000: one of a thousand")
