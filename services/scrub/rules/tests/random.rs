@@ -121,7 +121,7 @@ fn a_text_that_is_damaged_is_read_or_its_mistakes_are_shown() {
             let at = random.below(places.len());
             let behind = places[(at + random.below(4)).min(places.len() - 1)];
             match random.below(3) {
-                0 => text.insert_str(places[at], *random.pick::<&str>(&pieces)),
+                0 => text.insert_str(places[at], random.pick::<&str>(&pieces)),
                 1 => text.replace_range(places[at]..behind, ""),
                 _ => text.truncate(places[at.max(places.len() * 3 / 4)]),
             }
