@@ -67,4 +67,4 @@ mod tests;
 pub use options::Options;
 pub use service::Scrub;
 pub use siphash::Key;
-pub use trial::Trial;
+pub use trial::{Compiled, Parsed, Rules, Trial};
