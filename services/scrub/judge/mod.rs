@@ -53,6 +53,7 @@ use super::fragments::{Fragments, Part, Step};
 use super::rules::field::{AddressField, Scope};
 use super::siphash::Key;
 use super::verified::Verified;
+use super::wishes::Wish;
 
 mod book;
 mod carry;
@@ -183,6 +184,11 @@ impl Judge {
     /// The rules that it goes by.
     pub(crate) const fn book(&self) -> &Book {
         &self.book
+    }
+
+    /// As [`Book::take_wishes`].
+    pub(crate) fn take_wishes(&mut self, empty: Vec<Wish>) -> Vec<Wish> {
+        self.book.take_wishes(empty)
     }
 
     /// Goes by other rules from here on, which take over what `carry` says from those that went,

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use super::*;
+use crate::scrub::limits::Owner;
 use crate::scrub::load::Rules;
 use crate::scrub::matcher::Matcher;
 use crate::scrub::rules::rule::Rule;
 use crate::scrub::samples::{Kind, Part as Piece, Sample};
+use crate::scrub::wishes::{Wish, Wishes};
 use tidegate_dataplane::wire::tcp::Flags;
 
 const NOW: u64 = 1 << 40;
@@ -342,4 +344,25 @@ fn a_rule_says_how_far_it_looks() {
         let frame = from(1).frame();
         assert_eq!(book.looks_beyond(&frame, frame.len()), reach > 7, "{when}");
     }
+}
+
+#[test]
+fn a_verdict_that_is_the_kernels_is_wished_for_once_in_its_time() {
+    let mut judge = judge(
+        "bad: drop for 10s per source when ip.src == 198.18.7.1\n\
+         good: pass for 1s per flow when udp\n",
+    );
+    for _ in 0..5 {
+        fates(&mut judge, &[from(1), from(2), segment(Flags::ACK)]);
+    }
+    let wishes = judge.take_wishes(Wishes::room());
+    let source = Owner::Source([198, 18, 7, 1].into());
+    let bad = Wish { owner: source, passes: false, rule: 0, until_ns: NOW + 10 * SECOND };
+    assert_eq!(wishes.len(), 2, "{wishes:?}");
+    assert_eq!(wishes[0], bad);
+    assert!(matches!(wishes[1].owner, Owner::Flow(_)), "{wishes:?}");
+    assert_eq!((wishes[1].passes, wishes[1].until_ns), (true, NOW + SECOND));
+    // Its time is over.
+    on(&mut judge, &from(2).frame(), NOW + SECOND);
+    assert_eq!(judge.take_wishes(Wishes::room()).len(), 1);
 }
