@@ -18,6 +18,11 @@ use common::{number, receive_on, start, wire};
 use tidegate::lab::End;
 use tidegate::runtime::metrics::snapshot::{ServiceSnapshot, Snapshot};
 
+/// Entries of the receiver's rings: 300 ms of packets, for a core that the machine takes away.
+const RECEIVED: u32 = 131_072;
+/// Entries of the sender's.
+const SENT: u32 = 32_768;
+
 fn main() {
     common::privileged();
     let seconds = number("SECONDS", 60);
@@ -28,6 +33,7 @@ fn main() {
     let receiver = program(
         &wire.far,
         1,
+        RECEIVED,
         &format!(
             "selectors = [{{ destination = \"{}/32\", protocol = \"udp\", ports = \"20000\" }}]\n\
              [service.options]\nport = 20000\nclass = \"{class}\"\nsink = \"{sink}\"\n{picture}",
@@ -39,6 +45,7 @@ fn main() {
     let sender = program(
         &wire.near,
         0,
+        SENT,
         &format!(
             "[service.options]\ndestination = \"{}:20000\"\nsource_address = \"{}:20000\"\n\
              class = \"{class}\"\nframes = {}\n{picture}",
@@ -82,7 +89,15 @@ fn main() {
     classes("its meter", &received);
 }
 
-fn program(end: &End, cpu: u32, service: &str, kind: &str) -> tidegate::run::Program {
+/// With rings of so many entries.
+fn program(
+    end: &End,
+    cpu: u32,
+    ring_entries: u32,
+    service: &str,
+    kind: &str,
+) -> tidegate::run::Program {
+    let frames = 2 * ring_entries;
     start(
         end,
         &format!(
@@ -93,9 +108,8 @@ shards = 1
 cpus = [{cpu}]
 [[interface]]
 name = "{}"
-umem = {{ frames = 65536 }}
-ring_entries = 32768
-fill_frames = 32768
+umem = {{ frames = {frames} }}
+ring_entries = {ring_entries}
 [[service]]
 name = "video"
 kind = "{kind}"

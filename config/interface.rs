@@ -160,13 +160,13 @@ const RING_ENTRIES: u32 = 2048;
 pub(crate) fn read(reader: &mut Reader, section: &Section<'_>) -> Option<Interface> {
     let name = section.require(reader, "name").map(|LinkName(name)| name);
     let queues = section.read(reader, "queues").map_or_else(|| vec![0], |Numbers(queues)| queues);
-    let ring_entries = section.number(reader, "ring_entries", 64..=32768, RING_ENTRIES);
+    let ring_entries = section.number(reader, "ring_entries", 64..=262_144, RING_ENTRIES);
     if !ring_entries.is_power_of_two() {
         let (below, above) = (1 << ring_entries.ilog2(), ring_entries.next_power_of_two());
         let allowed = format!("a power of two, such as {below} or {above}");
         reader.mistake(&section.place_of("ring_entries"), ring_entries, allowed);
     }
-    let fill_frames = section.number(reader, "fill_frames", 1..=32768, ring_entries);
+    let fill_frames = section.number(reader, "fill_frames", 1..=262_144, ring_entries);
     if fill_frames > ring_entries {
         let found = format!("{fill_frames}, more than the ring has entries");
         let allowed = format!("at most ring_entries, which is {ring_entries}");

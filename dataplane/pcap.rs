@@ -1,10 +1,16 @@
-//! Captures: reading pcap and pcapng, writing pcap with nanoseconds.
+//! Captures: reading pcap and pcapng, writing pcap with nanoseconds and pcapng with comments.
 //!
 //! A thin layer over the crate `pcap-file` that gives one [`Record`] for both formats, timestamps
 //! in nanoseconds whatever the file's unit, and errors that name the file and the record. For
 //! tests, the lab and the command line; it allocates per record, so it is not for the data path.
+//! [`link`] makes Ethernet frames of packets from other links.
 //!
 //! Refused: pcapng's obsolete packet block, which tools stopped writing before 2010.
+
+mod annotated;
+pub mod link;
+
+pub use annotated::{AnnotatedWriter, COMMENT_OCTETS_MAX};
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -3,6 +3,8 @@
 use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::xsk::queue::{BURST_FRAMES, Group};
 
+use crate::shared::Mail;
+
 /// Frames in one burst, at most.
 ///
 /// 64 packets of 1262 octets are 80 KiB, which still fits a second-level cache together with
@@ -35,5 +37,19 @@ pub enum Delivery {
     /// The deadline came first.
     TimedOut,
     /// The shard drains and has nothing more of this kind: settle what is held, and return.
+    Drained,
+}
+
+/// How a wait for frames or a message ended.
+#[derive(Debug)]
+#[must_use = "a message may be in it"]
+pub enum Arrival {
+    /// The burst has frames.
+    Frames,
+    /// A message, between two bursts.
+    Mail(Mail),
+    /// The deadline came first.
+    TimedOut,
+    /// As [`Delivery::Drained`].
     Drained,
 }

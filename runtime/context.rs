@@ -13,7 +13,7 @@ use std::task::Poll;
 use tidegate_dataplane::frame::Frame;
 use tidegate_dataplane::xsk::TxState;
 
-use crate::burst::{Burst, Delivery, Frames};
+use crate::burst::{Arrival, Burst, Delivery, Frames};
 use crate::metrics::registry::ServiceMetrics;
 use crate::metrics::{Counter, Gauge, Level, Word};
 use crate::port::{Port, PortFacts};
@@ -112,6 +112,50 @@ impl ShardContext {
     ) -> impl Future<Output = Delivery> {
         assert!(burst.frames.is_empty(), "frames of the last burst were not settled");
         poll_fn(move |_| self.poll_recv(burst, deadline_ns))
+    }
+
+    /// Waits for frames or for a message to this service. The message comes first, so that a flood
+    /// does not keep it waiting, and between two bursts.
+    ///
+    /// # Panics
+    ///
+    /// When frames are left in `burst`: settle them, or move them out.
+    #[inline]
+    pub fn recv_or_mail(&mut self, burst: &mut Burst) -> impl Future<Output = Arrival> {
+        self.recv_or_mail_until(burst, u64::MAX)
+    }
+
+    /// As [`Self::recv_or_mail`], but no longer than until `deadline_ns`.
+    ///
+    /// # Panics
+    ///
+    /// When frames are left in `burst`: settle them, or move them out.
+    #[inline]
+    pub fn recv_or_mail_until(
+        &mut self,
+        burst: &mut Burst,
+        deadline_ns: u64,
+    ) -> impl Future<Output = Arrival> {
+        assert!(burst.frames.is_empty(), "frames of the last burst were not settled");
+        poll_fn(move |_| {
+            let service = self.service();
+            if !service.mail.borrow().is_empty() {
+                if !service.burn() {
+                    return Poll::Pending;
+                }
+                let mail = service.mail.borrow_mut().pop_front();
+                return Poll::Ready(Arrival::Mail(mail.expect("looked at just before")));
+            }
+            let polled = self.poll_recv(burst, deadline_ns);
+            if service.waiting.get() == Waiting::Frames {
+                service.waiting.set(Waiting::FramesOrMail);
+            }
+            polled.map(|delivery| match delivery {
+                Delivery::Received => Arrival::Frames,
+                Delivery::TimedOut => Arrival::TimedOut,
+                Delivery::Drained => Arrival::Drained,
+            })
+        })
     }
 
     fn poll_recv(&self, burst: &mut Burst, deadline_ns: u64) -> Poll<Delivery> {

@@ -17,9 +17,14 @@
 //! `kill -9` needs no cleaning up, and two processes that start at once cannot
 //! both win.
 //!
-//! One thread serves one client at a time, each for a second at most; more wait
-//! in the socket's backlog. Nothing here touches a shard: handlers read what
-//! shards published, or send them messages.
+//! One thread serves one client at a time; more wait in the socket's backlog. A
+//! client has a second to say what it wants and one to take the answer; what the
+//! handler does in between is its own affair. Nothing here touches a shard:
+//! handlers read what shards published, or send them messages.
+//!
+//! **What goes on.** A handler may answer and keep the connection
+//! ([`Handlers::on_stream`]): then it has a thread of its own, of which there are
+//! [`STREAMS_MAX`], until it ends, the client hangs up or the process leaves.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -31,12 +36,15 @@ use nix::unistd::geteuid;
 
 mod client;
 mod server;
+mod stream;
 
-pub use client::{request, request_with};
+pub use client::{request, request_stream, request_with};
 pub use server::{Handlers, Server};
+pub use stream::{Connection, Ended, STREAMS_MAX};
 
-/// Octets in the longest request line.
-const REQUEST_MAX: usize = 4 << 10;
+/// Octets in the longest request line: what a service is told may be large, as a list of 100,000
+/// prefixes is. One is in memory at a time.
+const REQUEST_MAX: usize = 16 << 20;
 /// Octets in the longest answer: 128 shards with many services stay far below.
 const ANSWER_MAX: usize = 16 << 20;
 /// Octets in the longest name of an instance. `sun_path` has 108 in all.

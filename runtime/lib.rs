@@ -42,6 +42,7 @@ mod demux;
 mod drain;
 pub mod executor;
 pub mod gate;
+pub mod instances;
 pub mod mailbox;
 pub mod metrics;
 pub mod plan;

@@ -22,8 +22,9 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 
-use crate::burst::{Burst, Delivery};
+use crate::burst::{Arrival, Burst};
 use crate::context::ShardContext;
+use crate::shard::Mail;
 
 mod build;
 
@@ -122,6 +123,16 @@ pub trait BurstHandler: Sized + 'static {
         burst: &mut Burst,
         cx: &mut ShardContext,
     ) -> impl Future<Output = Result<(), ServiceError>>;
+
+    /// Takes a message, between two bursts: mostly a [`Question`](crate::instances::Question), whose
+    /// answer says that it was taken. It is part of a turn, so what is large comes ready made and
+    /// what it replaces leaves with the answer, to be dropped by who asked.
+    ///
+    /// Without it messages are dropped, and who asked learns that nobody answers.
+    fn on_mail(&mut self, mail: Mail, cx: &mut ShardContext) {
+        let _ = cx;
+        drop(mail);
+    }
 }
 
 impl<H: BurstHandler> Service for H {
@@ -136,13 +147,20 @@ impl<H: BurstHandler> Service for H {
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
         let mut burst = Burst::default();
-        while cx.recv(&mut burst).await == Delivery::Received {
-            self.on_burst(&mut burst, cx).await?;
-            for frame in burst.frames.drain(..) {
-                cx.drop_unsettled(frame);
+        loop {
+            match cx.recv_or_mail(&mut burst).await {
+                Arrival::Frames => {
+                    self.on_burst(&mut burst, cx).await?;
+                    for frame in burst.frames.drain(..) {
+                        cx.drop_unsettled(frame);
+                    }
+                }
+                Arrival::Mail(mail) => self.on_mail(mail, cx),
+                // There is no deadline.
+                Arrival::TimedOut => {}
+                Arrival::Drained => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 

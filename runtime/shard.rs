@@ -321,7 +321,7 @@ impl Shard {
             return Err(mail);
         }
         waiting.push_back(mail);
-        if cell.waiting.get() == Waiting::Mail {
+        if matches!(cell.waiting.get(), Waiting::Mail | Waiting::FramesOrMail) {
             cell.ready.set(true);
         }
         Ok(())

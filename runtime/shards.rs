@@ -142,11 +142,10 @@ impl<L: 'static> Shards<L> {
         let count = self.count();
         let sender =
             self.senders.get(shard as usize).ok_or(SubmitError::NoShard { shard, count })?;
-        let slot = Arc::<Slot<R>>::default();
-        let answer = Answer { slot: Arc::clone(&slot) };
+        let (answer, reply) = Answer::pair();
         let message = Box::new(move |local: &mut L| answer.give(work(local)));
         match sender.try_send(message) {
-            Ok(()) => Ok(Reply { slot }),
+            Ok(()) => Ok(reply),
             Err((_, why)) => Err(SubmitError::Refused { shard, why }),
         }
     }
@@ -258,12 +257,18 @@ impl<R> Slot<R> {
 }
 
 /// The shard's side of a reply; dropped without an answer it says so.
-struct Answer<R> {
+pub(crate) struct Answer<R> {
     slot: Arc<Slot<R>>,
 }
 
 impl<R> Answer<R> {
-    fn give(self, value: R) {
+    /// Both sides of an answer that is on no way yet.
+    pub(crate) fn pair() -> (Self, Reply<R>) {
+        let slot = Arc::<Slot<R>>::default();
+        (Self { slot: Arc::clone(&slot) }, Reply { slot })
+    }
+
+    pub(crate) fn give(self, value: R) {
         self.slot.settle(State::Answered(value));
     }
 }
@@ -280,7 +285,16 @@ impl<R> Reply<R> {
     /// # Errors
     ///
     /// When the shard leaves first, or `timeout` passes.
-    pub fn wait(self, timeout: Duration) -> Result<R, ReplyError> {
+    pub fn wait(mut self, timeout: Duration) -> Result<R, ReplyError> {
+        self.wait_up_to(timeout)
+    }
+
+    /// [`Self::wait`] for whoever comes back for an answer that was late. The answer is taken once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait`].
+    pub fn wait_up_to(&mut self, timeout: Duration) -> Result<R, ReplyError> {
         let waiting = |state: &mut State<R>| matches!(state, State::Waiting(_));
         let state = self.slot.lock();
         let (mut state, _) = self
@@ -288,10 +302,12 @@ impl<R> Reply<R> {
             .changed
             .wait_timeout_while(state, timeout, waiting)
             .unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Waiting(_)) {
+            return Err(ReplyError::TimedOut);
+        }
         match std::mem::replace(&mut *state, State::Gone) {
             State::Answered(value) => Ok(value),
-            State::Gone => Err(ReplyError::Gone),
-            State::Waiting(_) => Err(ReplyError::TimedOut),
+            State::Gone | State::Waiting(_) => Err(ReplyError::Gone),
         }
     }
 }

@@ -64,6 +64,8 @@ pub(crate) enum Waiting {
     Frames,
     /// Mail.
     Mail,
+    /// Frames in the inbox, or mail.
+    FramesOrMail,
     /// Room on the TX ring of a port.
     Room { port: usize, chunks: u32 },
 }
@@ -242,7 +244,7 @@ impl Shared {
             return;
         }
         service.held.set(service.held.get() + count);
-        if service.waiting.get() == Waiting::Frames {
+        if matches!(service.waiting.get(), Waiting::Frames | Waiting::FramesOrMail) {
             service.ready.set(true);
         }
         let mut inbox = service.inbox.borrow_mut();

@@ -6,8 +6,8 @@
 //! trust the drain, so it does not depend on any thread of ours. The kernel then
 //! detaches the XDP programs, as after `kill -9`.
 //!
-//! SIGHUP is [`Event::HangUp`], for the main thread to say that nothing is read
-//! again. Without it a closed terminal would end the process undrained.
+//! SIGHUP is [`Event::HangUp`], for the main thread to read again what can be
+//! changed at run time. A closed terminal sends it too, and ends nothing.
 
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::net::UnixStream;

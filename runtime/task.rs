@@ -27,15 +27,17 @@ use crate::wake::{ServiceWaker, Unpark};
 pub(crate) type ServiceFuture = Pin<Box<dyn Future<Output = Result<(), ServiceError>>>>;
 
 /// Builds a service and gives it its context.
-type Make = dyn Fn(&mut Build<'_>, ShardContext) -> Result<ServiceFuture, BuildError> + Send;
+type Make = dyn Fn(&mut Build<'_>, ShardContext) -> Result<ServiceFuture, BuildError> + Send + Sync;
 
 /// Makes one kind of service, as often as it must be made anew. Goes to the shard's thread with
-/// the plan; the service that it makes never leaves that thread.
+/// the plan; the service that it makes never leaves that thread. Clones share their options, so that
+/// what is large in them is there once for all shards.
+#[derive(Clone)]
 pub struct Factory {
     kind: &'static str,
     reinjects: bool,
     reads_parts: bool,
-    make: Box<Make>,
+    make: Arc<Make>,
 }
 
 impl Factory {
@@ -50,7 +52,7 @@ impl Factory {
             kind: S::KIND,
             reinjects: S::REINJECTS,
             reads_parts: S::READS_PARTS,
-            make: Box::new(make),
+            make: Arc::new(make),
         }
     }
 

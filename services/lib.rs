@@ -10,6 +10,7 @@ pub mod echo;
 mod entry;
 pub mod lab;
 mod links;
+pub mod operator;
 mod progress;
 pub mod registry;
 pub mod run;

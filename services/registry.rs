@@ -13,6 +13,8 @@
 //! for all services, so a program of one's own is the stock registry with a
 //! line more, handed to [`main_with`](crate::main_with).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::{error, fmt};
 
 use serde::Deserialize;
@@ -24,6 +26,7 @@ use tidegate_runtime::service::Service;
 use tidegate_runtime::task::Factory;
 
 use crate::echo::Echo;
+use crate::operator::Operator;
 use crate::scrub::Scrub;
 use crate::stream::{EssenceReceive, EssenceSend, StreamReceive, StreamSend};
 
@@ -42,6 +45,19 @@ pub trait Selects: Service {
     ///
     /// [`Unfit`], when the options do not go together, which shows only when they are understood.
     fn selectors(options: &Self::Options) -> Result<Vec<Selector>, Unfit>;
+}
+
+/// A service that answers commands while it runs: it has somebody on the control side who knows its
+/// instances.
+pub trait Operated: Service {
+    /// What is asked of it, as the first word of a request.
+    const COMMANDS: &'static [&'static str];
+    /// The same, for what is answered as long as the client listens.
+    const STREAMS: &'static [&'static str];
+
+    /// Who answers for the service called `name`. Its instances are built from clones of these
+    /// options, so whatever both are to share is in them.
+    fn operator(options: &Self::Options, name: &str) -> Arc<dyn Operator>;
 }
 
 /// Options that do not go together.
@@ -67,6 +83,15 @@ pub struct Registry {
     kinds: Vec<Kind>,
 }
 
+/// Commands by their word, each with the kinds that answer it.
+#[derive(Clone, Debug, Default)]
+pub struct Commands {
+    /// Answered once.
+    pub once: BTreeMap<&'static str, Vec<&'static str>>,
+    /// Answered as long as the client listens.
+    pub streams: BTreeMap<&'static str, Vec<&'static str>>,
+}
+
 /// One service of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
@@ -74,6 +99,24 @@ pub struct Kind {
     reinjects: bool,
     read: fn(&Options) -> Result<Factory, ConfigError>,
     selectors: fn(&Options) -> Result<Vec<Selector>, ConfigError>,
+    operated: Option<Handle>,
+}
+
+/// How a kind is operated.
+#[derive(Clone, Copy, Debug)]
+struct Handle {
+    commands: &'static [&'static str],
+    streams: &'static [&'static str],
+    outfit: fn(&Options, &str) -> Result<Outfit, ConfigError>,
+}
+
+/// What a service of a config becomes.
+#[derive(Debug)]
+pub struct Outfit {
+    /// What makes an instance of it; a clone for each shard.
+    pub factory: Factory,
+    /// Who answers for it, where somebody does.
+    pub operator: Option<Arc<dyn Operator>>,
 }
 
 impl Registry {
@@ -132,8 +175,51 @@ impl Registry {
     {
         assert!(self.kind(S::KIND).is_none(), "two services of the kind {:?}", S::KIND);
         let read = |options: &Options| options.parse::<S::Options>().map(Factory::of::<S>);
-        self.kinds.push(Kind { name: S::KIND, reinjects: S::REINJECTS, read, selectors });
+        let (name, reinjects) = (S::KIND, S::REINJECTS);
+        self.kinds.push(Kind { name, reinjects, read, selectors, operated: None });
         self
+    }
+
+    /// The same, where services of the kind that was added last answer commands.
+    ///
+    /// # Panics
+    ///
+    /// When another kind was added last.
+    #[must_use]
+    pub fn operated<S>(mut self) -> Self
+    where
+        S: Operated,
+        S::Options: DeserializeOwned,
+    {
+        let last = self.kinds.last_mut().filter(|kind| kind.name == S::KIND);
+        let kind = last.unwrap_or_else(|| panic!("{:?} was not added just before", S::KIND));
+        kind.operated = Some(Handle {
+            commands: S::COMMANDS,
+            streams: S::STREAMS,
+            outfit: |options, name| {
+                let options = options.parse::<S::Options>()?;
+                let operator = Some(S::operator(&options, name));
+                Ok(Outfit { factory: Factory::of::<S>(options), operator })
+            },
+        });
+        self
+    }
+
+    /// Every command that some kind answers once, and every one that it goes on answering; each
+    /// with the kinds that do.
+    pub fn commands(&self) -> Commands {
+        let mut commands = Commands::default();
+        for kind in &self.kinds {
+            let Some(handle) = kind.operated else { continue };
+            for (words, table) in
+                [(handle.commands, &mut commands.once), (handle.streams, &mut commands.streams)]
+            {
+                for word in words {
+                    table.entry(*word).or_default().push(kind.name);
+                }
+            }
+        }
+        commands
     }
 
     /// All of them.
@@ -184,7 +270,7 @@ impl Registry {
         self.kind(kind).is_some_and(|kind| kind.reinjects)
     }
 
-    /// What makes `service` on one shard. Its kind must be one that was checked.
+    /// What `service` becomes. Its kind must be one that was checked.
     ///
     /// # Errors
     ///
@@ -194,11 +280,14 @@ impl Registry {
     ///
     /// When the registry has no such kind; [`Registry::check`] finds that out, and shows the
     /// operator where.
-    pub fn factory(&self, service: &Configured) -> Result<Factory, ConfigError> {
+    pub fn outfit(&self, service: &Configured) -> Result<Outfit, ConfigError> {
         let Some(kind) = self.kind(&service.kind) else {
             panic!("the kind {:?} of {} was not checked", service.kind, service.name)
         };
-        kind.factory(&service.options)
+        match kind.operated {
+            Some(handle) => (handle.outfit)(&service.options, &service.name),
+            None => Ok(Outfit { factory: kind.factory(&service.options)?, operator: None }),
+        }
     }
 }
 

@@ -20,14 +20,16 @@ use tidegate_dataplane::steer::hardware::{self, Hardware, Table};
 use tidegate_dataplane::steer::{self, Steering};
 use tidegate_runtime::clock::{Clock, TAI_MINUS_UTC_SECONDS, TaiOffset, monotonic_ns};
 use tidegate_runtime::control::{self, ControlError, Handlers, Server};
+use tidegate_runtime::instances::Instances;
 use tidegate_runtime::metrics::registry::Registry as Metrics;
 use tidegate_runtime::metrics::snapshot::{Snapshot, SteeringSnapshot};
 use tidegate_runtime::plan::{Admission, Plan};
 use tidegate_runtime::runtime::{Report, Runtime, StartError, Stopper};
 use tracing::warn;
 
-use crate::compose::{Composed, compose, hardware_snapshot};
+use crate::compose::{Composed, Manned, compose, hardware_snapshot};
 use crate::links::{Following, Links};
+use crate::operator::{Desk, Ground, Ticker};
 use crate::registry::Registry;
 
 /// Why tidegate could not start.
@@ -44,6 +46,8 @@ pub enum RunError {
     Start(StartError),
     /// The kernel does not tell of links, or gives no thread that listens.
     Links(io::Error),
+    /// No thread for those who answer for services.
+    Operators(io::Error),
     /// The control socket is taken or cannot be made.
     Control(ControlError),
     /// `runtime.control_socket` is no path for a socket.
@@ -61,6 +65,9 @@ impl fmt::Display for RunError {
             Self::Hardware(error) => error.fmt(f),
             Self::Start(error) => error.fmt(f),
             Self::Links(error) => write!(f, "following the links failed: {error}"),
+            Self::Operators(error) => {
+                write!(f, "starting the thread of the services' operators failed: {error}")
+            }
             Self::Control(error) => error.fmt(f),
             Self::ControlPath { path } => write!(
                 f,
@@ -80,7 +87,7 @@ impl error::Error for RunError {
             Self::Hardware(error) => error.source(),
             Self::Start(error) => error.source(),
             Self::Control(error) => error.source(),
-            Self::Links(_) | Self::ControlPath { .. } => None,
+            Self::Links(_) | Self::Operators(_) | Self::ControlPath { .. } => None,
         }
     }
 }
@@ -105,6 +112,8 @@ pub struct Program {
     hardware: Vec<Arc<Hardware>>,
     control: Server,
     following: Following,
+    desk: Arc<Desk>,
+    ticker: Ticker,
 }
 
 /// What a tidegate did, when it has left.
@@ -128,10 +137,12 @@ impl Program {
     pub fn start(config: &Config, registry: &Registry) -> Result<Self, RunError> {
         let metrics = Metrics::new(&config.runtime.instance, monotonic_ns());
         // Before anything is touched: two of one name must not collide.
-        let control = serve_control(config, Arc::clone(&metrics))?;
+        let desk = Arc::new(Desk::default());
+        let control = serve_control(config, registry, Arc::clone(&metrics), &desk)?;
         let mut links =
             Links::open(config, monotonic_ns()).map_err(|it| RunError::Links(it.into()))?;
-        let Composed { steerings, hardware, shards, policy } = compose(config, registry)?;
+        let Composed { steerings, hardware, shards, policy, operators } =
+            compose(config, registry)?;
         for (steering, hardware) in steerings.iter().zip(&hardware) {
             let (steering, hardware) = (Arc::clone(steering), hardware.clone());
             metrics.add_steering(move || steering_snapshot(&steering, hardware.as_deref()));
@@ -155,12 +166,16 @@ impl Program {
             }
         };
         let following = links.follow(monotonic_ns).map_err(RunError::Links)?;
+        open_desk(&desk, operators, &runtime);
+        let shown = Arc::clone(&desk);
+        metrics.add_tables(move || shown.tables());
+        let ticker = Ticker::start(Arc::clone(&desk)).map_err(RunError::Operators)?;
         // Some drivers start anew when a queue is bound.
         for hardware in hardware.iter().filter(|it| it.seen().table == Table::Changed) {
             let interface = hardware.interface();
             warn!(interface, "its RSS table is another since the queues were taken");
         }
-        Ok(Self { runtime, metrics, steerings, hardware, control, following })
+        Ok(Self { runtime, metrics, steerings, hardware, control, following, desk, ticker })
     }
 
     /// What asks it to leave, from any thread.
@@ -184,6 +199,11 @@ impl Program {
         &self.steerings
     }
 
+    /// Those who answer for its services.
+    pub fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
+    }
+
     /// Where `stats` finds it.
     pub fn control_socket(&self) -> &Path {
         self.control.path()
@@ -191,8 +211,9 @@ impl Program {
 
     /// Waits until it is asked to leave, or a shard ends; then drains.
     pub fn wait(self) -> Outcome {
-        let Self { runtime, metrics, steerings, hardware, control, following } = self;
+        let Self { runtime, metrics, steerings, hardware, control, following, ticker, .. } = self;
         let report = runtime.wait();
+        drop(ticker);
         // What the end does to the links is no news.
         drop(following);
         let snapshot = metrics.snapshot(monotonic_ns());
@@ -209,7 +230,22 @@ impl Program {
     }
 }
 
-fn serve_control(config: &Config, metrics: Arc<Metrics>) -> Result<Server, RunError> {
+/// Tells the operators what they work on.
+fn open_desk(desk: &Desk, operators: Vec<Manned>, runtime: &Runtime) {
+    let begun = operators.into_iter().map(|Manned { attended, shards, selectors }| {
+        let instances = Instances::new(runtime.shards(), &attended.service, shards);
+        attended.operator.begin(Ground { instances, selectors });
+        attended
+    });
+    desk.open(begun.collect());
+}
+
+fn serve_control(
+    config: &Config,
+    registry: &Registry,
+    metrics: Arc<Metrics>,
+    desk: &Arc<Desk>,
+) -> Result<Server, RunError> {
     let path = control_path(config)?;
     let named = path.extension().is_some_and(|it| it == "sock");
     let parts = path.parent().zip(path.file_stem().and_then(|it| it.to_str()));
@@ -219,6 +255,7 @@ fn serve_control(config: &Config, metrics: Arc<Metrics>) -> Result<Server, RunEr
     let handlers = Handlers::new().on("stats", move |_| {
         serde_json::to_value(metrics.snapshot(monotonic_ns())).map_err(|error| error.to_string())
     });
+    let handlers = desk.serve(&registry.commands(), handlers);
     Ok(Server::start(directory, stem, handlers)?)
 }
 

@@ -39,7 +39,8 @@ fn printed_sdp(sender: &str) -> Scratch {
     let clock = "class = \"wide\"\nsdp = { refclk = \"localmac=02-00-00-00-00-01\" }";
     let config = Scratch::new("camera.toml", sender.replace("class = \"wide\"", clock).as_bytes());
     let mut print = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    let said = print.args(["sdp", "print", "--config"]).arg(&config.0).output().unwrap();
+    let said =
+        print.args(["sdp", "print", "--planned", "--config"]).arg(&config.0).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     Scratch::new("camera.sdp", &said.stdout)
 }

@@ -185,7 +185,7 @@ fn mistakes_in_an_interface() {
         several,
     );
     interface("ring_entries = 1000", "ring_entries", "1000", "a power of two, such as 512 or 1024");
-    interface("ring_entries = 8", "ring_entries", "the integer 8", "an integer from 64 to 32768");
+    interface("ring_entries = 8", "ring_entries", "the integer 8", "an integer from 64 to 262144");
     let fill = "at most ring_entries, which is 2048";
     interface("fill_frames = 4096", "fill_frames", "4096, more than the ring has entries", fill);
     interface(

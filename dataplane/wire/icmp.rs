@@ -48,6 +48,12 @@ impl<'a> Icmp<'a> {
         u16::from_be_bytes([self.header[2], self.header[3]])
     }
 
+    /// The four octets whose meaning is the type's: of an echo, its identifier and number.
+    #[inline]
+    pub const fn rest(self) -> [u8; 4] {
+        [self.header[4], self.header[5], self.header[6], self.header[7]]
+    }
+
     /// What follows the first eight octets.
     #[inline]
     pub const fn payload(self) -> &'a [u8] {
@@ -63,6 +69,7 @@ mod tests {
     fn reads_type_and_code() {
         let icmp = Icmp::parse(&[3, 4, 0x12, 0x34, 0, 0, 5, 0xdc, 0x45]).unwrap();
         assert_eq!((icmp.kind(), icmp.code(), icmp.checksum()), (3, 4, 0x1234));
+        assert_eq!(icmp.rest(), [0, 0, 5, 0xdc]);
         assert_eq!(icmp.payload(), [0x45]);
     }
 

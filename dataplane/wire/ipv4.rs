@@ -112,6 +112,24 @@ impl<'a> Ipv4<'a> {
         self.header[1]
     }
 
+    /// Identification, which the parts of a datagram share.
+    #[inline]
+    pub const fn id(self) -> u16 {
+        u16::from_be_bytes([self.header[4], self.header[5]])
+    }
+
+    /// Whether the sender forbids to make parts of it.
+    #[inline]
+    pub const fn dont_fragment(self) -> bool {
+        self.header[6] & 0x40 != 0
+    }
+
+    /// Whether the bit is set that must be 0, RFC 791, section 3.1.
+    #[inline]
+    pub const fn reserved_bit(self) -> bool {
+        self.header[6] & 0x80 != 0
+    }
+
     /// The part of the datagram that this packet carries.
     #[inline]
     pub const fn fragment(self) -> Fragment {
@@ -247,8 +265,12 @@ mod tests {
         assert_eq!(ip.destination(), HEADER.destination);
         assert_eq!((ip.protocol(), ip.ttl(), ip.traffic_class()), (17, 64, 0x88));
         assert_eq!(ip.fragment(), Fragment::Whole);
+        assert_eq!((ip.id(), ip.dont_fragment(), ip.reserved_bit()), (7, true, false));
         assert_eq!(ip.payload(), [0xaa, 0xbb, 0xcc]);
         assert!(ip.checksum_is_right());
+        bytes[6] = 0x80;
+        let ip = Ipv4::parse(&bytes).unwrap();
+        assert_eq!((ip.dont_fragment(), ip.reserved_bit()), (false, true));
     }
 
     #[test]

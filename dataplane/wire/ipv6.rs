@@ -2,6 +2,10 @@
 
 use core::net::Ipv6Addr;
 
+mod extensions;
+
+pub use extensions::Extensions;
+
 use super::{Fragment, Malformed, protocol};
 
 /// Octets in an IPv6 header.
@@ -121,6 +125,19 @@ impl<'a> Ipv6<'a> {
         self.extensions
     }
 
+    /// The extension headers one by one.
+    #[inline]
+    pub const fn each_extension(self) -> Extensions<'a> {
+        Extensions::new(self.header[6], self.extensions)
+    }
+
+    /// Flow label, 20 bits.
+    #[inline]
+    pub const fn flow_label(self) -> u32 {
+        let h = self.header;
+        u32::from_be_bytes([0, h[1] & 0x0f, h[2], h[3]])
+    }
+
     /// Octets of the packet by its payload length, header included.
     #[inline]
     pub const fn total_octets(self) -> usize {
@@ -203,15 +220,7 @@ fn step(chain: &mut Chain, body: &[u8], octets: usize) -> Result<(), Malformed> 
     // All of them are at least eight octets long and start with the next header and, but for
     // fragments, a length.
     let start = here.first_chunk::<8>().ok_or(Malformed::Truncated { have, need: 8 })?;
-    let need = match header {
-        protocol::FRAGMENT => 8,
-        // RFC 4302, section 2.2: in 32-bit words, minus 2. No real one has 0, but who walks past
-        // it, as Linux and the steering program do, finds the next header after 8 octets.
-        protocol::AUTHENTICATION => (usize::from(start[1]) + 2) * 4,
-        // RFC 8200, sections 4.3 to 4.6, and the others alike: in 8-octet units, not counting the
-        // first.
-        _ => (usize::from(start[1]) + 1) * 8,
-    };
+    let need = header_octets(header, start[1]);
     if have < need {
         return Err(Malformed::Truncated { have, need });
     }
@@ -229,6 +238,19 @@ fn step(chain: &mut Chain, body: &[u8], octets: usize) -> Result<(), Malformed> 
     chain.protocol = start[0];
     chain.octets += need;
     Ok(())
+}
+
+/// Octets of an extension header by its length field.
+const fn header_octets(header: u8, field: u8) -> usize {
+    match header {
+        protocol::FRAGMENT => 8,
+        // RFC 4302, section 2.2: in 32-bit words, minus 2. No real one has 0, but who walks past
+        // it, as Linux and the steering program do, finds the next header after 8 octets.
+        protocol::AUTHENTICATION => (field as usize + 2) * 4,
+        // RFC 8200, sections 4.3 to 4.6, and the others alike: in 8-octet units, not counting the
+        // first.
+        _ => (field as usize + 1) * 8,
+    }
 }
 
 /// Reads a fragment header in front of `length` octets. RFC 8200, section 4.5.
@@ -326,6 +348,9 @@ mod tests {
         assert_eq!((ip.protocol(), ip.hop_limit(), ip.traffic_class()), (17, 64, 0x88));
         assert_eq!(ip.payload(), [1, 2, 3]);
         assert_eq!(ip.total_octets(), 43);
+        assert_eq!((ip.flow_label(), ip.each_extension().count()), (0, 0));
+        (bytes[1], bytes[2], bytes[3]) = (0xfa, 0xbc, 0xde);
+        assert_eq!(Ipv6::parse(&bytes).unwrap().flow_label(), 0xa_bcde);
     }
 
     #[test]
@@ -348,6 +373,8 @@ mod tests {
         assert_eq!(ip.fragment(), Fragment::First { id: 9 });
         assert_eq!(ip.payload(), [0xaa; 8]);
         assert_eq!(ip.extensions().len(), 8 + 8 + 24 + 8 + 24 + 8);
+        let each: Vec<_> = ip.each_extension().map(|(kind, it)| (kind, it.len())).collect();
+        assert_eq!(each, [(0, 8), (60, 8), (43, 24), (44, 8), (51, 24), (60, 8)]);
         // Every prefix is refused: the payload length is then past the octets.
         for end in 0..bytes.len() {
             assert!(Ipv6::parse(&bytes[..end]).is_err(), "prefix of {end} octets");

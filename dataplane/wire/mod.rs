@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  frame ─► Ethernet ─► tags ─► Ipv4 | Ipv6 ─► extension headers ─► Tcp | Udp | Icmp ─► payload
-//!                                                                          └─► Rtp ─► Rfc4175
+//!                                                └─► Gre                    ├─► Rtp ─► Rfc4175
+//!                                                                           └─► Dns | Vxlan
 //! ```
 //!
 //! Each file is one protocol. A view (`Udp`, `Ipv4`, …) borrows the octets it was made from and can
@@ -20,11 +21,14 @@
 //! with a reason and never an error.
 //!
 //! Not done here: reassembly of fragments, verification of checksums while parsing (the functions
-//! are in [`checksum`]; the kernel or the NIC has judged or will judge), and anything inside
-//! tunnels.
+//! are in [`checksum`]; the kernel or the NIC has judged or will judge), and the walk into tunnels:
+//! [`gre`] and [`vxlan`] show where a packet within a packet begins, and whoever wants to know goes
+//! on from there.
 
 pub mod checksum;
+pub mod dns;
 pub mod ethernet;
+pub mod gre;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
@@ -35,6 +39,7 @@ pub mod rtp;
 pub mod tcp;
 pub mod transport;
 pub mod udp;
+pub mod vxlan;
 
 #[cfg(test)]
 mod corpus;
@@ -43,7 +48,9 @@ mod mutation;
 #[cfg(test)]
 mod samples;
 
+pub use dns::Dns;
 pub use ethernet::{Ethernet, Vlan};
+pub use gre::Gre;
 pub use icmp::Icmp;
 pub use ipv4::Ipv4;
 pub use ipv6::Ipv6;
@@ -54,6 +61,7 @@ pub use rtp::Rtp;
 pub use tcp::Tcp;
 pub use transport::TransportChecksum;
 pub use udp::Udp;
+pub use vxlan::Vxlan;
 
 /// Protocol numbers that the house reads: IPv4's protocol field and IPv6's next header.
 pub mod protocol {
@@ -61,14 +69,20 @@ pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
     /// ICMP for IPv4.
     pub const ICMP: u8 = 1;
+    /// A packet of IPv4, RFC 2003.
+    pub const IPV4: u8 = 4;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// A packet of IPv6, RFC 4213.
+    pub const IPV6: u8 = 41;
     /// IPv6 routing header, RFC 8200, section 4.4.
     pub const ROUTING: u8 = 43;
     /// IPv6 fragment header, RFC 8200, section 4.5.
     pub const FRAGMENT: u8 = 44;
+    /// GRE, RFC 2784.
+    pub const GRE: u8 = 47;
     /// Authentication header, RFC 4302.
     pub const AUTHENTICATION: u8 = 51;
     /// ICMP for IPv6.

@@ -1,7 +1,8 @@
 //! Random damage: no frame, however broken, may make a view panic or show octets from outside the
 //! frame.
 
-use super::{Packet, Rfc4175, Rtp, samples};
+use super::packet::{Network, Transport};
+use super::{Dns, Gre, Packet, Rfc4175, Rtp, Vxlan, samples};
 
 /// Marsaglia's xorshift64; `SEED=n` replays a run.
 struct Random(u64);
@@ -55,6 +56,7 @@ fn look_at(frame: &[u8], octets: usize) -> bool {
     assert!(packet.ip_octets() + packet.ethernet().header_octets() <= packet.frame_octets());
     let _ = (packet.source(), packet.destination(), packet.ports(), packet.fragment());
     assert!(packet.ethernet().tags().len() <= 2);
+    look_further(&packet);
     if let Ok(rtp) = Rtp::parse(packet.payload())
         && let Ok(video) = Rfc4175::parse(rtp.payload())
     {
@@ -62,6 +64,29 @@ fn look_at(frame: &[u8], octets: usize) -> bool {
         assert!(octets <= rtp.payload().len());
     }
     true
+}
+
+/// Whatever the payload is, as everything that it could be.
+fn look_further(packet: &Packet<'_>) {
+    let payload = packet.payload();
+    if let Network::V6(ip) = packet.network() {
+        let octets: usize = ip.each_extension().map(|(_, header)| header.len()).sum();
+        assert_eq!(octets, ip.extensions().len(), "each was walked");
+        assert!(ip.each_extension().count() <= 8);
+    }
+    if let Transport::Tcp(tcp) = packet.transport() {
+        assert!(tcp.each_option().count() <= tcp.options().len());
+    }
+    for dns in [Dns::parse(payload), Dns::parse_segment(payload)].into_iter().flatten() {
+        let name = dns.question().map_or(1, |question| question.name.len());
+        assert!((1..=255).contains(&name));
+    }
+    if let Ok(gre) = Gre::parse(payload) {
+        assert!(gre.payload().len() + 4 <= payload.len());
+    }
+    if let Ok(vxlan) = Vxlan::parse(payload) {
+        assert_eq!(vxlan.payload().len() + 8, payload.len());
+    }
 }
 
 #[test]

@@ -70,11 +70,7 @@ impl<'a> Packet<'a> {
         assert!(head.len() <= octets, "a beginning is no longer than the whole");
         let ethernet = Ethernet::parse(head)?;
         let (body, body_octets) = (ethernet.payload(), octets - ethernet.header_octets());
-        let network = match ethernet.ether_type() {
-            ether_type::IPV4 => Network::V4(Ipv4::parse_head(body, body_octets)?),
-            ether_type::IPV6 => Network::V6(Ipv6::parse_head(body, body_octets)?),
-            ether_type => return Err(Malformed::NotIp { ether_type }),
-        };
+        let network = Network::parse_head(ethernet.ether_type(), body, body_octets)?;
         let transport = Transport::parse(network)?;
         Ok(Self { frame_octets: octets, ethernet, network, transport })
     }
@@ -170,9 +166,30 @@ impl<'a> Packet<'a> {
     }
 }
 
-impl<'a> Transport<'a> {
+impl<'a> Network<'a> {
+    /// Checks `head`, the beginning of `octets` octets behind a header that announces `ether_type`.
+    ///
+    /// # Errors
+    ///
+    /// What the views say; [`Malformed::NotIp`] where the type is neither IPv4 nor IPv6.
     #[inline]
-    fn parse(network: Network<'a>) -> Result<Self, Malformed> {
+    pub fn parse_head(ether_type: u16, head: &'a [u8], octets: usize) -> Result<Self, Malformed> {
+        match ether_type {
+            ether_type::IPV4 => Ok(Self::V4(Ipv4::parse_head(head, octets)?)),
+            ether_type::IPV6 => Ok(Self::V6(Ipv6::parse_head(head, octets)?)),
+            ether_type => Err(Malformed::NotIp { ether_type }),
+        }
+    }
+}
+
+impl<'a> Transport<'a> {
+    /// Checks what `network` carries.
+    ///
+    /// # Errors
+    ///
+    /// What the views say.
+    #[inline]
+    pub fn parse(network: Network<'a>) -> Result<Self, Malformed> {
         let (number, fragment, payload, v6) = match network {
             Network::V4(ip) => (ip.protocol(), ip.fragment(), ip.payload(), false),
             Network::V6(ip) => (ip.protocol(), ip.fragment(), ip.payload(), true),

@@ -1,6 +1,9 @@
 //! Transmission Control Protocol, RFC 9293.
 
+pub mod options;
+
 use super::Malformed;
+use options::Options;
 
 /// Octets in a TCP header without options.
 pub const HEADER_LEN: usize = 20;
@@ -44,7 +47,7 @@ impl Flags {
 
 /// A checked view of one TCP segment.
 ///
-/// Holding a `Tcp` proves that the header with its options is whole. The options are not parsed.
+/// Holding a `Tcp` proves that the header with its options is whole. The options are read when asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tcp<'a> {
     header: &'a [u8; HEADER_LEN],
@@ -118,10 +121,28 @@ impl<'a> Tcp<'a> {
         u16::from_be_bytes([self.header[16], self.header[17]])
     }
 
+    /// Urgent pointer; counts only with [`Flags::URG`].
+    #[inline]
+    pub const fn urgent_pointer(self) -> u16 {
+        u16::from_be_bytes([self.header[18], self.header[19]])
+    }
+
+    /// Octets of header and options.
+    #[inline]
+    pub const fn header_octets(self) -> usize {
+        HEADER_LEN + self.options.len()
+    }
+
     /// The options, 0 to 40 octets, padding included.
     #[inline]
     pub const fn options(self) -> &'a [u8] {
         self.options
+    }
+
+    /// The options one by one.
+    #[inline]
+    pub const fn each_option(self) -> Options<'a> {
+        Options::new(self.options)
     }
 
     /// The data octets.
@@ -198,6 +219,8 @@ mod tests {
         assert_eq!((tcp.window(), tcp.checksum()), (1024, 0xbeef));
         assert!(tcp.flags().contains(Flags::SYN) && !tcp.flags().contains(Flags::RST));
         assert_eq!(tcp.options(), [2, 4, 5, 0xb4]);
+        assert_eq!(tcp.each_option().collect::<Vec<_>>(), [(2, &[5, 0xb4][..])]);
+        assert_eq!((tcp.header_octets(), tcp.urgent_pointer()), (24, 0));
         assert_eq!(tcp.payload(), b"hi");
     }
 

@@ -225,7 +225,7 @@ impl fmt::Display for Error {
             ),
             Self::RingSize { ring_entries } => write!(
                 f,
-                "rings of {ring_entries} entries: a power of two from 64 to 32768 is possible",
+                "rings of {ring_entries} entries: a power of two from 64 to 262144 is possible",
             ),
             Self::Os { call, .. } => write!(f, "{call} failed"),
         }
@@ -262,7 +262,7 @@ const BIND_PAUSE: Duration = Duration::from_millis(10);
 /// [`Error`], which names what to do about it.
 pub fn open(options: &Options, umem: Umem) -> Result<Queue, Error> {
     let Options { ref interface, queue, ring_entries, .. } = *options;
-    if !ring_entries.is_power_of_two() || !(64..=32768).contains(&ring_entries) {
+    if !ring_entries.is_power_of_two() || !(64..=262_144).contains(&ring_entries) {
         return Err(Error::RingSize { ring_entries });
     }
     let index = nix::net::if_::if_nametoindex(&**interface)
@@ -573,7 +573,7 @@ mod tests {
             ),
             (
                 Error::RingSize { ring_entries: 1000 },
-                "rings of 1000 entries: a power of two from 64 to 32768 is possible",
+                "rings of 1000 entries: a power of two from 64 to 262144 is possible",
             ),
         ];
         for (error, text) in told {

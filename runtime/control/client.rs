@@ -1,6 +1,6 @@
 //! The asking end.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::{ANSWER_MAX, ControlError, instance_of, os};
 
 /// How long a silent process is waited for. Lower, and a machine under flood
 /// seems dead; higher, and `stats` hangs with a process that is.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks the process behind the socket at `path` to run `command`, and returns
 /// its answer.
@@ -30,6 +30,32 @@ pub fn request(path: &Path, command: &str) -> Result<Value, ControlError> {
 ///
 /// As [`request`].
 pub fn request_with(path: &Path, request: &Value) -> Result<Value, ControlError> {
+    let stream = send(path, request)?;
+    let mut answer = String::new();
+    let limit = ANSWER_MAX as u64 + 1;
+    stream.take(limit).read_to_string(&mut answer).map_err(os("reading from", path))?;
+    understand(&answer)
+}
+
+/// [`request_with`] for an answer that goes on: its first line, and what the rest is read from. Each
+/// read waits for some seconds at most.
+///
+/// # Errors
+///
+/// As [`request`].
+pub fn request_stream(
+    path: &Path,
+    request: &Value,
+) -> Result<(Value, BufReader<UnixStream>), ControlError> {
+    let mut stream = BufReader::new(send(path, request)?);
+    let mut answer = String::new();
+    let limit = ANSWER_MAX as u64 + 1;
+    (&mut stream).take(limit).read_line(&mut answer).map_err(os("reading from", path))?;
+    Ok((understand(&answer)?, stream))
+}
+
+/// Connects and asks.
+fn send(path: &Path, request: &Value) -> Result<UnixStream, ControlError> {
     let mut stream = UnixStream::connect(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             ControlError::NotRunning { instance: instance_of(path), path: path.into() }
@@ -40,12 +66,13 @@ pub fn request_with(path: &Path, request: &Value) -> Result<Value, ControlError>
     let timeout = Some(ANSWER_TIMEOUT);
     stream.set_read_timeout(timeout).map_err(os("setting a timeout on", path))?;
     stream.set_write_timeout(timeout).map_err(os("setting a timeout on", path))?;
-    stream.write_all(format!("{request}\n").as_bytes()).map_err(os("writing to", path))?;
+    // A process that refuses what it has not read whole closes early, but has answered.
+    match stream.write_all(format!("{request}\n").as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(stream),
+        written => written.map_err(os("writing to", path))?,
+    }
     stream.shutdown(Shutdown::Write).map_err(os("writing to", path))?;
-    let mut answer = String::new();
-    let limit = ANSWER_MAX as u64 + 1;
-    stream.take(limit).read_to_string(&mut answer).map_err(os("reading from", path))?;
-    understand(&answer)
+    Ok(stream)
 }
 
 /// The value in an answer line.

@@ -19,18 +19,30 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
+use super::stream::{Connection, STREAMS_MAX, Stream, Streams};
 use super::{ControlError, Lock, REQUEST_MAX, os, private_directory, socket_path};
 use crate::clock::monotonic_ns;
 
-/// How long one client may take, all in all. The next one waits that long for a
-/// client that says nothing.
+/// How long one client may take to ask, and again to take the answer. The next one waits that long
+/// for a client that says nothing.
 const CLIENT_NS: u64 = 1_000_000_000;
+
+/// Octets read at once: as much as a unix socket mostly has.
+const CHUNK_OCTETS: usize = 64 << 10;
 
 /// Pause after the kernel refused a connection (too many open files), so that
 /// the thread does not spin on it.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
-type Handler = Box<dyn Fn(&Value) -> Result<Value, String> + Send>;
+type Handler = Box<dyn Fn(&Value) -> Result<Answer, String> + Send>;
+
+/// What a handler made of a request.
+enum Answer {
+    /// This, and no more.
+    Once(Value),
+    /// This, and then more on the same connection.
+    Stream(Value, Stream),
+}
 
 /// What can be asked, by name.
 #[derive(Default)]
@@ -58,24 +70,45 @@ impl Handlers {
     /// When the command has a handler already.
     #[must_use]
     pub fn on(
-        mut self,
+        self,
         command: &str,
         handler: impl Fn(&Value) -> Result<Value, String> + Send + 'static,
     ) -> Self {
-        let earlier = self.by_command.insert(command.into(), Box::new(handler));
+        self.insert(command, Box::new(move |request| handler(request).map(Answer::Once)))
+    }
+
+    /// As [`Self::on`], for an answer that goes on: what comes with it is called on a thread of its
+    /// own, with the connection.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::on`].
+    #[must_use]
+    pub fn on_stream<S>(
+        self,
+        command: &str,
+        handler: impl Fn(&Value) -> Result<(Value, S), String> + Send + 'static,
+    ) -> Self
+    where
+        S: FnOnce(Connection) + Send + 'static,
+    {
+        self.insert(
+            command,
+            Box::new(move |request| {
+                let (value, stream) = handler(request)?;
+                Ok(Answer::Stream(value, Box::new(stream)))
+            }),
+        )
+    }
+
+    fn insert(mut self, command: &str, handler: Handler) -> Self {
+        let earlier = self.by_command.insert(command.into(), handler);
         assert!(earlier.is_none(), "two handlers for {command:?}");
         self
     }
 
     /// The answer to one request line.
-    fn answer(&self, line: &str) -> Value {
-        match self.try_answer(line) {
-            Ok(value) => json!({ "ok": value }),
-            Err(message) => json!({ "error": message }),
-        }
-    }
-
-    fn try_answer(&self, line: &str) -> Result<Value, String> {
+    fn answer(&self, line: &str) -> Result<Answer, String> {
         let request: Value = serde_json::from_str(line)
             .map_err(|error| format!("the request is not one line of JSON: {error}"))?;
         let Some(Value::String(command)) = request.get("command") else {
@@ -158,6 +191,8 @@ impl Drop for Server {
 
 /// The thread's loop: wait for a client or the end, serve the client.
 fn serve(listener: &UnixListener, stop: &EventFd, handlers: &Handlers) {
+    // Told to end and waited for when this returns.
+    let mut streams = Streams::default();
     loop {
         let mut fds = [
             PollFd::new(listener.as_fd(), PollFlags::POLLIN),
@@ -170,7 +205,7 @@ fn serve(listener: &UnixListener, stop: &EventFd, handlers: &Handlers) {
         }
         match listener.accept() {
             Ok((stream, _)) => {
-                if let Err(error) = serve_one(stream, handlers) {
+                if let Err(error) = serve_one(stream, handlers, &mut streams) {
                     tracing::debug!(%error, "a control client went away");
                 }
             }
@@ -183,20 +218,42 @@ fn serve(listener: &UnixListener, stop: &EventFd, handlers: &Handlers) {
     }
 }
 
-/// One request, one answer.
-fn serve_one(mut stream: UnixStream, handlers: &Handlers) -> io::Result<()> {
+/// One request, one answer, and what follows it.
+fn serve_one(mut stream: UnixStream, handlers: &Handlers, streams: &mut Streams) -> io::Result<()> {
     let deadline_ns = monotonic_ns() + CLIENT_NS;
     stream.set_nonblocking(false)?;
     let answer = if allowed(&stream)? {
-        match read_line(&mut stream, deadline_ns)? {
-            Ok(line) => handlers.answer(&line),
-            Err(why) => json!({ "error": why }),
-        }
+        let line = read_line(&mut stream, deadline_ns)?;
+        line.map_err(str::to_owned).and_then(|line| handlers.answer(&line))
     } else {
-        json!({ "error": "only the owner of this process and root may ask" })
+        Err("only the owner of this process and root may ask".into())
     };
-    stream.set_write_timeout(Some(remaining(deadline_ns)?))?;
-    stream.write_all(format!("{answer}\n").as_bytes())
+    // The handler may have taken longer than a client may.
+    stream.set_write_timeout(Some(Duration::from_nanos(CLIENT_NS)))?;
+    let (answer, more) = match answer.and_then(|answer| streams.admit(answer)) {
+        Ok((value, more)) => (json!({ "ok": value }), more),
+        Err(message) => (json!({ "error": message }), None),
+    };
+    stream.write_all(format!("{answer}\n").as_bytes())?;
+    match more {
+        Some(more) => streams.begin(stream, more),
+        None => Ok(()),
+    }
+}
+
+impl Streams {
+    /// What is to be said, and what is to follow, where there is room for it.
+    fn admit(&mut self, answer: Answer) -> Result<(Value, Option<Stream>), String> {
+        match answer {
+            Answer::Once(value) => Ok((value, None)),
+            Answer::Stream(value, more) => match self.has_room() {
+                true => Ok((value, Some(more))),
+                false => Err(format!(
+                    "{STREAMS_MAX} clients are being served such answers; end one of them first"
+                )),
+            },
+        }
+    }
 }
 
 /// Whether the peer may ask.
@@ -217,16 +274,16 @@ fn read_line(
     deadline_ns: u64,
 ) -> io::Result<Result<String, &'static str>> {
     let mut line = Vec::new();
-    let mut chunk = [0; 512];
-    while !line.contains(&b'\n') {
+    let mut chunk = vec![0; CHUNK_OCTETS];
+    loop {
         stream.set_read_timeout(Some(remaining(deadline_ns)?))?;
         let read = stream.read(&mut chunk)?;
-        if read == 0 {
-            break;
-        }
         line.extend_from_slice(&chunk[..read]);
         if line.len() > REQUEST_MAX {
             return Ok(Err("the request is too long"));
+        }
+        if read == 0 || chunk[..read].contains(&b'\n') {
+            break;
         }
     }
     Ok(String::from_utf8(line).map_err(|_| "the request is not UTF-8"))

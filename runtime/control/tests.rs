@@ -1,7 +1,9 @@
 //! Both ends together, in a directory of each test's own.
 
+use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,7 +84,7 @@ fn garbage_is_answered_with_an_error_or_with_silence() {
     assert!(answer.starts_with("{\"error\":\"the request is not one line of JSON"), "{answer}");
     let answer = raw(server.path(), b"\xff\xfe\n");
     assert_eq!(answer, "{\"error\":\"the request is not UTF-8\"}\n");
-    let answer = raw(server.path(), &[b'a'; REQUEST_MAX + 1]);
+    let answer = raw(server.path(), &vec![b'a'; REQUEST_MAX + 1]);
     assert_eq!(answer, "{\"error\":\"the request is too long\"}\n");
     raw(server.path(), b"");
     assert_eq!(request(server.path(), "stats").unwrap(), json!({ "turns": 7 }));
@@ -222,4 +224,76 @@ fn says_what_else_went_wrong() {
     ] {
         assert_eq!(error.to_string(), text);
     }
+}
+
+#[test]
+fn a_request_may_be_as_long_as_a_large_set_of_rules() {
+    let place = Place::new();
+    let server = Server::start(&place.0, "one", handlers()).unwrap();
+    let word = "x".repeat(4 << 20);
+    let echo = json!({ "command": "echo", "word": word });
+    assert_eq!(request_with(server.path(), &echo).unwrap(), json!(word));
+}
+
+/// Counts until nobody reads, or to `count`.
+fn counting(ended: Arc<AtomicU32>) -> Handlers {
+    handlers().on_stream("count", move |request| {
+        let to = request["to"].as_u64().ok_or("count needs \"to\"")?;
+        let ended = Arc::clone(&ended);
+        let more = move |mut connection: Connection| {
+            for n in 0..to {
+                let said = connection.write(format!("{n}\n").as_bytes());
+                if said.is_err() || connection.pause(Duration::from_millis(1)).is_some() {
+                    break;
+                }
+            }
+            ended.fetch_add(1, Ordering::SeqCst);
+        };
+        Ok((json!("begun"), more))
+    })
+}
+
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn an_answer_may_go_on_while_others_are_served() {
+    let place = Place::new();
+    let ended = Arc::<AtomicU32>::default();
+    let server = Server::start(&place.0, "one", counting(Arc::clone(&ended))).unwrap();
+    let refusal = request_stream(server.path(), &json!({ "command": "count" })).unwrap_err();
+    assert_eq!(refusal.to_string(), "count needs \"to\"");
+    let ask = json!({ "command": "count", "to": 5 });
+    let (first, rest) = request_stream(server.path(), &ask).unwrap();
+    assert_eq!(request(server.path(), "stats").unwrap(), json!({ "turns": 7 }));
+    let lines: Vec<String> = rest.lines().map(Result::unwrap).collect();
+    assert_eq!((first, lines.join(" ")), (json!("begun"), "0 1 2 3 4".to_owned()));
+}
+
+#[test]
+fn a_client_that_hangs_up_ends_its_answer_and_there_are_only_so_many() {
+    let place = Place::new();
+    let ended = Arc::<AtomicU32>::default();
+    let server = Server::start(&place.0, "one", counting(Arc::clone(&ended))).unwrap();
+    let ask = json!({ "command": "count", "to": u64::MAX });
+    let mut clients: Vec<_> =
+        (0..STREAMS_MAX).map(|_| request_stream(server.path(), &ask).unwrap()).collect();
+    let refusal = request_stream(server.path(), &ask).unwrap_err().to_string();
+    assert_eq!(refusal, "4 clients are being served such answers; end one of them first");
+    clients.pop();
+    until("the client's end was not noticed", || ended.load(Ordering::SeqCst) == 1);
+    until("its place was not free again", || {
+        request_stream(server.path(), &ask).is_ok_and(|it| {
+            clients.push(it);
+            true
+        })
+    });
+    // The end of the process ends them all.
+    drop(server);
+    assert_eq!(ended.load(Ordering::SeqCst), 1 + 4);
 }

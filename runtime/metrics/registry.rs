@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::named::{Facts, NamedKind, Table};
 use super::published::{Copy, Values, Version};
-use super::snapshot::{PortSnapshot, ServiceSnapshot, ShardSnapshot, Snapshot, SteeringSnapshot};
+use super::snapshot::{
+    PortSnapshot, ServiceSnapshot, ShardSnapshot, Snapshot, SteeringSnapshot, TableSnapshot,
+};
 use super::{
     Count, Counter, DropReason, Gauge, Level, NAMED_MAX, NameError, PortCounters, PortStats,
     ServiceCounters, ServiceStats, ShardCounters, ShardStats, Word,
 };
 
 type Read = Box<dyn Fn() -> SteeringSnapshot + Send>;
+type ReadTables = Box<dyn Fn() -> Vec<TableSnapshot> + Send>;
 
 /// Time between publications of a busy shard. Lower, and readers, who need a
 /// few microseconds undisturbed, begin to starve; higher, and what `stats`
@@ -29,6 +32,7 @@ pub struct Registry {
     started_ns: u64,
     shards: Mutex<Vec<Arc<PublishedShard>>>,
     steering: Mutex<Vec<Read>>,
+    tables: Mutex<Vec<ReadTables>>,
 }
 
 impl fmt::Debug for Registry {
@@ -54,6 +58,7 @@ impl Registry {
             started_ns,
             shards: Mutex::default(),
             steering: Mutex::default(),
+            tables: Mutex::default(),
         })
     }
 
@@ -81,6 +86,11 @@ impl Registry {
         lock(&self.steering).push(Box::new(read));
     }
 
+    /// Adds what services show beyond their own shards. As [`Self::add_steering`].
+    pub fn add_tables(&self, read: impl Fn() -> Vec<TableSnapshot> + Send + 'static) {
+        lock(&self.tables).push(Box::new(read));
+    }
+
     /// Every counter as last published; `now_ns` is the time of asking.
     pub fn snapshot(&self, now_ns: u64) -> Snapshot {
         let shards: Vec<_> = lock(&self.shards).iter().map(|shard| shard.read()).collect();
@@ -92,6 +102,7 @@ impl Registry {
             conservation: Snapshot::conservation(&shards),
             shards,
             steering,
+            tables: lock(&self.tables).iter().flat_map(|read| read()).collect(),
         }
     }
 

@@ -20,6 +20,9 @@ pub struct Snapshot {
     pub shards: Vec<ShardSnapshot>,
     /// What the XDP program counted, per interface.
     pub steering: Vec<SteeringSnapshot>,
+    /// What the services show beyond their own shards.
+    #[serde(default)]
+    pub tables: Vec<TableSnapshot>,
     /// Whether every frame is somewhere.
     pub conservation: Conservation,
 }
@@ -75,6 +78,33 @@ pub struct ServiceSnapshot {
     /// What this service says in words.
     #[serde(default)]
     pub words: BTreeMap<String, String>,
+}
+
+/// Rows that are alike: what a service has several of, whose number is known only at run time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSnapshot {
+    /// Name of the service in the configuration.
+    pub service: String,
+    /// What each row is one of, in the singular.
+    pub name: String,
+    /// The rows.
+    pub rows: Vec<RowSnapshot>,
+}
+
+/// One row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowSnapshot {
+    /// Unlike that of any other row.
+    pub name: String,
+    /// What is said in words.
+    #[serde(default)]
+    pub words: BTreeMap<String, String>,
+    /// What only grows.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+    /// What goes up and down.
+    #[serde(default)]
+    pub gauges: BTreeMap<String, u64>,
 }
 
 /// Counters of one XDP program.
@@ -208,6 +238,21 @@ impl Snapshot {
                 line(&mut text, "steering", "count", &labels, *value);
             }
         }
+        for table in &self.tables {
+            let owner = format!("service=\"{}\",table=\"{}\"", escape(&table.service), table.name);
+            for row in &table.rows {
+                let owner = format!("{owner},row=\"{}\"", escape(&row.name));
+                for (kind, values) in [("count", &row.counters), ("gauge", &row.gauges)] {
+                    for (name, value) in values {
+                        line(&mut text, "table", kind, &format!("{owner},name=\"{name}\""), value);
+                    }
+                }
+                for (name, word) in &row.words {
+                    let labels = format!("{owner},name=\"{name}\",word=\"{}\"", escape(word));
+                    line(&mut text, "table", "word", &labels, 1);
+                }
+            }
+        }
         line(&mut text, "frames", "unaccounted", "", self.conservation.unaccounted);
         text
     }
@@ -263,7 +308,22 @@ mod tests {
             },
         ];
         let conservation = Snapshot::conservation(&shards);
-        Snapshot { instance: "a".into(), pid: 7, shards, conservation, ..Snapshot::default() }
+        let row = RowSnapshot {
+            name: "198.18.0.1".into(),
+            words: BTreeMap::from([("state".into(), "engaged".into())]),
+            counters: BTreeMap::from([("packets".into(), 6)]),
+            gauges: BTreeMap::from([("packets_per_second".into(), 2)]),
+        };
+        let (service, name) = ("gate".into(), "destination".into());
+        let tables = vec![TableSnapshot { service, name, rows: vec![row] }];
+        Snapshot {
+            tables,
+            instance: "a".into(),
+            pid: 7,
+            shards,
+            conservation,
+            ..Snapshot::default()
+        }
     }
 
     #[test]
@@ -297,6 +357,10 @@ mod tests {
             "tidegate_named_level{shard=\"1\",service=\"gate\",name=\"vrx_min\"} -3\n",
             "tidegate_named_word{shard=\"1\",service=\"gate\",name=\"format\",\
              word=\"720 \\\"p\\\"\"} 1\n",
+            "tidegate_table_count{service=\"gate\",table=\"destination\",row=\"198.18.0.1\",\
+             name=\"packets\"} 6\n",
+            "name=\"packets_per_second\"} 2\n",
+            "name=\"state\",word=\"engaged\"} 1\n",
             "tidegate_frames_unaccounted 1\n",
         ] {
             assert!(text.contains(expected), "{expected}\nis not in\n{text}");

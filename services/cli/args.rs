@@ -150,6 +150,9 @@ pub struct SdpPrint {
     /// The sender, where the config has several.
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
+    /// Before anything was sent: print the class that is asked for, which nobody has seen kept.
+    #[arg(long)]
+    pub planned: bool,
 }
 
 /// Arguments of `sdp check`.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tidegate_config::{Config, Service};
 use tidegate_runtime::metrics::snapshot::Snapshot;
 use tidegate_runtime::signals::{Event, Signals};
 use tracing::{info, warn};
@@ -11,6 +12,7 @@ use tracing::{info, warn};
 use super::args::Run;
 use super::told::told;
 use super::{check, log};
+use crate::operator::Desk;
 use crate::registry::Registry;
 use crate::run::{Outcome, Program};
 
@@ -47,7 +49,9 @@ pub fn run(args: &Run, registry: &Registry, errors: &mut dyn Write) -> io::Resul
         }
     };
     info!(instance = config.runtime.instance, socket = %program.control_socket().display(), "running");
-    let outcome = until_asked(program, signals)?;
+    let desk = program.desk();
+    let reread = || reread(args, &config, registry, &desk);
+    let outcome = until_asked(program, signals, &reread)?;
     let in_order = tell(&outcome) && outcome.put_back && over(&outcome.snapshot) != Over::Broken;
     Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -78,8 +82,63 @@ fn over(snapshot: &Snapshot) -> Over {
     over
 }
 
+/// Reads the config again, says what of it only a restart can change, and has the services take what
+/// they can. A file with a mistake changes nothing.
+fn reread(args: &Run, running: &Config, registry: &Registry, desk: &Desk) {
+    let path = &args.config;
+    let now = match check::load(path, registry) {
+        Ok(mut now) => {
+            if args.cpus.is_some() {
+                now.runtime.cpus.clone_from(&running.runtime.cpus);
+            }
+            now
+        }
+        Err(error) => {
+            warn!("SIGHUP: nothing changes, for there is a mistake:\n{error}");
+            return;
+        }
+    };
+    for part in fixed(running, &now) {
+        warn!("SIGHUP: {part} changed in {}; restart to have that", path.display());
+    }
+    desk.reread(|name| {
+        let service = now.services.iter().find(|service| service.name == name);
+        service.map(|service| service.options.clone())
+    });
+}
+
+/// What differs of two configs and is fixed while the program runs, the options of services apart.
+fn fixed(running: &Config, now: &Config) -> Vec<String> {
+    let mut parts = Vec::new();
+    if format!("{:?}", running.runtime) != format!("{:?}", now.runtime) {
+        parts.push("[runtime]".to_owned());
+    }
+    if format!("{:?}", running.interfaces) != format!("{:?}", now.interfaces) {
+        parts.push("an [[interface]]".to_owned());
+    }
+    let outside = |service: &Service| {
+        let Service { name, kind, interface, further, queues, cores, .. } = service;
+        let Service { selectors, derived, held_frames_max, .. } = service;
+        let place = (interface, further, queues, cores);
+        format!("{:?}", (name, kind, place, selectors, derived, held_frames_max))
+    };
+    for service in &running.services {
+        match now.services.iter().find(|other| other.name == service.name) {
+            Some(other) if outside(other) == outside(service) => {}
+            Some(_) => parts.push(format!("the table of the service {:?}", service.name)),
+            None => parts.push(format!("that the service {:?} is no longer there", service.name)),
+        }
+    }
+    for service in &now.services {
+        if !running.services.iter().any(|other| other.name == service.name) {
+            parts.push(format!("that there is a new service {:?}", service.name));
+        }
+    }
+    parts
+}
+
 /// Waits for a signal or the program's own end, whichever comes first.
-fn until_asked(program: Program, mut signals: Signals) -> io::Result<Outcome> {
+fn until_asked(program: Program, mut signals: Signals, reread: &dyn Fn()) -> io::Result<Outcome> {
     let stopper = program.stopper();
     let numbers = program.numbers();
     let mut told = false;
@@ -87,7 +146,7 @@ fn until_asked(program: Program, mut signals: Signals) -> io::Result<Outcome> {
     while !waiter.is_finished() {
         match signals.wait(LOOK)? {
             Some(Event::Drain) => stopper.stop(),
-            Some(Event::HangUp) => info!("SIGHUP: nothing is read again; restart to change"),
+            Some(Event::HangUp) => reread(),
             None if !told && over(&numbers()) != Over::No => {
                 info!("all sources have ended");
                 told = true;
@@ -121,6 +180,31 @@ mod tests {
     use tidegate_runtime::metrics::snapshot::{ServiceSnapshot, ShardSnapshot};
 
     use super::*;
+
+    #[test]
+    fn says_which_parts_of_a_config_only_a_restart_can_change() {
+        let config = |extra: &str, options: &str, more: &str| {
+            let text = format!(
+                "[runtime]\n{extra}\n[[service]]\nname = \"a\"\nkind = \"echo\"\n{options}\n{more}"
+            );
+            Config::parse("tide.toml", &text).unwrap()
+        };
+        let running = config("", "", "");
+        let parts =
+            |extra, options, more| fixed(&running, &config(extra, options, more)).join("; ");
+        assert_eq!(parts("", "", ""), "");
+        assert_eq!(parts("", "options = { loud = true }", ""), "", "that is the service's affair");
+        assert_eq!(parts("instance = \"b\"", "", ""), "[runtime]");
+        assert_eq!(
+            parts("", "held_frames_max = 7", "[[service]]\nname = \"b\"\nkind = \"echo\""),
+            "the table of the service \"a\"; that there is a new service \"b\""
+        );
+        let named = Config::parse("tide.toml", "[[service]]\nname = \"c\"\nkind = \"echo\"");
+        assert_eq!(
+            fixed(&running, &named.unwrap()).join("; "),
+            "that the service \"a\" is no longer there; that there is a new service \"c\""
+        );
+    }
 
     #[test]
     fn it_is_over_when_every_service_is_at_its_end() {

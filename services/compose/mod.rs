@@ -28,7 +28,8 @@ use tidegate_runtime::plan::{Policy, PortPlan, ServicePlan, ShardPlan};
 
 pub(crate) use hardware::snapshot as hardware_snapshot;
 
-use crate::registry::Registry;
+use crate::operator::{Attended, Place};
+use crate::registry::{Outfit, Registry};
 use crate::run::RunError;
 
 /// A config made ready to run.
@@ -41,6 +42,17 @@ pub(crate) struct Composed {
     pub(crate) shards: Vec<ShardPlan>,
     /// What they share.
     pub(crate) policy: Policy,
+    /// Who answers for services, in the config's order.
+    pub(crate) operators: Vec<Manned>,
+}
+
+/// A service that somebody answers for.
+pub(crate) struct Manned {
+    pub(crate) attended: Attended,
+    /// The shards that it runs on.
+    pub(crate) shards: Vec<u32>,
+    /// Its selectors.
+    pub(crate) selectors: Vec<Place>,
 }
 
 /// Attaches the steering programs and plans the shards.
@@ -60,6 +72,8 @@ pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, 
         cards.push(hardware::take(config, interface, &records)?);
     }
 
+    let outfits: Vec<Outfit> =
+        config.services.iter().map(|service| registry.outfit(service)).collect::<Result<_, _>>()?;
     let mut shards: Vec<_> = (0..config.runtime.shards).map(|_| ShardPlan::default()).collect();
     for (index, shard) in shards.iter_mut().enumerate() {
         shard.cpu = translate::cpu(&config.runtime, index);
@@ -72,9 +86,9 @@ pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, 
         let place = interface_index(config, &port.interface);
         let (interface, steering) = (&config.interfaces[place], &steerings[place]);
         let number = shards[shard].ports.len();
-        let mine = || port.services.iter().map(|&it| &config.services[it]);
-        let reinjects = mine().any(|service| registry.reinjects(&service.kind));
-        let readers = mine().map(|service| reader(registry, service)).collect::<Result<_, _>>()?;
+        let mine = || port.services.iter().map(|&it| (&config.services[it], &outfits[it]));
+        let reinjects = mine().any(|(service, _)| registry.reinjects(&service.kind));
+        let readers = mine().map(|(service, outfit)| reader(service, outfit)).collect();
         shards[shard].ports.push(PortPlan {
             name: format!("{} queue {}", interface.name, port.queue).into(),
             opener: port::opener(interface, port.queue, Arc::clone(steering), reinjects, readers),
@@ -83,7 +97,7 @@ pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, 
             let written = &config.services[service];
             let slot = &mut services[shard][service];
             if slot.is_none() {
-                *slot = Some(planned(registry, written)?);
+                *slot = Some(planned(written, &outfits[service]));
             }
             let plan = slot.as_mut().expect("filled just before");
             let mine = config.selectors(&interface.name).enumerate();
@@ -96,36 +110,63 @@ pub(crate) fn compose(config: &Config, registry: &Registry) -> Result<Composed, 
     // Services without an interface run where their `cores` say.
     for (service, written) in config.services.iter().enumerate() {
         for &shard in written.interface.is_none().then_some(&written.cores).into_iter().flatten() {
-            services[shard as usize][service] = Some(planned(registry, written)?);
+            services[shard as usize][service] = Some(planned(written, &outfits[service]));
         }
     }
+    let operators = manned(config, &outfits, &services, &steerings);
     for (shard, services) in shards.iter_mut().zip(services) {
         shard.services = services.into_iter().flatten().collect();
     }
-    Ok(Composed { steerings, hardware: cards, shards, policy: policy(config) })
+    Ok(Composed { steerings, hardware: cards, shards, policy: policy(config), operators })
 }
 
-fn planned(
-    registry: &Registry,
-    written: &tidegate_config::Service,
-) -> Result<ServicePlan, RunError> {
-    Ok(ServicePlan {
+/// Who answers for which service, and where that is.
+fn manned(
+    config: &Config,
+    outfits: &[Outfit],
+    planned: &[Vec<Option<ServicePlan>>],
+    steerings: &[Arc<Steering>],
+) -> Vec<Manned> {
+    let mut manned = Vec::new();
+    for (index, (service, outfit)) in config.services.iter().zip(outfits).enumerate() {
+        let Some(operator) = &outfit.operator else { continue };
+        let runs = |shard: &u32| planned[*shard as usize][index].is_some();
+        let shards = (0..config.runtime.shards).filter(runs).collect();
+        let mut selectors = Vec::new();
+        for (interface, steering) in config.interfaces.iter().zip(steerings) {
+            let all = config.selectors(&interface.name).enumerate();
+            let mine = all.filter(|(_, (owner, _))| *owner == index);
+            selectors.extend(mine.enumerate().map(|(of_service, (selector, _))| Place {
+                steering: Arc::clone(steering),
+                selector: u16::try_from(selector).expect("at most 64"),
+                of_service,
+            }));
+        }
+        let attended = Attended {
+            service: service.name.as_str().into(),
+            kind: service.kind.as_str().into(),
+            operator: Arc::clone(operator),
+        };
+        manned.push(Manned { attended, shards, selectors });
+    }
+    manned
+}
+
+fn planned(written: &tidegate_config::Service, outfit: &Outfit) -> ServicePlan {
+    ServicePlan {
         name: written.name.as_str().into(),
-        factory: registry.factory(written)?,
+        factory: outfit.factory.clone(),
         selectors: Vec::new(),
         held_frames_max: written.held_frames_max,
-    })
+    }
 }
 
-fn reader(
-    registry: &Registry,
-    written: &tidegate_config::Service,
-) -> Result<long::Reader, RunError> {
-    Ok(long::Reader {
+fn reader(written: &tidegate_config::Service, outfit: &Outfit) -> long::Reader {
+    long::Reader {
         name: written.name.as_str().into(),
         held_frames_max: written.held_frames_max,
-        reads_parts: registry.factory(written)?.reads_parts(),
-    })
+        reads_parts: outfit.factory.reads_parts(),
+    }
 }
 
 fn attach(

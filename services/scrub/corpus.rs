@@ -11,7 +11,7 @@ use tidegate_dataplane::pcap::Reader;
 use super::*;
 
 /// The captures' directory, or `None` with a printed reason.
-fn corpus() -> Option<PathBuf> {
+pub(super) fn corpus() -> Option<PathBuf> {
     let place = std::env::var_os("TIDEGATE_CORPUS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
         PathBuf::from,

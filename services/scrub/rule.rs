@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use tidegate_config::{PortRange, Prefix};
 
-use super::facts::{Facts, has};
+use super::gathered::{Facts, has};
 use super::options::RuleOptions;
 use super::words::Protocol;
 

@@ -6,9 +6,9 @@ use tidegate_runtime::metrics::Counter;
 use tidegate_runtime::service::{Build, BuildError, BurstHandler, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
-use super::judge::{Fate, Reason, State, judge_head};
 use super::options::{Options, RuleOptions};
 use super::siphash::Key;
+use super::tabled::{Fate, Reason, State, judge_head};
 use super::{OWN_REASONS, TAKEOVERS};
 
 /// The `scrub` service.

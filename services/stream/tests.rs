@@ -548,7 +548,7 @@ fn mistakes_in_options_are_named() {
 fn the_manual_shows_options_that_are_understood() {
     let config = tidegate_config::Config::parse("example.toml", tidegate_config::EXAMPLE).unwrap();
     let camera = config.services.iter().find(|service| service.kind == StreamSend::KIND).unwrap();
-    crate::registry::Registry::stock().factory(camera).unwrap();
+    crate::registry::Registry::stock().outfit(camera).unwrap();
 }
 
 /// A packet that left, and its launch time.

@@ -58,7 +58,7 @@ fn a_programme_is_verified_to_the_bit() {
     let runtime = format!("[runtime]\ncontrol_socket = {:?}\n", scratch.0.join("none.sock"));
     fs::write(&config, runtime + &sends).unwrap();
     let mut command = Command::new(PROGRAM);
-    command.args(["sdp", "print", "--config"]).arg(&config);
+    command.args(["sdp", "print", "--planned", "--config"]).arg(&config);
     command.stdout(std::process::Stdio::piped());
     let printed = far.spawn(&mut command).unwrap().wait_with_output().unwrap();
     assert!(printed.status.success(), "{printed:?}");

@@ -84,7 +84,7 @@ fn ffmpeg_reads_what_is_printed() {
         let (to, from) = (format!("{address}:20000"), format!("{}:20000", wire.far.ipv4));
         fs::write(&config, sender(name, &to, &from, format)).unwrap();
         let mut print = Command::new(PROGRAM);
-        print.args(["sdp", "print", "--config"]).arg(&config).stdout(Stdio::piped());
+        print.args(["sdp", "print", "--planned", "--config"]).arg(&config).stdout(Stdio::piped());
         let printed = near.spawn(&mut print).unwrap().wait_with_output().unwrap();
         fs::write(&sdp, &printed.stdout).unwrap();
         // Without a packet it has the SDP alone to go by.
@@ -115,7 +115,7 @@ fn a_receiver_is_told_everything_by_the_senders_sdp() {
     let sends = sender(&there.name, "239.1.2.1:20000", &from, PICTURE);
     fs::write(&config, &sends).unwrap();
     let mut print = Command::new(PROGRAM);
-    print.args(["sdp", "print", "--config"]).arg(&config);
+    print.args(["sdp", "print", "--planned", "--config"]).arg(&config);
     print.stdout(Stdio::piped()).stderr(Stdio::piped());
     let printed = far.spawn(&mut print).unwrap().wait_with_output().unwrap();
     assert!(printed.status.success(), "{printed:?}");

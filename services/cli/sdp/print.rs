@@ -1,7 +1,8 @@
 //! `tidegate sdp print`: the SDP of a sender.
 //!
-//! The class in it (TP) is one that the sender has been seen to keep, where an instance of the
-//! config runs here and measures; else the one that is asked for, and that is said beside.
+//! The class in it (TP) is one that the sender has been seen to keep, by an instance of the config
+//! that runs here and measures. Without one there is no SDP, unless a planned one is asked for: that
+//! has the class that the config asks for, and says beside that nobody has seen it.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -30,6 +31,8 @@ use crate::stream::{EssenceSend, StreamSend};
 
 /// What the machine knows about a sender.
 struct Around<'a> {
+    /// Whether a class may be said that nobody has seen kept.
+    planned: bool,
     /// Answers `stats`, of the instance of the config; `None` where it does not run.
     stats: &'a dyn Fn() -> Option<Value>,
     /// The link address of an interface.
@@ -56,6 +59,7 @@ pub(super) fn run(
         }
     };
     let around = Around {
+        planned: args.planned,
         stats: &|| control::request(&control_path(&config).ok()?, "stats").ok(),
         mac: &|interface| {
             let mac = Netlink::open().ok()?.link(interface).ok()?.mac;
@@ -114,26 +118,22 @@ fn print(config: &Config, wanted: Option<&str>, around: &Around<'_>) -> Result<P
     }
 
     let asked = translate::sender(options.class);
-    let held = match (around.stats)() {
+    let (held, nobody) = match (around.stats)() {
         None => {
             let instance = &config.runtime.instance;
-            said.push(format!(
-                "TP={asked} is what {name:?} is asked to keep; no instance {instance:?} runs here \
-                 that has measured it"
-            ));
-            None
+            (None, format!("no instance {instance:?} runs here that has measured it"))
         }
-        Some(stats) => {
-            let held = held(&stats, name);
-            if held.as_deref().is_none_or(|held| held == "unmeasured") {
-                said.push(format!(
-                    "TP={asked} is what {name:?} is asked to keep; the running instance has not \
-                     measured it"
-                ));
-            }
-            held
-        }
+        Some(stats) => (held(&stats, name), "the running instance has not measured it".to_owned()),
     };
+    if held.as_deref().is_none_or(|held| held == "unmeasured") {
+        if !around.planned {
+            return Err(format!(
+                "no SDP of {name:?}: it names the class that was kept, and {nobody}; print it while \
+                 the sender runs, or what is planned with --planned"
+            ));
+        }
+        said.push(format!("TP={asked} is what {name:?} is asked to keep; {nobody}"));
+    }
     let Advertised { sender, is_measured } =
         sender_type(asked, held.as_deref()).map_err(|NoClass| {
             format!(
@@ -256,11 +256,22 @@ mod tests {
         Config::parse_for("tide.toml", &text, &Machine { cpus: 2 }).unwrap()
     }
 
+    /// What is printed, of plans too.
     fn printed(text: &str, wanted: Option<&str>, held: Option<&str>) -> Result<Printed, String> {
+        said(text, wanted, held, true)
+    }
+
+    fn said(
+        text: &str,
+        wanted: Option<&str>,
+        held: Option<&str>,
+        planned: bool,
+    ) -> Result<Printed, String> {
         let words = held.map(|held| json!({ "class_held_since_start": held }));
         let services = json!([{ "name": "camera", "words": words.unwrap_or_default() }]);
         let stats = json!({ "shards": [{ "services": services }] });
         let around = Around {
+            planned,
             stats: &|| held.map(|_| stats.clone()),
             mac: &|interface| (interface == "eth1").then_some([2, 0, 0, 0, 0, 9]),
             tai_is_known: false,
@@ -288,8 +299,26 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_has_measured_is_printed_as_a_plan_only() {
+        let refusal = said(SENDER, None, None, false).unwrap_err();
+        assert_eq!(
+            refusal,
+            "no SDP of \"camera\": it names the class that was kept, and no instance \"main\" runs \
+             here that has measured it; print it while the sender runs, or what is planned with \
+             --planned"
+        );
+        let refusal = said(SENDER, None, Some("unmeasured"), false).unwrap_err();
+        assert!(
+            refusal.contains("the running instance has not measured it; print it"),
+            "{refusal}"
+        );
+        let kept = said(SENDER, None, Some("wide"), false).unwrap();
+        assert!(kept.sdp.contains("TP=2110TPW;"), "{}", kept.sdp);
+    }
+
+    #[test]
     fn what_was_kept_is_said_and_nothing_better() {
-        let Printed { sdp, said } = printed(SENDER, None, Some("narrow")).unwrap();
+        let Printed { sdp, said } = said(SENDER, None, Some("narrow"), false).unwrap();
         assert!(sdp.contains("TP=2110TPN;") && said.is_empty(), "{said:?}");
         let Printed { sdp, said } = printed(SENDER, None, Some("wide")).unwrap();
         assert!(sdp.contains("TP=2110TPW;") && sdp.contains(" 200 IN IP4"), "{sdp}");

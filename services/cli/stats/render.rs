@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use tidegate_runtime::metrics::snapshot::{
-    HardwareSnapshot, PortSnapshot, RuleSnapshot, ServiceSnapshot, Snapshot,
+    HardwareSnapshot, PortSnapshot, RuleSnapshot, ServiceSnapshot, Snapshot, TableSnapshot,
 };
 use tidegate_runtime::metrics::{Help, Kind, PortStats, ServiceStats, ShardStats};
 
@@ -12,6 +12,7 @@ use super::units::{count, mean, percent, time, uptime};
 use crate::cli::wrap::wrap;
 
 mod streams;
+mod tables;
 
 /// Columns of the screen.
 const WIDTH: usize = 80;
@@ -32,6 +33,7 @@ pub fn render(snapshot: &Snapshot, span: &str) -> String {
     text.push_str(&ports(snapshot, &totals.1));
     text.push_str(&services(snapshot, &totals.2));
     text.push_str(&settled(snapshot, &totals.2));
+    text.push_str(&tables::tables(snapshot));
     text.push_str(&streams::streams(snapshot));
     text.push_str(&streams::paths(snapshot));
     let mut notes = obtained(snapshot);
@@ -413,6 +415,14 @@ pub fn rates(now: &Snapshot, before: &Snapshot) -> Snapshot {
     for steering in &mut rates.steering {
         let old = before.steering.iter().find(|old| old.interface == steering.interface);
         named(&mut steering.counters, old.map(|it| &it.counters));
+    }
+    for table in &mut rates.tables {
+        let same = |it: &&TableSnapshot| it.service == table.service && it.name == table.name;
+        let old = before.tables.iter().find(same);
+        for row in &mut table.rows {
+            let old = old.and_then(|old| old.rows.iter().find(|it| it.name == row.name));
+            named(&mut row.counters, old.map(|it| &it.counters));
+        }
     }
     rates
 }

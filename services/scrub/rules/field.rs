@@ -84,11 +84,11 @@ fields! {
         IpEcn "ip.ecn" 2;
         /// Protocol above IP and its extension headers.
         IpProtocol "ip.proto" 8;
-        /// Identification: of IPv4 always, of IPv6 in fragments.
+        /// Identification: of IPv4 always, of IPv6 where it has a fragment header.
         IpId "ip.id" 32;
         /// 1: don't fragment (IPv4).
         IpDontFragment "ip.flags.df" 1;
-        /// 1: more fragments follow.
+        /// 1: more fragments follow; IPv6 too.
         IpMoreFragments "ip.flags.mf" 1;
         /// 1: the reserved bit of IPv4 is set.
         IpReserved "ip.flags.rb" 1;
@@ -142,9 +142,9 @@ fields! {
         TcpMss "tcp.options.mss" 16;
         /// Window scale, where the option is there.
         TcpWindowScale "tcp.options.wscale" 8;
-        /// 1: the SACK-permitted option is there.
+        /// 1: the SACK-permitted option is there; 0 in any other segment.
         TcpSackPermitted "tcp.options.sack_perm" 1;
-        /// 1: the timestamps option is there.
+        /// 1: the timestamps option is there; 0 in any other segment.
         TcpTimestamps "tcp.options.timestamp" 1;
         /// Source port of UDP.
         UdpSourcePort "udp.srcport" 16;
@@ -166,7 +166,7 @@ fields! {
         GreProtocol "gre.proto" 16;
         /// VXLAN network identifier.
         VxlanVni "vxlan.vni" 24;
-        /// Octets behind the last header that is read.
+        /// Octets behind IP and the header of TCP, UDP or ICMP.
         PayloadLength "payload.len" 32;
         /// Identification of a DNS message. Messages are those from or to port 53 of UDP, and of TCP behind their length.
         DnsId "dns.id" 16;

@@ -19,4 +19,5 @@
 
 pub(crate) mod expression;
 pub(crate) mod field;
+pub(crate) mod oracle;
 pub(crate) mod rule;

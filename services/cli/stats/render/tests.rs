@@ -1,6 +1,8 @@
 //! The table that an operator sees, from snapshots that a test makes up.
 
-use tidegate_runtime::metrics::snapshot::{Conservation, ShardSnapshot, SteeringSnapshot};
+use tidegate_runtime::metrics::snapshot::{
+    Conservation, RowSnapshot, ShardSnapshot, SteeringSnapshot,
+};
 
 use super::*;
 
@@ -84,6 +86,7 @@ fn snapshot() -> Snapshot {
             counters: map(&[("passed", 55), ("redirected", 3_000_000)]),
             hardware: None,
         }],
+        tables: Vec::new(),
         conservation: Conservation { unaccounted: 0 },
     }
 }
@@ -341,4 +344,43 @@ fn a_process_started_anew_has_no_rate_rather_than_a_huge_one() {
     now.uptime_ns = 1;
     now.shards[0].stats.turns = 3;
     assert_eq!(rates(&now, &snapshot()).shards[0].stats.turns, 0);
+}
+
+fn row(name: &str, state: &str, packets: u64) -> RowSnapshot {
+    RowSnapshot {
+        name: name.to_owned(),
+        words: [("state".to_owned(), state.to_owned())].into(),
+        counters: map(&[("packets", packets), ("octets", packets * 100)]),
+        gauges: map(&[("bits_per_second", 9_000)]),
+    }
+}
+
+#[test]
+fn tables_of_services_are_shown_with_their_own_columns() {
+    let rows = vec![row("198.18.0.1", "engaged", 12_000), row("2001:db8::/32", "peace", 5)];
+    let table = |rows| TableSnapshot { service: "gate".into(), name: "destination".into(), rows };
+    let with = |rows| Snapshot { tables: vec![table(rows)], ..snapshot() };
+    let text = render(&with(rows), "since the start");
+    let expected = "\
+gate destination  state    octets  packets  bits_per_second
+198.18.0.1        engaged   1.20M    12.0k             9000
+2001:db8::/32     peace       500        5             9000
+";
+    assert!(text.contains(expected), "{text}");
+    let many = (0..40).map(|n| row(&n.to_string(), "peace", n)).collect();
+    let text = render(&with(many), "since the start");
+    assert!(text.contains("\n(28 more; --json has all)\n"), "{text}");
+    assert!(!render(&with(Vec::new()), "").contains("destination"));
+}
+
+#[test]
+fn counters_of_a_table_become_rates_row_by_row() {
+    let table = |rows| TableSnapshot { service: "gate".into(), name: "rule".into(), rows };
+    let of = |rows, uptime_ns| Snapshot { tables: vec![table(rows)], uptime_ns, ..snapshot() };
+    let before = of(vec![row("a", "", 10)], 1_000_000_000);
+    let now = of(vec![row("b", "", 8), row("a", "", 30)], 3_000_000_000);
+    let rates = rates(&now, &before).tables.remove(0).rows;
+    let packets = rates.iter().map(|row| row.counters["packets"]).collect::<Vec<_>>();
+    assert_eq!(packets, [4, 10]);
+    assert_eq!(rates[1].gauges["bits_per_second"], 9_000, "no counter");
 }

@@ -1,6 +1,6 @@
 //! The decision on one packet: a function of rules, buckets, octets and time.
 
-use super::facts::{Facts, has};
+use super::gathered::{Facts, has};
 use super::limiter::{Admission, Limiter};
 use super::options::{Action, Fallback, Options, PayloadOptions};
 use super::rule::Rule;

@@ -1,0 +1,6 @@
+//! Operating a scrubber that runs.
+
+mod guard;
+mod hook;
+mod ring;
+mod tap;
