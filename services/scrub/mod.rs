@@ -37,10 +37,10 @@ mod heavy;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod judge;
 mod limiter;
-#[allow(dead_code, reason = "not yet asked by the service")]
-mod live;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod limits;
+#[allow(dead_code, reason = "not yet asked by the service")]
+mod live;
 #[allow(dead_code, reason = "not yet asked by the judge")]
 mod matcher;
 #[allow(dead_code, reason = "not yet asked by the judge")]
