@@ -95,8 +95,10 @@ cores = [{scrubs}]
 held_frames_max = 8192
 selectors = [{{ destination = "{protected}/32", protocol = "udp", ports = "{PORT}" }}]
 [service.options]
-default = "drop"
-rules = [{{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
+rules = """
+    default drop
+    spoofed: drop when ip.src in {{ 198.19.0.0/16 }}
+"""
 "#,
             shards = case.shards,
             cpus = if case.shards == 1 { "[0]" } else { "[0, 1]" },

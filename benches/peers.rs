@@ -196,6 +196,7 @@ fn steering(near: &End) -> steer::Options {
             protocol: Protocol::UDP,
             destination_ports: Some(PORT..=PORT),
             fragments: Fragments::Pass,
+            protection: None,
         }],
     }
 }

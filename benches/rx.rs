@@ -53,6 +53,7 @@ fn bare(near: &End, far: &End, time: Duration) -> Lap {
                 protocol: Protocol::UDP,
                 destination_ports: Some(PORT..=PORT),
                 fragments: Fragments::Pass,
+                protection: None,
             }],
         };
         let steering = Steering::attach(&options).expect("the steering program");

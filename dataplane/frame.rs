@@ -31,7 +31,7 @@ pub const NO_SELECTOR: u16 = u16::MAX;
 ///
 /// Where its first part lies and which selector it matched are kept in the lease's own word (see
 /// [`Lease`] for why): from bit 0 the offset, then the length, then the selector, then whether
-/// something is asked in front of it (see [`crate::offload`]).
+/// something is asked in front of it (see [`crate::offload`]), then whether it is to keep its place.
 #[derive(Debug)]
 pub struct Frame {
     lease: Lease,
@@ -41,11 +41,15 @@ pub struct Frame {
 const OFFSET_BITS: u32 = 12;
 /// Lengths go up to 4096.
 const LEN_BITS: u32 = 13;
-const SELECTOR_BITS: u32 = 16;
+/// Selectors go up to 63; all bits set stand for [`NO_SELECTOR`].
+const SELECTOR_BITS: u32 = 14;
+const SELECTOR_NONE: u16 = (1 << SELECTOR_BITS) - 1;
 /// Set where TX metadata stand in front of the packet.
 const ASKS: u64 = 1 << (OFFSET_BITS + LEN_BITS + SELECTOR_BITS);
+/// Set where the packet came for its place in its flow.
+const ORDERED: u64 = ASKS << 1;
 
-const _: () = assert!(ASKS.trailing_zeros() < TAG_BITS, "they fit the word");
+const _: () = assert!(ORDERED.trailing_zeros() < TAG_BITS, "they fit the word");
 const _: () = assert!(size_of::<Frame>() == 16, "moved often: two registers");
 
 impl Frame {
@@ -59,6 +63,8 @@ impl Frame {
     #[inline]
     pub(crate) const fn received(mut lease: Lease, offset: u16, len: u16, selector: u16) -> Self {
         debug_assert!(offset < 1 << OFFSET_BITS && len < 1 << LEN_BITS);
+        // No program has a selector of more bits: such a word is not its word.
+        let selector = if selector < SELECTOR_NONE { selector } else { SELECTOR_NONE };
         let tag = offset as u64
             | (len as u64) << OFFSET_BITS
             | (selector as u64) << (OFFSET_BITS + LEN_BITS);
@@ -130,7 +136,24 @@ impl Frame {
     /// Index of the selector that matched in the steering program, or [`NO_SELECTOR`].
     #[inline]
     pub const fn selector(&self) -> u16 {
-        self.field(OFFSET_BITS + LEN_BITS, SELECTOR_BITS)
+        match self.field(OFFSET_BITS + LEN_BITS, SELECTOR_BITS) {
+            SELECTOR_NONE => NO_SELECTOR,
+            selector => selector,
+        }
+    }
+
+    /// Whether the steering program would have passed the packet to the kernel, and redirected it so
+    /// that it does not overtake those of its flow that came before it: it is to be reinjected
+    /// without being judged.
+    #[inline]
+    pub const fn is_ordered(&self) -> bool {
+        self.lease.tag() & ORDERED != 0
+    }
+
+    #[inline]
+    pub(crate) const fn set_ordered(&mut self) {
+        let tag = self.lease.tag() | ORDERED;
+        self.lease.set_tag(tag);
     }
 
     /// Whether TX metadata stand in front of the packet.

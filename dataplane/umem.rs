@@ -24,8 +24,10 @@ use std::rc::Rc;
 use crate::offload::TxOffloads;
 use crate::sys::mapping::Mapping;
 use chain::{Link, Place, Walk};
+use ledger::Ledger;
 
 pub mod chain;
+mod ledger;
 
 /// Kind of pages under a UMEM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,6 +156,8 @@ struct Arena {
     parts: Cell<u32>,
     /// What its queue obtained for sending.
     tx_offloads: Cell<TxOffloads>,
+    /// Where packets have numbers: which of them the shard has.
+    ledger: OnceCell<RefCell<Ledger>>,
 }
 
 impl Umem {
@@ -193,6 +197,7 @@ impl Umem {
             links: OnceCell::new(),
             parts: Cell::new(0),
             tx_offloads: Cell::default(),
+            ledger: OnceCell::new(),
         })))
     }
 
@@ -231,6 +236,27 @@ impl Umem {
     /// Tells its frames what their queue obtained for sending.
     pub(crate) fn set_tx_offloads(&self, offloads: TxOffloads) {
         self.0.tx_offloads.set(offloads);
+    }
+
+    /// Has it note from now on which numbered packets the shard has.
+    pub(crate) fn keep_ledger(&self) {
+        let _ = self.0.ledger.set(RefCell::new(Ledger::new(self.0.owners.len())));
+    }
+
+    /// The packet of `lease` has this number; its end, whichever it is, will be noted.
+    pub(crate) fn number(&self, lease: &mut Lease, number: u64) {
+        if let Some(ledger) = self.0.ledger.get() {
+            ledger.borrow_mut().receive(lease.chunk(), number);
+            lease.word |= NUMBERED;
+        }
+    }
+
+    /// The number up to which all packets came to their end, and whether the shard has none.
+    pub(crate) fn settled(&self) -> (u64, bool) {
+        self.0.ledger.get().map_or((0, true), |ledger| {
+            let ledger = ledger.borrow();
+            (ledger.settled(), ledger.is_empty())
+        })
     }
 
     /// Leases that were dropped unsettled since the start. Their chunks are back in the pool.
@@ -354,10 +380,20 @@ impl Arena {
         self.free.borrow_mut().push(chunk);
     }
 
+    /// Notes the end of a numbered packet.
+    fn settle(&self, chunk: u32) {
+        if let Some(ledger) = self.ledger.get() {
+            ledger.borrow_mut().settle(chunk);
+        }
+    }
+
     #[cold]
-    fn reclaim(&self, chunk: u32, chain: bool) {
-        if chain {
+    fn reclaim(&self, chunk: u32, word: u64) {
+        if word & CHAIN != 0 {
             self.rest_to(chunk, Owner::Pool);
+        }
+        if word & NUMBERED != 0 {
+            self.settle(chunk);
         }
         self.put_back(chunk, Owner::Shard);
         self.reclaimed.set(self.reclaimed.get() + 1);
@@ -388,8 +424,8 @@ impl Arena {
 pub struct Lease {
     arena: Rc<Arena>,
     /// From bit 0: the chunk; [`GIVEN`] once it was given away and only the shell is left to
-    /// drop; [`CHAIN`] where the packet goes on in other chunks; from [`TAG_SHIFT`] on, whatever
-    /// the holder keeps beside it.
+    /// drop; [`CHAIN`] where the packet goes on in other chunks; [`NUMBERED`] where its end is to be
+    /// noted; from [`TAG_SHIFT`] on, whatever the holder keeps beside it.
     word: u64,
 }
 
@@ -403,8 +439,11 @@ const GIVEN: u64 = 1 << 20;
 /// The bit of a lease whose chunk is linked to others.
 const CHAIN: u64 = 1 << 21;
 
+/// The bit of a lease whose packet is in the ledger.
+const NUMBERED: u64 = 1 << 22;
+
 /// Where the holder's own bits of a lease's word begin.
-const TAG_SHIFT: u32 = 22;
+const TAG_SHIFT: u32 = 23;
 
 /// Bits that a holder may keep beside its lease.
 pub(crate) const TAG_BITS: u32 = u64::BITS - TAG_SHIFT;
@@ -431,7 +470,7 @@ impl Lease {
     #[inline]
     pub(crate) const fn set_tag(&mut self, tag: u64) {
         debug_assert!(tag >> TAG_BITS == 0);
-        self.word = self.word & (CHUNK_MASK | GIVEN | CHAIN) | tag << TAG_SHIFT;
+        self.word = self.word & ((1 << TAG_SHIFT) - 1) | tag << TAG_SHIFT;
     }
 
     /// Address of the chunk's first octet, from the start of the UMEM.
@@ -497,14 +536,24 @@ impl Lease {
         if self.is_chain() {
             self.arena.rest_to(self.chunk(), Owner::Pool);
         }
+        self.note_end();
         self.arena.put_back(self.chunk(), Owner::Shard);
         self.arena.released.set(self.arena.released.get() + 1);
+    }
+
+    /// Before the chunk is somebody else's.
+    #[inline]
+    fn note_end(&self) {
+        if self.word & NUMBERED != 0 {
+            self.arena.settle(self.chunk());
+        }
     }
 
     /// Gives the chunk to the kernel for sending. What is linked behind it was given before.
     #[inline]
     pub(crate) fn give_to_tx(mut self) {
         self.word |= GIVEN;
+        self.note_end();
         self.arena.pass(self.chunk(), Owner::Shard, Owner::Tx);
     }
 
@@ -524,7 +573,7 @@ impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
         if self.word & GIVEN == 0 {
-            self.arena.reclaim(self.chunk(), self.is_chain());
+            self.arena.reclaim(self.chunk(), self.word);
         }
     }
 }

@@ -286,6 +286,8 @@ impl Port {
             let refused = self.reinject.borrow_mut().flush(now_ns);
             self.counters.reinject_refused_packets.add(u64::from(refused));
         }
+        // Last: what it tells to be settled has been handed over.
+        self.queue.borrow_mut().tell(now_ns);
     }
 
     /// In a drain: whether all was sent that will be. It is where nothing is left, and where

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use tidegate_dataplane::frame::Frame;
+use tidegate_dataplane::steer::BEAT_NS;
 
 use tracing::{error, info, warn};
 
@@ -91,7 +92,9 @@ impl Shard {
         let tx_waits = self.shared.ports.iter().any(|port| port.queue.borrow().tx_pending())
             || self.shared.services.iter().any(room);
         let retry_ns = tx_waits.then(|| self.last_turn.began_ns + TX_RETRY_NS);
-        timer_ns.into_iter().chain(retry_ns).min()
+        let tells = self.shared.ports.iter().any(|port| port.queue.borrow().tells());
+        let beat_ns = tells.then(|| self.last_turn.began_ns + BEAT_NS);
+        timer_ns.into_iter().chain(retry_ns).chain(beat_ns).min()
     }
 
     /// Whether a service waits for something that only the executor can bring, I/O of its own.

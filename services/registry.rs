@@ -129,7 +129,7 @@ impl Registry {
     pub fn stock() -> Self {
         Self::new()
             .add::<Echo>()
-            .add::<Scrub>()
+            .add_selecting::<Scrub>()
             .add_selecting::<StreamSend>()
             .add_selecting::<EssenceSend>()
             .add_selecting::<EssenceReceive>()
@@ -339,9 +339,9 @@ mod tests {
     fn options_are_read_as_the_type_of_the_service() {
         let stock = Registry::stock();
         let scrub = stock.kind("scrub").unwrap();
-        assert_eq!(scrub.factory(&options("default = \"drop\"")).unwrap().kind(), "scrub");
-        let error = stock.kind("echo").unwrap().check(&options("default = \"drop\"")).unwrap_err();
-        assert!(error.to_string().contains("the unknown key \"default\""), "{error}");
+        assert_eq!(scrub.factory(&options("rules = 'default drop'")).unwrap().kind(), "scrub");
+        let error = stock.kind("echo").unwrap().check(&options("rules = ''")).unwrap_err();
+        assert!(error.to_string().contains("the unknown key \"rules\""), "{error}");
         assert!(stock.kind("echo").unwrap().check(&options("")).is_ok());
     }
 
@@ -367,13 +367,12 @@ mod tests {
             name = "three"
             kind = "scrub"
             selectors = [{ destination = "198.18.0.3" }]
-            options = { rules = [{ name = "a", action = "keep" }] }
+            options = { rules = "a: keep when udp" }
         "#;
         let config = Config::parse("tide.toml", text).unwrap();
         let error = Registry::stock().check(&config).unwrap_err();
         let keys: Vec<&str> = error.mistakes().iter().map(|mistake| mistake.key.as_str()).collect();
-        let expected =
-            ["service[0].options.loud", "service[1].kind", "service[2].options.rules[0].action"];
+        let expected = ["service[0].options.loud", "service[1].kind", "service[2].options.rules"];
         assert_eq!(keys, expected, "{error}");
     }
 

@@ -19,6 +19,7 @@ fn port(port: u16) -> Selector {
         protocol: Protocol::UDP,
         destination_ports: Some(port..=port),
         fragments: Fragments::Pass,
+        protection: None,
     }
 }
 

@@ -29,6 +29,7 @@ fn attach(end: &End) -> Steering {
         protocol: Protocol::UDP,
         destination_ports: Some(9..=9),
         fragments: Fragments::Pass,
+        protection: None,
     };
     let xdp = steer::XdpMode::Native;
     let interface = end.name.clone();

@@ -49,6 +49,7 @@ fn steer(end: &End, xdp: XdpMode) -> Steering {
             protocol: Protocol::UDP,
             destination_ports: Some(PORT..=PORT),
             fragments: steer::Fragments::Pass,
+            protection: None,
         }],
     };
     end.namespace.run(|| Steering::attach(&options)).unwrap().unwrap()

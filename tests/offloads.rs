@@ -286,6 +286,7 @@ fn seen(wire: &Wire, wish: ChecksumWish) -> Vec<u8> {
             protocol: Protocol::UDP,
             destination_ports: Some(PORT..=PORT),
             fragments: steer::Fragments::Pass,
+            protection: None,
         }],
     };
     let at_the_far_end = || {

@@ -33,6 +33,7 @@ fn steer(end: &End, ports: std::ops::RangeInclusive<u16>) -> Steering {
             protocol: Protocol::UDP,
             destination_ports: Some(ports),
             fragments: steer::Fragments::Pass,
+            protection: None,
         }],
     };
     end.namespace.run(|| Steering::attach(&options)).unwrap().unwrap()

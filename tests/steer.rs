@@ -4,6 +4,7 @@
 //! and a packet that passes is not changed.
 
 mod packets;
+mod protect;
 
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,17 +14,21 @@ use std::thread;
 use packets::{Ipv4, SCTP, TCP, UDP, ethernet, extension, fragment, ipv6, ports, tagged};
 use packets::{udp, udp6};
 use tidegate_dataplane::steer::{
-    Counters, Error, Fragments, Metadata, OUTCOMES, Outcome, Program, Protocol, Selector,
+    CacheSizes, Counters, Error, Fragments, Metadata, OUTCOMES, Outcome, Program, Protocol,
+    Selector,
 };
 use tidegate_dataplane::sys::{bpf, xdp};
 
+const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
 
 /// A loaded program with a socket on queue 0 and a memory of its counters.
 pub(crate) struct Bench {
-    program: Program,
+    pub(crate) program: Program,
     before: Counters,
+    /// Of the last packet that was redirected with one.
+    pub(crate) number: u64,
     _socket: OwnedFd,
 }
 
@@ -36,12 +41,13 @@ pub(crate) struct Met {
 
 impl Bench {
     pub(crate) fn new(selectors: &[Selector]) -> Self {
-        let mut program = Program::load().unwrap();
+        let sizes = CacheSizes { flows: 64, sources: 64, prefixes: 64 };
+        let mut program = Program::load_with(&sizes).unwrap();
         program.set_selectors(selectors).unwrap();
         // Bound to nothing, which the map does not mind.
         let socket = xdp::socket().unwrap();
         program.set_socket(0, socket.as_fd()).unwrap();
-        Self { program, before: Counters::default(), _socket: socket }
+        Self { program, before: Counters::default(), number: 0, _socket: socket }
     }
 
     pub(crate) fn run(&mut self, packet: &[u8]) -> Met {
@@ -64,15 +70,21 @@ impl Bench {
 
         let metadata = if outcome == Outcome::Redirected {
             assert_eq!(run.action, XDP_REDIRECT);
-            let (front, rest) = run.data.split_first_chunk().unwrap();
+            let (front, rest) = run.data.split_at(run.data.len() - packet.len());
             assert_eq!(rest, packet);
-            let metadata = Metadata::parse(front).unwrap();
+            let metadata = Metadata::parse(front.last_chunk().unwrap()).unwrap();
+            let numbered = if metadata.numbered { Metadata::NUMBER_LEN } else { 0 };
+            assert_eq!(front.len(), numbered + Metadata::LEN);
+            self.number = front.first_chunk().copied().map_or(0, u64::from_ne_bytes);
             let selector = usize::from(metadata.selector);
             let (was, is) = (self.before.selectors[selector], after.selectors[selector]);
             assert_eq!((is.packets - was.packets, is.octets - was.octets), (1, octets));
+            let ordered = after.ordered.packets - self.before.ordered.packets;
+            assert_eq!(ordered, u64::from(metadata.ordered));
             Some(metadata)
         } else {
-            assert_eq!(run.action, XDP_PASS);
+            let drops = matches!(outcome, Outcome::DropVerdict | Outcome::DropStalled);
+            assert_eq!(run.action, if drops { XDP_DROP } else { XDP_PASS });
             assert_eq!(run.data, packet, "{outcome:?}");
             assert_eq!(after.selectors, self.before.selectors);
             None
@@ -89,7 +101,7 @@ impl Bench {
     fn offsets(&mut self, packet: &[u8]) -> (u16, Option<u16>) {
         let met = self.run(packet);
         let metadata = met.metadata.unwrap_or_else(|| panic!("{met:?}"));
-        (metadata.l3_offset, metadata.l4_offset)
+        (metadata.l3_offset.into(), metadata.l4_offset)
     }
 }
 
@@ -100,6 +112,7 @@ pub(crate) fn to(destination: &str) -> Selector {
         protocol: Protocol::Any,
         destination_ports: None,
         fragments: Fragments::Pass,
+        protection: None,
     }
 }
 

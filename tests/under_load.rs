@@ -127,10 +127,7 @@ selectors = [
     {{ destination = "{v6}", protocol = "udp", ports = {PORT} }},
 ]
 [service.options]
-rules = [
-    {{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }},
-    {{ name = "spoofed6", source = "2001:db8:f100::/64", action = "drop" }},
-]
+rules = "spoofed: drop when ip.src in {{ 198.19.0.0/16, 2001:db8:f100::/64 }}"
 "#
     )
 }

@@ -28,7 +28,7 @@ outcomes! {
     PassNoSelector = "pass_no_selector",
     #[doc = "Left to the kernel: IP header with an impossible version or length"]
     PassMalformed = "pass_malformed",
-    #[doc = "Left to the kernel: ends before its headers say, and no selector matches the rest"]
+    #[doc = "Left to the kernel: ends before its headers say, and no selector matches what it shows"]
     PassTruncated = "pass_truncated",
     #[doc = "Left to the kernel: later fragment that no selector takes"]
     PassFragment = "pass_fragment",
@@ -40,6 +40,20 @@ outcomes! {
     PassNoSocket = "pass_no_socket",
     #[doc = "Left to the kernel: selected, but the driver has no room for metadata"]
     PassMetadataRefused = "pass_metadata_refused",
+    #[doc = "Left to the kernel: of a protected destination that is not under attack"]
+    PassPeace = "pass_peace",
+    #[doc = "Left to the kernel: a cached verdict passes it"]
+    PassVerdict = "pass_verdict",
+    #[doc = "Dropped: a cached verdict says so"]
+    DropVerdict = "drop_verdict",
+    #[doc = "Left to the kernel: of a connection that one of its sockets has"]
+    PassSocket = "pass_socket",
+    #[doc = "Left to the kernel: for the scrubber, which stands still"]
+    PassStalled = "pass_stalled",
+    #[doc = "Dropped: for the scrubber, which stands still, and stalled = closed"]
+    DropStalled = "drop_stalled",
+    #[doc = "Left to the kernel: of a destination that is not under attack any more"]
+    PassDrained = "pass_drained",
 }
 
 /// Packets and their octets, Ethernet header included.
@@ -60,7 +74,7 @@ impl Tally {
 
 /// `struct counters` of steer.bpf.c in 64-bit words, two to a tally.
 pub(super) type Words = [u64; WORDS];
-const WORDS: usize = 2 * (1 + OUTCOME_COUNT + super::SELECTORS_MAX);
+const WORDS: usize = 2 * (1 + OUTCOME_COUNT + super::SELECTORS_MAX + 1);
 
 /// Everything the program counted, on one processor or on all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +85,9 @@ pub struct Counters {
     pub outcomes: [Tally; OUTCOME_COUNT],
     /// What was redirected, by the selector's index.
     pub selectors: [Tally; super::SELECTORS_MAX],
+    /// Of what was redirected: packets that pass, and were redirected for their place in their flow
+    /// ([`Metadata::ordered`](super::Metadata::ordered)).
+    pub ordered: Tally,
 }
 
 impl Default for Counters {
@@ -79,6 +96,7 @@ impl Default for Counters {
             received: Tally::default(),
             outcomes: [Tally::default(); OUTCOME_COUNT],
             selectors: [Tally::default(); super::SELECTORS_MAX],
+            ordered: Tally::default(),
         }
     }
 }
@@ -88,7 +106,8 @@ impl Counters {
     pub(super) fn add(&mut self, words: &Words) {
         let tallies = std::iter::once(&mut self.received)
             .chain(&mut self.outcomes)
-            .chain(&mut self.selectors);
+            .chain(&mut self.selectors)
+            .chain(std::iter::once(&mut self.ordered));
         let (pairs, rest) = words.as_chunks::<2>();
         debug_assert!(rest.is_empty());
         for (tally, [packets, octets]) in tallies.zip(pairs) {
@@ -111,6 +130,43 @@ impl Counters {
     pub fn unaccounted(&self) -> u64 {
         let settled: u64 = self.outcomes.iter().map(|tally| tally.packets).sum();
         self.received.packets.abs_diff(settled)
+    }
+}
+
+/// What a protected destination got, in peace and in war: by a selector's index, on all
+/// processors since the program was loaded.
+///
+/// Packets and octets are exact. Of the others `syn` is, and the rest are estimates, whose errors
+/// `protect.bpf.h` bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeaceCounts {
+    /// Packets.
+    pub packets: u64,
+    /// Octets, Ethernet header included.
+    pub octets: u64,
+    /// TCP packets with SYN and without ACK.
+    pub syn: u64,
+    /// Packets of flows that were not seen lately. Estimated.
+    pub new_flows: u64,
+    /// Flows that a SYN began and that no ACK has followed. It goes down where an answer comes
+    /// later: a rate made of it is at least 0. Estimated.
+    pub unanswered_syn: u64,
+}
+
+/// `struct peace` of protect.bpf.h in 64-bit words.
+pub(super) type PeaceWords = [u64; 6];
+
+impl PeaceCounts {
+    /// Sums the processors.
+    pub(super) fn of<'a>(processors: impl Iterator<Item = &'a PeaceWords>) -> Self {
+        let sum = processors.fold([0; 6], |mut sum: PeaceWords, words| {
+            sum.iter_mut().zip(words).for_each(|(sum, word)| *sum += word);
+            sum
+        });
+        let [packets, octets, syn, new_flows, asked, answered] = sum;
+        // Asked on one processor and answered on another: only the sums are in order.
+        let unanswered_syn = asked.saturating_sub(answered);
+        Self { packets, octets, syn, new_flows, unanswered_syn }
     }
 }
 
@@ -143,7 +199,8 @@ mod tests {
         words[1] = 180;
         words[2 + 2 * Outcome::PassNotIp as usize] = 1;
         words[2 + 2 * Outcome::Redirected as usize] = 2;
-        words[WORDS - 1] = 120;
+        words[WORDS - 3] = 120;
+        words[WORDS - 2] = 1;
         let mut counters = Counters::default();
         counters.add(&words);
         counters.add(&words);
@@ -151,6 +208,7 @@ mod tests {
         assert_eq!(counters.get(Outcome::PassNotIp).packets, 2);
         assert_eq!(counters.get(Outcome::Redirected).packets, 4);
         assert_eq!(counters.selectors[63], Tally { packets: 0, octets: 240 });
+        assert_eq!(counters.ordered, Tally { packets: 2, octets: 0 });
         assert_eq!(counters.unaccounted(), 0);
     }
 
@@ -161,5 +219,15 @@ mod tests {
         let mut counters = Counters::default();
         counters.add(&words);
         assert_eq!(counters.unaccounted(), 3);
+    }
+
+    #[test]
+    fn what_is_answered_elsewhere_is_answered() {
+        let there = [1, 60, 1, 1, 1, 0];
+        let here = [2, 120, 0, 0, 0, 1];
+        let counts = PeaceCounts::of([there, here].iter());
+        let expected =
+            PeaceCounts { packets: 3, octets: 180, syn: 1, new_flows: 1, unanswered_syn: 0 };
+        assert_eq!(counts, expected);
     }
 }

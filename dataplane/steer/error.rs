@@ -1,9 +1,10 @@
 //! What can go wrong while packets are steered away from the kernel.
 
+use std::net::SocketAddr;
 use std::{error, fmt, io};
 
 use super::selector::SelectorError;
-use super::{SELECTORS_MAX, privilege};
+use super::{RULES_MAX, SELECTORS_MAX, privilege};
 
 /// Why steering could not be set up or changed. What was in force before still is.
 #[derive(Debug)]
@@ -66,6 +67,25 @@ pub enum Error {
         /// Number of queues the program can serve.
         queues: u32,
     },
+    /// A state for a selector that protects nothing, or that there is not.
+    NotProtecting {
+        /// Its place in the list, counting from 0.
+        selector: usize,
+    },
+    /// A verdict of a rule beyond those whose hits are counted.
+    NoRule {
+        /// The rule's number.
+        rule: u16,
+    },
+    /// A flow between addresses of different families.
+    FlowFamilies {
+        /// Its source.
+        source: SocketAddr,
+        /// Its destination.
+        destination: SocketAddr,
+    },
+    /// The table of cached prefixes is full.
+    CacheFull,
     /// A system call failed.
     Os {
         /// The call with its distinguishing argument.
@@ -167,6 +187,23 @@ impl fmt::Display for Error {
                     queues - 1
                 )
             }
+            Self::NotProtecting { selector } => {
+                write!(
+                    f,
+                    "selector {selector} protects nothing, so it cannot be engaged or drained"
+                )
+            }
+            Self::NoRule { rule } => write!(
+                f,
+                "verdicts of rule {rule} cannot be cached: those of rules 0 to {} can",
+                RULES_MAX - 1
+            ),
+            Self::FlowFamilies { source, destination } => {
+                write!(f, "no flow goes from {source} to {destination}: their families differ")
+            }
+            Self::CacheFull => f.write_str(
+                "the table of cached prefixes is full; forget some, or join them to shorter ones",
+            ),
             Self::Os { call, .. } => write!(f, "{call} failed"),
         }
     }
@@ -228,6 +265,24 @@ mod tests {
         assert_eq!(
             Error::Load { source: os(libc::EINVAL).into() }.to_string(),
             "the kernel refused the XDP program; Linux 5.18 or newer is needed"
+        );
+        assert_eq!(
+            Error::NotProtecting { selector: 3 }.to_string(),
+            "selector 3 protects nothing, so it cannot be engaged or drained"
+        );
+        assert_eq!(
+            Error::NoRule { rule: 16_384 }.to_string(),
+            "verdicts of rule 16384 cannot be cached: those of rules 0 to 16383 can"
+        );
+        let source = "198.18.0.1:53".parse().unwrap();
+        let destination = "[2001:db8::1]:53".parse().unwrap();
+        assert_eq!(
+            Error::FlowFamilies { source, destination }.to_string(),
+            "no flow goes from 198.18.0.1:53 to [2001:db8::1]:53: their families differ"
+        );
+        assert_eq!(
+            Error::CacheFull.to_string(),
+            "the table of cached prefixes is full; forget some, or join them to shorter ones"
         );
         assert_eq!(
             Error::Os { call: "bpf(BPF_LINK_UPDATE)", source: os(libc::ENOLINK).into() }

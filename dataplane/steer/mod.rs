@@ -29,6 +29,7 @@
 //! An IP fragment behind the first carries no ports. See [`Fragments`] for who gets it.
 //! A VLAN tag that the NIC has stripped is invisible here, and the packet looks untagged.
 
+mod cache;
 mod counters;
 mod error;
 mod facts;
@@ -37,18 +38,22 @@ mod metadata;
 pub(crate) mod privilege;
 mod program;
 mod selector;
+mod tidings;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fmt, io};
 
-pub use counters::{Counters, OUTCOME_COUNT, OUTCOMES, Outcome, Tally};
+pub use cache::{Cache, CacheSizes, Cached, Epoch, Flow, Promotion, RULES_MAX, Whose};
+pub use counters::{Counters, OUTCOME_COUNT, OUTCOMES, Outcome, PeaceCounts, Tally};
 pub use error::Error;
 pub use metadata::Metadata;
 pub use program::{Program, QUEUES_MAX};
 pub use selector::{
-    Fragments, Prefix, PrefixError, Protocol, SELECTORS_MAX, Selector, SelectorError,
+    Fragments, Prefix, PrefixError, Protection, Protocol, SELECTORS_MAX, Selector, SelectorError,
+    Stalled, State,
 };
+pub use tidings::{BEAT_NS, Tidings};
 
 use crate::sys::bpf::{self, LinkMode};
 
@@ -95,23 +100,37 @@ pub struct Steering {
     obtained: XdpMode,
     link: OwnedFd,
     program: Mutex<Program>,
+    cache: Arc<Cache>,
 }
 
 impl Steering {
-    /// Loads the program and attaches it. Nothing is redirected before [`Self::set_socket`].
+    /// Loads the program and attaches it. Nothing is redirected before [`Self::set_socket`]. Where a
+    /// selector protects there is room for the usual number of cached verdicts.
     ///
     /// # Errors
     ///
     /// Every [`Error`] but [`Error::NoQueue`]. Nothing is left behind.
     pub fn attach(options: &Options) -> Result<Self, Error> {
+        let protects = options.selectors.iter().any(|selector| selector.protection.is_some());
+        let sizes = if protects { CacheSizes::default() } else { CacheSizes::LEAST };
+        Self::attach_with(options, &sizes)
+    }
+
+    /// The same, with room for so many cached verdicts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::attach`].
+    pub fn attach_with(options: &Options, sizes: &CacheSizes) -> Result<Self, Error> {
         let interface = &*options.interface;
         let ifindex = facts::ifindex(interface)?;
-        let mut program = Program::load()?;
+        let mut program = Program::load_with(sizes)?;
         program.set_selectors(&options.selectors)?;
         let (link, obtained) = link(program.fd()?, interface, ifindex, options.xdp)?;
         tracing::info!(interface, xdp = %obtained, "XDP program attached");
         let interface = options.interface.clone();
-        Ok(Self { interface, obtained, link, program: Mutex::new(program) })
+        let cache = Arc::clone(program.cache());
+        Ok(Self { interface, obtained, link, program: Mutex::new(program), cache })
     }
 
     /// Where the program runs: native or generic.
@@ -176,6 +195,80 @@ impl Steering {
     /// As there.
     pub fn counters_per_cpu(&self) -> Result<Vec<Counters>, Error> {
         self.program().counters_per_cpu()
+    }
+
+    /// As [`Program::set_state`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_state(&self, selector: usize, state: State) -> Result<(), Error> {
+        self.program().set_state(selector, state)
+    }
+
+    /// As [`Program::states`].
+    pub fn states(&self) -> Vec<Option<State>> {
+        self.program().states().to_vec()
+    }
+
+    /// As [`Program::end_draining`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn end_draining(&self) -> Result<Vec<usize>, Error> {
+        self.program().end_draining()
+    }
+
+    /// As [`Program::selector_counts`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn selector_counts(&self) -> Result<Vec<PeaceCounts>, Error> {
+        self.program().selector_counts()
+    }
+
+    /// As [`Program::tidings`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn tidings(&self, queue: u32) -> Result<Tidings, Error> {
+        self.program().tidings(queue)
+    }
+
+    /// The cached verdicts. It has a lock of its own, which is held for one system call: shards use
+    /// it too, while another thread waits for the program.
+    pub const fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// Enters a verdict, as [`Cache::promote`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn promote(&self, promotion: &Promotion) -> Result<(), Error> {
+        self.cache.promote(promotion)
+    }
+
+    /// Takes a verdict out, as [`Cache::forget`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn forget(&self, scope: u8, whose: &Whose) -> Result<bool, Error> {
+        self.cache.forget(scope, whose)
+    }
+
+    /// What verdicts decided on by rule, as [`Cache::hits`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn cache_hits(&self) -> Result<Vec<(u16, Tally)>, Error> {
+        self.cache.hits()
     }
 
     /// Puts a fresh instance of the program in place of the attached one, atomically. Maps

@@ -1,36 +1,58 @@
 //! The loaded program and its maps, attached to nothing.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use aya::Ebpf;
-use aya::maps::{Array, MapData, PerCpuArray, XskMap};
+use aya::maps::{Array, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
 
-use super::counters::{Counters, Words};
+use super::cache::{Cache, CacheSizes};
+use super::counters::{Counters, PeaceCounts, PeaceWords, Words};
 use super::error::{Error, LOAD};
 use super::privilege::errno;
-use super::selector::{SELECTOR_OCTETS, SELECTORS_MAX, Selector};
-use crate::sys::bpf;
+use super::selector::{SELECTOR_OCTETS, SELECTORS_MAX, Selector, State};
+use super::tidings::{SHARD_OCTETS, Tidings};
+use crate::sys::bpf::{self, SharedValues};
 
 /// The object that `rebuild` makes from steer.bpf.c.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("steer.bpf.o");
 
 /// Why looking things up in [`OBJECT`] cannot fail.
-const OBJECT_KNOWN: &str = "the committed object has the maps and the program of its source";
+pub(super) const OBJECT_KNOWN: &str =
+    "the committed object has the maps and the program of its source";
 
 /// Most receive queues with a socket, as in steer.bpf.c.
 pub const QUEUES_MAX: u32 = 1024;
 
+/// Octets of an address that have a table in `struct generation`.
+const TABLES_IPV4: usize = 4;
+const TABLES_IPV6: usize = 8;
+const TABLES: usize = 8 + SELECTORS_MAX * SELECTOR_OCTETS;
 /// `struct generation` of steer.bpf.c.
-const GENERATION_OCTETS: usize = 8 + SELECTORS_MAX * SELECTOR_OCTETS;
+const GENERATION_OCTETS: usize = TABLES + (TABLES_IPV4 + TABLES_IPV6) * 256 * 8;
 type Generation = [u8; GENERATION_OCTETS];
 
 // The bits of the `config` map.
 const CONFIG_GENERATION: u32 = 1;
 const CONFIG_PASS_ALL: u32 = 2;
+
+/// Where the fields of `struct board` in protect.bpf.h are, and its length.
+const STATES: usize = 0;
+pub(super) const KINDS: usize = 2 * SELECTORS_MAX;
+pub(super) const FLOOR: usize = KINDS + 4;
+const STAMPS_SHIFT: usize = FLOOR + 4;
+pub(super) const BOARD_OCTETS: usize = STAMPS_SHIFT + 8;
+
+/// Places for stamps, `STAMPS` of steer.bpf.c, by two's logarithm.
+const STAMPS_BITS: u32 = 16;
+
+/// Keys of the program's hash.
+const HASH_KEYS: usize = 12;
 
 /// How long to wait for running programs where the kernel cannot be asked to wait for them.
 /// A program runs for microseconds; on a virtual machine its processor can be stopped
@@ -47,6 +69,15 @@ pub struct Program {
     generations: Array<MapData, Generation>,
     counters: PerCpuArray<MapData, Words>,
     sockets: XskMap<MapData>,
+    peaces: PerCpuArray<MapData, PeaceWords>,
+    board: SharedValues,
+    cache: Arc<Cache>,
+    /// States of the protecting selectors, by index; of others `None`.
+    states: Vec<Option<State>>,
+    /// Where the last look at draining selectors found the queues and the selectors.
+    look: Option<Look>,
+    /// Most queues that had a socket.
+    queues: u32,
     /// What `config` says.
     switches: u32,
     /// Whether the generation that is not active was so before.
@@ -54,7 +85,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Loads the program with an empty list of selectors: it passes everything.
+    /// Loads the program with an empty list of selectors: it passes everything. There is room for
+    /// one cached verdict of each kind.
     ///
     /// # Errors
     ///
@@ -64,14 +96,52 @@ impl Program {
     ///
     /// When the committed object has not the maps that this file expects: it was not rebuilt.
     pub fn load() -> Result<Self, Error> {
-        let mut ebpf = Ebpf::load(OBJECT).map_err(|error| Error::from_call(LOAD, error))?;
+        Self::load_with(&CacheSizes::LEAST)
+    }
+
+    /// The same, with room for so many cached verdicts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`], and where there is no memory for the verdicts.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::load`].
+    pub fn load_with(sizes: &CacheSizes) -> Result<Self, Error> {
+        // Each hasher of the process has another random key.
+        let keys: [u64; HASH_KEYS] = std::array::from_fn(|_| RandomState::new().hash_one(0));
+        let mut ebpf = EbpfLoader::new()
+            .override_global("hash_keys", keys.as_slice(), true)
+            .map_max_entries("by_flow", sizes.flows.max(1))
+            .map_max_entries("by_source", sizes.sources.max(1))
+            .map_max_entries("by_prefix", sizes.prefixes.max(1))
+            .load(OBJECT)
+            .map_err(|error| Error::from_call(LOAD, error))?;
+        let mut board = shared(&ebpf, "board", BOARD_OCTETS)?;
+        board.store(STAMPS_SHIFT, STAMPS_BITS);
+        let cache = Arc::new(Cache::new(&mut ebpf)?);
         let mut map = |name| ebpf.take_map(name).expect(OBJECT_KNOWN);
         let config = Array::try_from(map("config")).expect(OBJECT_KNOWN);
         let generations = Array::try_from(map("generations")).expect(OBJECT_KNOWN);
         let counters = PerCpuArray::try_from(map("counters")).expect(OBJECT_KNOWN);
         let sockets = XskMap::try_from(map("sockets")).expect(OBJECT_KNOWN);
-        let mut program =
-            Self { ebpf, config, generations, counters, sockets, switches: 0, stale: false };
+        let peaces = PerCpuArray::try_from(map("peaces")).expect(OBJECT_KNOWN);
+        let mut program = Self {
+            ebpf,
+            config,
+            generations,
+            counters,
+            sockets,
+            peaces,
+            board,
+            cache,
+            states: Vec::new(),
+            look: None,
+            queues: 0,
+            switches: 0,
+            stale: false,
+        };
         program.xdp_mut().load().map_err(|error| Error::from_call(LOAD, error))?;
         Ok(program)
     }
@@ -126,12 +196,122 @@ impl Program {
             thread::sleep(GRACE);
         }
         let next = (self.switches ^ CONFIG_GENERATION) & CONFIG_GENERATION;
+        let state = |selector: &Selector| selector.protection.map(|it| it.state);
+        let states: Vec<Option<State>> = selectors.iter().map(state).collect();
+        for (index, state) in states.iter().enumerate() {
+            self.board.write(state_at(next, index), &[state.unwrap_or_default() as u8]);
+        }
         self.generations
             .set(next, generation, 0)
             .map_err(|error| Error::from_call("writing the selectors", error))?;
         self.switch(self.switches ^ CONFIG_GENERATION)?;
         self.stale = true;
+        self.states = states;
+        self.look = None;
         Ok(())
+    }
+
+    /// Engages a protecting selector, drains it, or makes peace of it. Packets meet the old state or
+    /// the new one; what is out stays out.
+    ///
+    /// Peace at once lets packets overtake those of their flow that are out; by way of
+    /// [`State::Draining`] and [`Self::end_draining`] none does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotProtecting`].
+    pub fn set_state(&mut self, selector: usize, state: State) -> Result<(), Error> {
+        match self.states.get_mut(selector) {
+            Some(Some(known)) => *known = state,
+            _ => return Err(Error::NotProtecting { selector }),
+        }
+        self.board.write(state_at(self.switches & CONFIG_GENERATION, selector), &[state as u8]);
+        self.look = None;
+        Ok(())
+    }
+
+    /// State of each selector, by index; `None` where it protects nothing.
+    pub fn states(&self) -> &[Option<State>] {
+        &self.states
+    }
+
+    /// Makes peace of the draining selectors of which nothing is out any more, and returns their
+    /// indices. To be called now and then while there are any: it compares with what it found the
+    /// last time, so that the first call ends nothing.
+    ///
+    /// A selector has nothing out when all that was numbered by the last look is settled, and none
+    /// of its packets was redirected since. A flow that never pauses for as long as a turn takes
+    /// keeps its selector draining: its packets follow one another through the shard, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`].
+    pub fn end_draining(&mut self) -> Result<Vec<usize>, Error> {
+        if !self.states.contains(&Some(State::Draining)) {
+            return Ok(Vec::new());
+        }
+        // Numbers first: what is numbered after that and before the counters are read shows in them.
+        let queues = shared(&self.ebpf, "queues", SHARD_OCTETS * self.queues as usize)?;
+        let shards = shared(&self.ebpf, "shards", SHARD_OCTETS * self.queues as usize)?;
+        let places = || (0..self.queues as usize).map(|queue| queue * SHARD_OCTETS);
+        let numbered = places().map(|at| queues.load_u64(at)).collect();
+        let redirected = self.counters()?.selectors.map(|tally| tally.packets);
+        let Some(before) = self.look.replace(Look { numbered, redirected }) else {
+            return Ok(Vec::new());
+        };
+        let settled = |(at, number): (usize, &u64)| shards.load_u64(at + 8) >= *number;
+        if !places().zip(&before.numbered).all(settled) {
+            self.look = Some(before);
+            return Ok(Vec::new());
+        }
+        let quiet = |index: &usize| {
+            self.states[*index] == Some(State::Draining)
+                && before.redirected[*index] == redirected[*index]
+        };
+        let ended: Vec<usize> = (0..self.states.len()).filter(quiet).collect();
+        let look = self.look.take();
+        for &index in &ended {
+            self.set_state(index, State::Peace)?;
+        }
+        self.look = look;
+        Ok(ended)
+    }
+
+    /// What each selector's destination got, by index: of those that protect, zeros for others. The
+    /// counts of an index go on when the list of selectors is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`].
+    pub fn selector_counts(&self) -> Result<Vec<PeaceCounts>, Error> {
+        let counts = |(index, state): (u32, &Option<State>)| {
+            if state.is_none() {
+                return Ok(PeaceCounts::default());
+            }
+            let processors = self
+                .peaces
+                .get(&index, 0)
+                .map_err(|error| Error::from_call("reading the counts of a selector", error))?;
+            Ok(PeaceCounts::of(processors.iter()))
+        };
+        (0..).zip(&self.states).map(counts).collect()
+    }
+
+    /// The cached verdicts.
+    pub const fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// The pen of the shard that serves `queue`. There is to be one at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoQueue`], [`Error::Os`].
+    pub fn tidings(&self, queue: u32) -> Result<Tidings, Error> {
+        let octets = SHARD_OCTETS * QUEUES_MAX as usize;
+        let (shards, queues) =
+            (shared(&self.ebpf, "shards", octets)?, shared(&self.ebpf, "queues", octets)?);
+        Tidings::new(shards, queues, queue)
     }
 
     /// Closes the gate (`true`): everything passes to the kernel, whatever the selectors
@@ -162,6 +342,13 @@ impl Program {
     /// [`Error::NoQueue`], [`Error::Os`].
     pub fn set_socket(&mut self, queue: u32, socket: BorrowedFd<'_>) -> Result<(), Error> {
         check_queue(queue)?;
+        if queue >= self.queues {
+            // Stamps are shared out anew: done before the queue's first packet, and those of other
+            // queues are out for as long as they are under way now.
+            self.queues = queue + 1;
+            let shares = self.queues.next_power_of_two().trailing_zeros();
+            self.board.store(STAMPS_SHIFT, STAMPS_BITS - shares);
+        }
         self.sockets
             .set(queue, socket, 0)
             .map_err(|error| Error::from_call("entering the socket in the XSKMAP", error))
@@ -217,6 +404,33 @@ impl Program {
     }
 }
 
+/// What [`Program::end_draining`] found the last time.
+#[derive(Debug)]
+struct Look {
+    /// The last number given, by queue.
+    numbered: Vec<u64>,
+    /// Packets redirected, by selector.
+    redirected: [u64; SELECTORS_MAX],
+}
+
+/// Where the state of a selector of a generation is on the board.
+const fn state_at(generation: u32, selector: usize) -> usize {
+    STATES + generation as usize * SELECTORS_MAX + selector
+}
+
+/// A map that is still in the loaded object.
+pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &str) -> BorrowedFd<'a> {
+    let Some(Map::Array(map)) = ebpf.map(name) else { unreachable!("{OBJECT_KNOWN}: {name}") };
+    let map: &MapData = map;
+    map.fd().as_fd()
+}
+
+/// The first octets of an array of the object, mapped.
+fn shared(ebpf: &Ebpf, name: &str, octets: usize) -> Result<SharedValues, Error> {
+    SharedValues::of(map_fd(ebpf, name), octets)
+        .map_err(|error| Error::from_call("mapping what shards and program tell each other", error))
+}
+
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Program").field("switches", &self.switches).finish_non_exhaustive()
@@ -234,6 +448,7 @@ fn encode(selectors: &[Selector]) -> Result<Generation, Error> {
     }
     let mut generation = [0; GENERATION_OCTETS];
     let (head, rest) = generation.split_at_mut(8);
+    let (rest, tables) = rest.split_at_mut(SELECTORS_MAX * SELECTOR_OCTETS);
     head[0] = u8::try_from(count).expect("at most 64");
     if cfg!(target_endian = "big") {
         head[..4].reverse();
@@ -244,12 +459,29 @@ fn encode(selectors: &[Selector]) -> Result<Generation, Error> {
         selector.check().map_err(|source| Error::Selector { index, source })?;
         slot.copy_from_slice(&selector.encode());
     }
+    let (ipv4, ipv6) = tables.split_at_mut(TABLES_IPV4 * 256 * 8);
+    write_tables(selectors, ipv4, true);
+    write_tables(selectors, ipv6, false);
     Ok(generation)
+}
+
+/// For each octet of an address and each value of it: the selectors of the family that could want
+/// the destination, a bit each.
+fn write_tables(selectors: &[Selector], tables: &mut [u8], ipv4: bool) {
+    for (index, word) in tables.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let (place, value) = (index / 256, index % 256);
+        let value = u8::try_from(value).expect("below 256");
+        let wants = |(_, selector): &(u32, &Selector)| {
+            selector.destination.address().is_ipv4() == ipv4 && selector.may_have(place, value)
+        };
+        let bits = (0..).zip(selectors).filter(wants);
+        *word = bits.fold(0u64, |mask, (bit, _)| mask | 1 << bit).to_ne_bytes();
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Fragments, Protocol};
+    use super::super::{Fragments, Protocol, RULES_MAX};
     use super::*;
 
     fn selector() -> Selector {
@@ -259,6 +491,7 @@ mod tests {
             protocol: Protocol::UDP,
             destination_ports: Some(53..=53),
             fragments: Fragments::Pass,
+            protection: None,
         }
     }
 
@@ -269,7 +502,12 @@ mod tests {
         assert_eq!(generation[..8], [2, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(generation[8..12], [198, 18, 0, 1]);
         assert_eq!(generation[80..84], [198, 18, 0, 2]);
-        assert!(generation[152..].iter().all(|octet| *octet == 0));
+        assert!(generation[152..TABLES].iter().all(|octet| *octet == 0));
+        // 198 may be the first octet of both, and 1 the last of the first alone.
+        let word = |table: usize, value: usize| generation[TABLES + (table * 256 + value) * 8];
+        assert_eq!([word(0, 198), word(0, 199), word(3, 1), word(3, 2)], [3, 0, 1, 2]);
+        let ipv6 = TABLES + TABLES_IPV4 * 256 * 8;
+        assert!(generation[ipv6..].iter().all(|octet| *octet == 0));
     }
 
     #[test]
@@ -302,6 +540,10 @@ mod tests {
         assert_eq!(defined("QUEUES"), QUEUES_MAX);
         assert_eq!(defined("CONFIG_GENERATION"), CONFIG_GENERATION);
         assert_eq!(defined("CONFIG_PASS_ALL"), CONFIG_PASS_ALL);
+        assert_eq!(defined("TABLES_IPV4") as usize, TABLES_IPV4);
+        assert_eq!(defined("TABLES_IPV6") as usize, TABLES_IPV6);
+        assert_eq!(defined("STAMPS"), 1 << STAMPS_BITS);
+        assert_eq!(defined("RULES"), u32::from(RULES_MAX));
         assert_eq!(defined("MAGIC"), u32::from(crate::steer::Metadata::MAGIC));
     }
 }

@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Most selectors in one program, as in steer.bpf.c. They are scanned in order for each
-/// packet: one that none matches pays 50 ns and 2 to 4 ns for each selector (a million
-/// repetitions of `BPF_PROG_RUN` on 60 octets of UDP, 2 vCPU, Linux 6.18). Too high: the scan
-/// costs more than the packet. Too low: operators have to join what is not alike.
+/// Most selectors in one program, as in steer.bpf.c: one for each bit of a word, so that a packet
+/// finds those that could want its destination by a table look-up for each octet of it. Too low:
+/// operators have to join what is not alike. Higher: two words, and tables of twice the size.
 pub const SELECTORS_MAX: usize = 64;
 
 /// Octets of one selector in the program's map, `struct selector` of steer.bpf.c.
@@ -17,6 +16,8 @@ pub(super) const SELECTOR_OCTETS: usize = 72;
 const ANY_PROTOCOL: u8 = 1;
 const PORTS: u8 = 2;
 const TAKE_FRAGMENTS: u8 = 4;
+const PROTECTS: u8 = 8;
+const CLOSED: u8 = 16;
 
 /// An IP prefix. Holding one proves that its length fits its family and that no bit behind
 /// the length is set.
@@ -89,7 +90,7 @@ impl Prefix {
     }
 }
 
-fn wire_octets(address: IpAddr) -> [u8; 16] {
+pub(super) fn wire_octets(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => {
             let mut octets = [0; 16];
@@ -215,6 +216,41 @@ pub enum Fragments {
     Take,
 }
 
+/// What becomes of the packets of a protected destination while its scrubber stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Stalled {
+    /// They pass to the kernel.
+    #[default]
+    Open,
+    /// They are dropped.
+    Closed,
+}
+
+/// What makes a selector one that protects its destination: its packets are counted, and leave the
+/// kernel only while it is engaged ([`State`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Protection {
+    /// Whose cached verdicts hold for it: a number that the selectors of one service share.
+    pub scope: u8,
+    /// What becomes of its packets while the shard stands still.
+    pub stalled: Stalled,
+    /// What it is when the list of selectors is set.
+    pub state: State,
+}
+
+/// Whether the packets of a protected destination leave the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum State {
+    /// They are counted and stay.
+    #[default]
+    Peace = 0,
+    /// They leave: all but those that a cached verdict or a socket of the kernel's decides on.
+    Engaged = 1,
+    /// They stay, but those of flows of which packets are still out follow them, so that none is
+    /// overtaken. [`super::Steering::end_draining`] makes peace of it when the last is back.
+    Draining = 2,
+}
+
 /// One kind of packets to take from the kernel. All that it names must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
@@ -228,6 +264,8 @@ pub struct Selector {
     pub destination_ports: Option<RangeInclusive<u16>>,
     /// What happens to fragments without ports.
     pub fragments: Fragments,
+    /// Whether the destination is protected; if not, the packets always leave the kernel.
+    pub protection: Option<Protection>,
 }
 
 impl Selector {
@@ -248,6 +286,12 @@ impl Selector {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the destination may have `value` in its octet `place`, counted from 0.
+    pub(super) fn may_have(&self, place: usize, value: u8) -> bool {
+        let (address, mask) = self.destination.words();
+        value & mask[place] == address[place]
     }
 
     /// `struct selector` of steer.bpf.c.
@@ -274,6 +318,13 @@ impl Selector {
         }
         if self.fragments == Fragments::Take {
             flags |= TAKE_FRAGMENTS;
+        }
+        if let Some(protection) = self.protection {
+            flags |= PROTECTS;
+            if protection.stalled == Stalled::Closed {
+                flags |= CLOSED;
+            }
+            octets[71] = protection.scope;
         }
         octets[70] = flags;
         octets
@@ -340,6 +391,7 @@ mod tests {
             protocol: Protocol::UDP,
             destination_ports: Some(5004..=5007),
             fragments: Fragments::Take,
+            protection: None,
         }
     }
 
@@ -354,6 +406,10 @@ mod tests {
         expected[66..68].copy_from_slice(&5007u16.to_ne_bytes());
         expected[68..71].copy_from_slice(&[4, 17, PORTS | TAKE_FRAGMENTS]);
         assert_eq!(selector().encode(), expected);
+        let stalled = Stalled::Closed;
+        let protection = Some(Protection { scope: 5, stalled, ..Protection::default() });
+        expected[70..72].copy_from_slice(&[PORTS | TAKE_FRAGMENTS | PROTECTS | CLOSED, 5]);
+        assert_eq!(Selector { protection, ..selector() }.encode(), expected);
     }
 
     #[test]
@@ -364,6 +420,7 @@ mod tests {
             protocol: Protocol::Any,
             destination_ports: None,
             fragments: Fragments::Pass,
+            protection: None,
         };
         let mut expected = [0; SELECTOR_OCTETS];
         expected[..4].copy_from_slice(&[0x20, 0x01, 0x0d, 0xb8]);

@@ -6,8 +6,13 @@
 //                  │                │                │             │                  │
 //                  └────────────────┴── PASS, one counter per reason ┴─────────────────┘
 //
+// Between the last two a selector that protects its destination has more to say, see protect.bpf.h.
+//
 // It fails open. Whatever it cannot read, does not know or may not do goes on to the
 // kernel stack as if this program were not there, and is counted.
+//
+// Most packets are nobody's: their destination address is looked up octet by octet in tables of
+// which selectors could want it, and where that is none nothing further is read.
 //
 // What a packet does not show matches only selectors that do not ask for it: a later
 // fragment has no ports, a header chain longer than the walk has no known protocol, yet
@@ -23,6 +28,11 @@
 
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
+// Verified once, for all that it can be called with: without, the verifier would follow the rest of
+// the program for each way through the headers.
+#define APART __attribute__((noinline))
+// Has the compiler forget what it knows of a value, and so write the check that the verifier wants.
+#define HIDE(value) asm volatile("" : "+r"(value))
 #define __uint(name, val) int(*name)[val]
 #define __type(name, val) val *name
 
@@ -30,6 +40,12 @@ static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)
 static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
 static long (*const bpf_xdp_adjust_meta)(struct xdp_md *ctx, int delta) = (void *)BPF_FUNC_xdp_adjust_meta;
 static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *ctx) = (void *)BPF_FUNC_xdp_get_buff_len;
+static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
+static struct bpf_sock *(*const bpf_skc_lookup_tcp)(void *ctx, struct bpf_sock_tuple *tuple, __u32 len, __u64 netns,
+						    __u64 flags) = (void *)BPF_FUNC_skc_lookup_tcp;
+static struct bpf_sock *(*const bpf_sk_lookup_udp)(void *ctx, struct bpf_sock_tuple *tuple, __u32 len, __u64 netns,
+						   __u64 flags) = (void *)BPF_FUNC_sk_lookup_udp;
+static long (*const bpf_sk_release)(void *sock) = (void *)BPF_FUNC_sk_release;
 
 // ---- What user space and this program agree on: dataplane/steer/{counters,selector,program}.rs
 
@@ -46,19 +62,46 @@ enum outcome {
 	PASS_HEADERS_SPLIT,
 	PASS_NO_SOCKET,
 	PASS_METADATA_REFUSED,
+	PASS_PEACE,
+	PASS_VERDICT,
+	DROP_VERDICT,
+	PASS_SOCKET,
+	PASS_STALLED,
+	DROP_STALLED,
+	PASS_DRAINED,
 	OUTCOMES,
 };
 
-// Most selectors in one generation: bounds the scan, and its cost where nothing matches.
+// Beside an outcome: the packet is marked METADATA_ORDERED.
+#define ORDERED 256
+
+// Most selectors in one generation: one bit for each in a word.
 #define SELECTORS 64
+// Octets of an address that have a table of which selectors want them. IPv6: the rest is compared.
+#define TABLES_IPV4 4
+#define TABLES_IPV6 8
 // Most receive queues that can have a socket.
 #define QUEUES 1024
+// Places for the number of a flow's last packet, shared out to the queues.
+#define STAMPS 65536
+// Buckets in which flows are known again, four each.
+#define BUCKETS 65536
+// Rules whose verdicts can be cached.
+#define RULES 16384
+// A shard that says nothing for so long stands still: with the coarse clock's tick, of 10 ms at the
+// most, less than 100 ms.
+#define STALE_NS 80000000
 // Marks metadata as ours; "ti" read from its high octet.
 #define MAGIC 0x7469
 
 #define SELECTOR_ANY_PROTOCOL 1
 #define SELECTOR_PORTS 2
 #define SELECTOR_TAKE_FRAGMENTS 4
+#define SELECTOR_PROTECTS 8
+#define SELECTOR_CLOSED 16 // While its shard stands still, packets are dropped.
+
+#define METADATA_NUMBERED 1 // The packet's number stands in front of the metadata.
+#define METADATA_ORDERED 2  // Goes to the stack, and came here for its place in the flow alone.
 
 // Addresses and masks as on the wire; IPv4 uses the first word, the others are zero. Ports in host order.
 struct selector {
@@ -71,13 +114,15 @@ struct selector {
 	__u8 family; // 4 or 6.
 	__u8 protocol;
 	__u8 flags;
-	__u8 reserved;
+	__u8 scope; // Whose verdicts it obeys.
 };
 
 struct generation {
 	__u32 count;
 	__u32 reserved;
 	struct selector selectors[SELECTORS];
+	__u64 ipv4[TABLES_IPV4][256];
+	__u64 ipv6[TABLES_IPV6][256];
 };
 
 struct tally {
@@ -89,13 +134,20 @@ struct counters {
 	struct tally in;
 	struct tally outcomes[OUTCOMES];
 	struct tally selectors[SELECTORS]; // Redirected, by selector.
+	struct tally ordered;              // Of these, marked ORDERED.
 };
 
 struct metadata {
 	__u16 magic;
 	__u16 selector;
-	__u16 l3_offset;
+	__u8 l3_offset;
+	__u8 flags;
 	__u16 l4_offset; // 0: a later fragment, or the upper layer was not reached.
+};
+
+struct numbered_metadata {
+	__u64 number;
+	struct metadata metadata;
 };
 
 // The switchboard: one octet, so that a write of it cannot be seen half done.
@@ -130,230 +182,9 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
-// ---- Reading the packet
+#include "read.bpf.h"
 
-#define ETHERTYPE_IPV4 0x0800
-#define ETHERTYPE_IPV6 0x86dd
-#define ETHERTYPE_VLAN 0x8100    // IEEE 802.1Q, C-tag.
-#define ETHERTYPE_SERVICE 0x88a8 // IEEE 802.1ad, S-tag.
-#define ETHERNET_LEN 14
-#define VLAN_LEN 4
-#define VLAN_TAGS 2
-
-#define IPV4_LEN 20
-#define IPV6_LEN 40
-// Extension headers walked. Real traffic has at most two or three (RFC 7872).
-#define EXTENSION_HEADERS 8
-
-#define PROTOCOL_HOP_BY_HOP 0
-#define PROTOCOL_TCP 6
-#define PROTOCOL_UDP 17
-#define PROTOCOL_ROUTING 43
-#define PROTOCOL_FRAGMENT 44
-#define PROTOCOL_AUTHENTICATION 51
-#define PROTOCOL_DESTINATION_OPTIONS 60
-#define PROTOCOL_SCTP 132
-#define PROTOCOL_MOBILITY 135
-#define PROTOCOL_HIP 139
-#define PROTOCOL_SHIM6 140
-
-#define FACT_PROTOCOL 1
-#define FACT_PORTS 2
-#define FACT_LATER_FRAGMENT 4
-
-// What is known of one packet.
-struct facts {
-	__u32 source[4];
-	__u32 destination[4];
-	__u32 l3;
-	__u32 l4;
-	__u32 end; // Where the IP datagram ends.
-	__u16 destination_port;
-	__u8 family;
-	__u8 protocol;
-	__u8 known;
-	__u8 otherwise; // Outcome if no selector matches.
-};
-
-INLINE __u16 swap16(__u16 be)
-{
-	return __builtin_bswap16(be);
-}
-
-// Points `found` to `len` octets at `offset`, or says 0 when they are not in the first buffer.
-INLINE int at(struct xdp_md *ctx, __u32 offset, __u32 len, void **found)
-{
-	void *data = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
-
-	// Every offset is a sum of bounded lengths, at most 18 + 40 + 8 * 2048; the mask tells the verifier.
-	offset &= 0x7fff;
-	if (data + offset + len > end)
-		return 0;
-	*found = data + offset;
-	return 1;
-}
-
-// Why `at` said 0: the packet is short, or its headers span buffers.
-INLINE enum outcome missing(__u32 packet_len, __u32 offset, __u32 len)
-{
-	return offset + len > packet_len ? PASS_TRUNCATED : PASS_HEADERS_SPLIT;
-}
-
-// Every protocol with ports has them in the first four octets.
-INLINE void read_ports(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
-{
-	__u16 *ports;
-
-	if (facts->protocol != PROTOCOL_TCP && facts->protocol != PROTOCOL_UDP &&
-	    facts->protocol != PROTOCOL_SCTP)
-		return;
-	if (facts->l4 + 4 > facts->end) {
-		facts->otherwise = PASS_TRUNCATED;
-		return;
-	}
-	if (!at(ctx, facts->l4, 4, (void **)&ports)) {
-		facts->otherwise = missing(packet_len, facts->l4, 4);
-		return;
-	}
-	facts->destination_port = swap16(ports[1]);
-	facts->known |= FACT_PORTS;
-}
-
-// RFC 791. Returns REDIRECTED for "go on", else the outcome.
-INLINE enum outcome read_ipv4(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
-{
-	__u8 *header;
-	__u32 header_len, total_len;
-	__u16 fragment;
-
-	if (!at(ctx, facts->l3, IPV4_LEN, (void **)&header))
-		return missing(packet_len, facts->l3, IPV4_LEN);
-	header_len = (header[0] & 15) * 4;
-	total_len = swap16(*(__u16 *)(header + 2));
-	if (header[0] >> 4 != 4 || header_len < IPV4_LEN || total_len < header_len)
-		return PASS_MALFORMED;
-	facts->end = facts->l3 + total_len;
-	if (facts->end > packet_len)
-		return PASS_TRUNCATED;
-	facts->family = 4;
-	facts->source[0] = *(__u32 *)(header + 12);
-	facts->destination[0] = *(__u32 *)(header + 16);
-	facts->protocol = header[9];
-	facts->known = FACT_PROTOCOL;
-	fragment = swap16(*(__u16 *)(header + 6));
-	if (fragment & 0x1fff) {
-		facts->known |= FACT_LATER_FRAGMENT;
-		facts->otherwise = PASS_FRAGMENT;
-		return REDIRECTED;
-	}
-	facts->l4 = facts->l3 + header_len;
-	read_ports(ctx, facts, packet_len);
-	return REDIRECTED;
-}
-
-INLINE int is_extension(__u8 protocol)
-{
-	return protocol == PROTOCOL_HOP_BY_HOP || protocol == PROTOCOL_ROUTING ||
-	       protocol == PROTOCOL_FRAGMENT || protocol == PROTOCOL_AUTHENTICATION ||
-	       protocol == PROTOCOL_DESTINATION_OPTIONS || protocol == PROTOCOL_MOBILITY ||
-	       protocol == PROTOCOL_HIP || protocol == PROTOCOL_SHIM6;
-}
-
-// RFC 8200, section 4. As `read_ipv4`; a chain that cannot be followed leaves the protocol unknown.
-INLINE enum outcome read_ipv6(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
-{
-	__u8 *header;
-	__u32 offset = facts->l3 + IPV6_LEN;
-	__u8 next;
-	int i;
-
-	if (!at(ctx, facts->l3, IPV6_LEN, (void **)&header))
-		return missing(packet_len, facts->l3, IPV6_LEN);
-	if (header[0] >> 4 != 6)
-		return PASS_MALFORMED;
-	facts->end = offset + swap16(*(__u16 *)(header + 4));
-	if (facts->end > packet_len)
-		return PASS_TRUNCATED;
-	facts->family = 6;
-	__builtin_memcpy(facts->source, header + 8, 16);
-	__builtin_memcpy(facts->destination, header + 24, 16);
-	next = header[6];
-
-	for (i = 0; i < EXTENSION_HEADERS; i++) {
-		if (!is_extension(next))
-			break;
-		// Every extension header is at least eight octets long.
-		if (offset + 8 > facts->end) {
-			facts->otherwise = PASS_TRUNCATED;
-			return REDIRECTED;
-		}
-		if (!at(ctx, offset, 8, (void **)&header)) {
-			facts->otherwise = missing(packet_len, offset, 8);
-			return REDIRECTED;
-		}
-		if (next == PROTOCOL_FRAGMENT) {
-			next = header[0];
-			// RFC 8200, section 4.5: the upper 13 bits are the offset. Zero: the first
-			// fragment, or an atomic one, and the chain goes on behind it.
-			if (swap16(*(__u16 *)(header + 2)) & 0xfff8) {
-				facts->known |= FACT_LATER_FRAGMENT;
-				facts->otherwise = PASS_FRAGMENT;
-				if (!is_extension(next)) {
-					facts->protocol = next;
-					facts->known |= FACT_PROTOCOL;
-				}
-				return REDIRECTED;
-			}
-			offset += 8;
-		} else if (next == PROTOCOL_AUTHENTICATION) {
-			// RFC 4302, section 2.2: in 4-octet units, minus 2.
-			next = header[0];
-			offset += (header[1] + 2) * 4;
-		} else {
-			next = header[0];
-			offset += (header[1] + 1) * 8;
-		}
-	}
-	if (is_extension(next)) {
-		facts->otherwise = PASS_EXTENSION_HEADERS;
-		return REDIRECTED;
-	}
-	if (offset > facts->end) {
-		facts->otherwise = PASS_TRUNCATED;
-		return REDIRECTED;
-	}
-	facts->protocol = next;
-	facts->known |= FACT_PROTOCOL;
-	facts->l4 = offset;
-	read_ports(ctx, facts, packet_len);
-	return REDIRECTED;
-}
-
-INLINE enum outcome read_packet(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
-{
-	__u32 offset = ETHERNET_LEN;
-	__u16 ethertype, *type;
-	int i;
-
-	if (!at(ctx, ETHERNET_LEN - 2, 2, (void **)&type))
-		return missing(packet_len, 0, ETHERNET_LEN);
-	ethertype = swap16(*type);
-	for (i = 0; i < VLAN_TAGS; i++) {
-		if (ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_SERVICE)
-			break;
-		if (!at(ctx, offset + 2, 2, (void **)&type))
-			return missing(packet_len, offset, VLAN_LEN);
-		ethertype = swap16(*type);
-		offset += VLAN_LEN;
-	}
-	facts->l3 = offset;
-	if (ethertype == ETHERTYPE_IPV4)
-		return read_ipv4(ctx, facts, packet_len);
-	if (ethertype == ETHERTYPE_IPV6)
-		return read_ipv6(ctx, facts, packet_len);
-	return PASS_NOT_IP;
-}
+#include "protect.bpf.h"
 
 // ---- Deciding
 
@@ -363,11 +194,40 @@ INLINE int in_prefix(const __u32 *address, const __u32 *prefix, const __u32 *mas
 		 ((address[2] & mask[2]) ^ prefix[2]) | ((address[3] & mask[3]) ^ prefix[3]));
 }
 
+// Selectors whose destination the packet may have, one bit each. IPv4: all of them have.
+INLINE __u64 candidates(const struct generation *generation, const struct facts *facts)
+{
+	const __u8 *octets = (const __u8 *)facts->destination;
+	__u64 mask = ~0ull;
+	int i;
+
+	if (facts->family == 4) {
+		for (i = 0; i < TABLES_IPV4; i++)
+			mask &= generation->ipv4[i][octets[i]];
+	} else {
+		for (i = 0; i < TABLES_IPV6; i++)
+			mask &= generation->ipv6[i][octets[i]];
+	}
+	return mask;
+}
+
+// Place of the lowest bit, of which there is one. This instruction set has none for it, so by a
+// de Bruijn sequence: its six highest bits differ for each shift. Without branches, each of which
+// the verifier would follow.
+static const __u8 places[64] = {
+	0,  1,  2,  53, 3,  7,  54, 27, 4,  38, 41, 8,  34, 55, 48, 28, 62, 5,  39, 46, 44, 42,
+	22, 9,  24, 35, 59, 56, 49, 18, 29, 11, 63, 52, 6,  26, 37, 40, 33, 47, 61, 45, 43, 21,
+	23, 58, 17, 10, 51, 25, 36, 32, 60, 20, 57, 16, 50, 31, 19, 15, 30, 14, 13, 12,
+};
+
+INLINE __u32 lowest(__u64 mask)
+{
+	return places[(mask & -mask) * 0x022fdd63cc95386dull >> 58];
+}
+
 INLINE int matches(const struct selector *selector, const struct facts *facts)
 {
-	if (selector->family != facts->family)
-		return 0;
-	if (!in_prefix(facts->destination, selector->destination, selector->destination_mask))
+	if (facts->family == 6 && !in_prefix(facts->destination, selector->destination, selector->destination_mask))
 		return 0;
 	if (!in_prefix(facts->source, selector->source, selector->source_mask))
 		return 0;
@@ -395,18 +255,146 @@ INLINE int write_metadata(struct xdp_md *ctx, const struct facts *facts, __u32 s
 	metadata->magic = MAGIC;
 	metadata->selector = selector;
 	metadata->l3_offset = facts->l3;
+	metadata->flags = 0;
 	metadata->l4_offset = facts->l4;
 	return 1;
 }
 
-INLINE enum outcome steer(struct xdp_md *ctx, __u32 packet_len, __u32 *matched)
+INLINE enum outcome redirect(struct xdp_md *ctx, const struct facts *facts, __u32 selector)
+{
+	__u32 queue = ctx->rx_queue_index;
+
+	// Asked before the metadata is written: what passes must not carry any.
+	if (!bpf_map_lookup_elem(&sockets, &queue))
+		return PASS_NO_SOCKET;
+	// Without metadata user space could only guess the selector, from what an earlier
+	// packet left in the same chunk. So the packet stays with the kernel.
+	if (!write_metadata(ctx, facts, selector))
+		return PASS_METADATA_REFUSED;
+	// The socket can have left in between.
+	if (bpf_redirect_map(&sockets, queue, XDP_PASS) != XDP_REDIRECT)
+		return PASS_NO_SOCKET;
+	return REDIRECTED;
+}
+
+// The same with a number, which is the flow's stamp from now on.
+//
+// A number is given before the packet is on the ring, and numbers of one queue reach the ring in
+// their order: a queue is polled by one processor at a time. One that is given and not received is
+// a packet that the kernel lost; the next that is received tells so.
+INLINE enum outcome redirect_numbered(struct xdp_md *ctx, const struct facts *facts, __u32 selector, __u8 flags,
+				      __u64 *stamp)
+{
+	struct numbered_metadata *numbered;
+	__u32 index = ctx->rx_queue_index;
+	struct queue *queue = bpf_map_lookup_elem(&queues, &index);
+	__u64 number;
+
+	if (!queue)
+		return PASS_NO_SOCKET;
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*numbered)))
+		return PASS_METADATA_REFUSED;
+	numbered = (void *)(long)ctx->data_meta;
+	if ((void *)(numbered + 1) > (void *)(long)ctx->data)
+		return PASS_METADATA_REFUSED;
+	number = __sync_fetch_and_add(&queue->numbered, 1) + 1;
+	*(volatile __u64 *)stamp = number;
+	numbered->number = number;
+	numbered->metadata.magic = MAGIC;
+	numbered->metadata.selector = selector;
+	numbered->metadata.l3_offset = facts->l3;
+	numbered->metadata.flags = METADATA_NUMBERED | flags;
+	numbered->metadata.l4_offset = facts->l4;
+	if (bpf_redirect_map(&sockets, index, XDP_PASS) != XDP_REDIRECT)
+		return PASS_NO_SOCKET;
+	return REDIRECTED;
+}
+
+// What becomes of a packet of a protected destination: the picture in protect.bpf.h.
+//
+// An outcome, with ORDERED beside it where the packet is marked so.
+APART __u32 protect(struct xdp_md *ctx, const struct facts *facts, __u32 place, __u32 half, __u32 packet_len)
+{
+	const struct generation *generation = bpf_map_lookup_elem(&generations, &half);
+	__u32 zero = 0, queue = ctx->rx_queue_index, hash;
+	struct peace *peace = bpf_map_lookup_elem(&peaces, &place);
+	const struct board *told = bpf_map_lookup_elem(&board, &zero);
+	enum outcome passes = PASS_NO_SELECTOR, outcome;
+	const struct verdict *verdict;
+	const struct shard *shard;
+	__u64 now_ns, *stamp;
+	const struct selector *selector;
+	__u8 state, stalled, flags = 0;
+
+	if (!generation || !peace || !told || !facts || place >= SELECTORS)
+		return PASS_NO_SELECTOR;
+	selector = &generation->selectors[place];
+	hash = flow_hash(facts);
+	count_peace(ctx, facts, peace, packet_len, hash);
+	HIDE(place);
+	HIDE(half);
+	state = *(volatile __u8 *)&told->states[half & 1][place & (SELECTORS - 1)];
+	if (state != STATE_ENGAGED && state != STATE_DRAINING)
+		return PASS_PEACE;
+
+	now_ns = bpf_ktime_get_coarse_ns();
+	if (state == STATE_DRAINING) {
+		passes = PASS_DRAINED;
+	} else {
+		verdict = cached(facts, selector->scope, told, now_ns);
+		if (verdict) {
+			count_hit(verdict, packet_len);
+			if (verdict->drop)
+				return DROP_VERDICT;
+			passes = PASS_VERDICT;
+		} else if (has_socket(ctx, facts)) {
+			passes = PASS_SOCKET;
+		}
+	}
+	shard = bpf_map_lookup_elem(&shards, &queue);
+	stamp = stamp_of(queue, hash, told);
+	if (!shard || !stamp || !bpf_map_lookup_elem(&sockets, &queue))
+		return passes == PASS_NO_SELECTOR ? PASS_NO_SOCKET : passes;
+	// The coarse clock may be behind that of the shard.
+	stalled = (__s64)(now_ns - *(volatile __u64 *)&shard->beat_ns) > STALE_NS;
+	if (passes != PASS_NO_SELECTOR) {
+		if (stalled || *(volatile __u64 *)stamp <= *(volatile __u64 *)&shard->settled)
+			return passes;
+		flags = METADATA_ORDERED;
+	} else if (stalled) {
+		return selector->flags & SELECTOR_CLOSED ? DROP_STALLED : PASS_STALLED;
+	}
+	outcome = redirect_numbered(ctx, facts, place, flags, stamp);
+	return flags && outcome == REDIRECTED ? REDIRECTED | ORDERED : outcome;
+}
+
+// The first selector of those in `mask` that the packet matches, or SELECTORS.
+APART __u32 find(const struct facts *facts, __u64 mask, __u32 half)
+{
+	const struct generation *generation = bpf_map_lookup_elem(&generations, &half);
+	__u32 i, place;
+
+	if (!generation || !facts)
+		return SELECTORS;
+	for (i = 0; i < SELECTORS; i++) {
+		if (!mask)
+			return SELECTORS;
+		place = lowest(mask) & (SELECTORS - 1);
+		if (matches(&generation->selectors[place], facts))
+			return place;
+		mask &= mask - 1;
+	}
+	return SELECTORS;
+}
+
+INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, __u32 *matched)
 {
 	struct facts facts = { .otherwise = PASS_NO_SELECTOR };
 	const struct generation *generation;
-	__u32 queue = ctx->rx_queue_index;
-	__u32 zero = 0, half, i;
+	__u32 zero = 0, half, place;
 	enum outcome refusal;
 	__u32 *config_octets;
+	__u64 mask;
 
 	config_octets = bpf_map_lookup_elem(&config, &zero);
 	if (!config_octets)
@@ -416,57 +404,55 @@ INLINE enum outcome steer(struct xdp_md *ctx, __u32 packet_len, __u32 *matched)
 		return PASS_GATE_CLOSED;
 	half &= CONFIG_GENERATION;
 
-	refusal = read_packet(ctx, &facts, packet_len);
+	refusal = read_link(ctx, &facts, packet_len);
 	if (refusal != REDIRECTED)
 		return refusal;
-
 	generation = bpf_map_lookup_elem(&generations, &half);
 	if (!generation)
 		return PASS_NO_SELECTOR;
-	for (i = 0; i < SELECTORS; i++) {
-		if (i >= generation->count)
-			return facts.otherwise;
-		if (matches(&generation->selectors[i], &facts))
-			break;
-	}
-	if (i >= SELECTORS)
+	mask = candidates(generation, &facts);
+	if (!mask)
+		return PASS_NO_SELECTOR;
+	read_upper(ctx, &facts, packet_len);
+	place = find(&facts, mask, half);
+	if (place >= SELECTORS)
 		return facts.otherwise;
-
-	// Asked before the metadata is written: what passes must not carry any.
-	if (!bpf_map_lookup_elem(&sockets, &queue))
-		return PASS_NO_SOCKET;
-	// Without metadata user space could only guess the selector, from what an earlier
-	// packet left in the same chunk. So the packet stays with the kernel.
-	if (!write_metadata(ctx, &facts, i))
-		return PASS_METADATA_REFUSED;
-	// The socket can have left in between.
-	if (bpf_redirect_map(&sockets, queue, XDP_PASS) != XDP_REDIRECT)
-		return PASS_NO_SOCKET;
-	*matched = i;
-	return REDIRECTED;
+	*matched = place;
+	if (generation->selectors[place].flags & SELECTOR_PROTECTS)
+		return protect(ctx, &facts, place, half, packet_len);
+	return redirect(ctx, &facts, place);
 }
 
 SEC("xdp.frags")
 int tidegate_steer(struct xdp_md *ctx)
 {
 	__u32 packet_len = bpf_xdp_get_buff_len(ctx);
-	__u32 zero = 0, matched = 0, outcome;
+	__u32 zero = 0, matched = 0, outcome, ordered;
 	struct counters *counts = bpf_map_lookup_elem(&counters, &zero);
 
 	if (!counts)
 		return XDP_PASS;
 	outcome = steer(ctx, packet_len, &matched);
+	ordered = outcome & ORDERED;
+	outcome &= ORDERED - 1;
 	counts->in.packets += 1;
 	counts->in.octets += packet_len;
 	if (outcome < OUTCOMES) {
 		counts->outcomes[outcome].packets += 1;
 		counts->outcomes[outcome].octets += packet_len;
 	}
+	if (outcome == DROP_VERDICT || outcome == DROP_STALLED)
+		return XDP_DROP;
 	if (outcome != REDIRECTED)
 		return XDP_PASS;
+	HIDE(matched);
 	if (matched < SELECTORS) {
 		counts->selectors[matched].packets += 1;
 		counts->selectors[matched].octets += packet_len;
+	}
+	if (ordered) {
+		counts->ordered.packets += 1;
+		counts->ordered.octets += packet_len;
 	}
 	return XDP_REDIRECT;
 }

@@ -12,7 +12,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::mapping::Mapping;
 
@@ -293,6 +293,16 @@ impl SharedValues {
         Ok(Self { mapping: Mapping::shared(map, octets, 0)? })
     }
 
+    /// As many zeroed octets of the process's own, for tests: no program has them.
+    ///
+    /// # Errors
+    ///
+    /// What mmap(2) says.
+    #[cfg(test)]
+    pub(crate) fn private(octets: usize) -> io::Result<Self> {
+        Ok(Self { mapping: Mapping::ordinary(octets)? })
+    }
+
     /// Copies `octets` to `offset`.
     ///
     /// # Panics
@@ -340,6 +350,32 @@ impl SharedValues {
         // SAFETY: mapped while `self` lives, aligned since the mapping is to a page; a word
         // shared with programs is what atomics are for.
         unsafe { AtomicU32::from_ptr(place) }
+    }
+
+    /// Reads a word of 64 bits that programs write.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::load`].
+    pub fn load_u64(&self, offset: usize) -> u64 {
+        self.word_u64(offset).load(Ordering::Acquire)
+    }
+
+    /// Writes a word of 64 bits that programs read. What was written or called before is done when
+    /// they see it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::load`].
+    pub fn store_u64(&mut self, offset: usize, value: u64) {
+        self.word_u64(offset).store(value, Ordering::Release);
+    }
+
+    fn word_u64(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8), "a word of 64 bits at {offset}");
+        let place = self.place(offset, 8).cast();
+        // SAFETY: as in `word`.
+        unsafe { AtomicU64::from_ptr(place) }
     }
 
     /// Where `octets` octets at `offset` are.

@@ -17,6 +17,10 @@ pub struct Mapping {
     octets: usize,
 }
 
+// SAFETY: the range belongs to the process and not to a thread, `munmap` may be called from any, and
+// nothing of `Mapping` itself is shared by two: it hands out no reference.
+unsafe impl Send for Mapping {}
+
 impl Mapping {
     /// Maps `octets` octets of zeroed private memory on ordinary pages.
     ///

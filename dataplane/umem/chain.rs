@@ -179,6 +179,7 @@ impl Lease {
     pub(crate) fn decline(mut self) {
         debug_assert!(!self.is_chain(), "declined before it is linked");
         self.word |= GIVEN;
+        self.note_end();
         self.arena.put_back(self.chunk(), Owner::Shard);
     }
 }

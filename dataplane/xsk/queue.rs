@@ -17,6 +17,9 @@ use crate::umem::{Lease, Owner, Pages, Umem};
 use chains::Chains;
 
 mod chains;
+mod telling;
+
+use telling::Telling;
 
 /// Frames that are handled together: large enough that a ring's cache line and the service's poll
 /// are paid once for many (past 64 nothing is gained), small enough that a burst stays in L1 and a
@@ -178,6 +181,8 @@ pub struct Queue {
     stats: QueueStats,
     /// Where packets may lie in several chunks. All others take the short ways.
     chains: Option<Chains>,
+    /// Where the steering program wants to know how far the shard is.
+    telling: Option<Telling>,
 }
 
 /// Whether a call would tell the kernel something about the TX ring that it does not know.
@@ -221,6 +226,7 @@ impl Queue {
             tx_busy: 0,
             stats,
             chains,
+            telling: None,
         };
         queue.refill();
         queue
@@ -500,9 +506,20 @@ impl Queue {
 /// The frame that a descriptor means, if it can be true and is a whole packet.
 #[inline]
 fn receive(umem: &Umem, descriptor: Descriptor) -> Option<Frame> {
-    let (lease, offset, len) = lease(umem, descriptor)?;
-    let selector = selector(&lease, offset);
-    Some(Frame::received(lease, offset, len, selector))
+    let (mut lease, offset, len) = lease(umem, descriptor)?;
+    let Some(metadata) = metadata(&lease, offset) else {
+        return Some(Frame::received(lease, offset, len, NO_SELECTOR));
+    };
+    if metadata.numbered
+        && let Some(number) = number(&lease, offset)
+    {
+        umem.number(&mut lease, number);
+    }
+    let mut frame = Frame::received(lease, offset, len, metadata.selector);
+    if metadata.ordered {
+        frame.set_ordered();
+    }
+    Some(frame)
 }
 
 /// The chunk that a descriptor means, with offset and length of what is in it, if it can be true.
@@ -519,10 +536,18 @@ fn lease(umem: &Umem, descriptor: Descriptor) -> Option<(Lease, u16, u16)> {
     Some((umem.lease(descriptor.addr, Owner::Fill)?, offset, len))
 }
 
-/// The selector that the steering program wrote right in front of the packet.
+/// What the steering program wrote right in front of the packet.
 #[inline]
-fn selector(lease: &Lease, offset: u16) -> u16 {
-    let Some(start) = usize::from(offset).checked_sub(Metadata::LEN) else { return NO_SELECTOR };
+fn metadata(lease: &Lease, offset: u16) -> Option<Metadata> {
+    let start = usize::from(offset).checked_sub(Metadata::LEN)?;
     let word = lease.bytes(start, Metadata::LEN).first_chunk().expect("as long as was asked for");
-    Metadata::parse(word).map_or(NO_SELECTOR, |metadata| metadata.selector)
+    Metadata::parse(word)
+}
+
+/// The number that it wrote in front of that.
+#[inline]
+fn number(lease: &Lease, offset: u16) -> Option<u64> {
+    let start = usize::from(offset).checked_sub(Metadata::LEN + Metadata::NUMBER_LEN)?;
+    let octets = lease.bytes(start, Metadata::NUMBER_LEN);
+    Some(u64::from_ne_bytes(*octets.first_chunk().expect("as long as was asked for")))
 }

@@ -191,7 +191,22 @@ pub enum Delivery {
 impl Kernel {
     /// Receives `packet` from the wire and redirects it with the word of selector `selector`.
     pub fn deliver(&mut self, packet: &[u8], selector: u16) -> Delivery {
-        self.receive(packet, Some(selector))
+        let (numbered, ordered) = (false, false);
+        let word = Metadata { selector, l3_offset: 14, l4_offset: None, numbered, ordered };
+        self.receive(packet, Some((word, 0)))
+    }
+
+    /// The same for a protected destination: the packet has a number, and may be one that came only
+    /// for its place in its flow.
+    pub fn deliver_numbered(
+        &mut self,
+        packet: &[u8],
+        selector: u16,
+        number: u64,
+        ordered: bool,
+    ) -> Delivery {
+        let word = Metadata { selector, l3_offset: 14, l4_offset: None, numbered: true, ordered };
+        self.receive(packet, Some((word, number)))
     }
 
     /// Receives `packet` and redirects it without metadata, as no steering program of ours would.
@@ -199,7 +214,7 @@ impl Kernel {
         self.receive(packet, None)
     }
 
-    fn receive(&mut self, packet: &[u8], selector: Option<u16>) -> Delivery {
+    fn receive(&mut self, packet: &[u8], word: Option<(Metadata, u64)>) -> Delivery {
         let lose = |counter: fn(&mut KernelStatistics) -> &mut u64| {
             *counter(&mut self.shared.statistics.borrow_mut()) += 1;
         };
@@ -221,10 +236,12 @@ impl Kernel {
         }
         let mut chunks = SmallVec::<[u64; 4]>::new();
         self.fill.pop_burst(count, |address| chunks.push(address));
-        let word = selector.map_or([0; Metadata::LEN], |selector| {
-            Metadata { selector, l3_offset: 14, l4_offset: None }.emit()
-        });
-        self.umem.write_as_kernel(chunks[0] + HEADROOM - Metadata::LEN as u64, &word);
+        let octets = word.map_or([0; Metadata::LEN], |(word, _)| word.emit());
+        let at = chunks[0] + HEADROOM - Metadata::LEN as u64;
+        self.umem.write_as_kernel(at, &octets);
+        if let Some((Metadata { numbered: true, .. }, number)) = word {
+            self.umem.write_as_kernel(at - Metadata::NUMBER_LEN as u64, &number.to_ne_bytes());
+        }
         let mut rest = packet;
         let mut descriptors: SmallVec<[Descriptor; 4]> = (chunks.iter())
             .map(|chunk| {

@@ -65,6 +65,9 @@ pub(super) fn opener(
             );
             queue.set_tx_offloads(TxOffloads { launch_time: false, ..tx });
         }
+        if steering.states().iter().any(Option::is_some) {
+            queue.set_tidings(steering.tidings(number)?);
+        }
         let back: Box<dyn Reinject> = if reinjects {
             let interface = options.interface.clone();
             let options = inject::Options { interface, xdp, tiers: Tiers::Auto };

@@ -95,6 +95,7 @@ pub(super) fn selector(selector: &config::Selector) -> steer::Selector {
             config::Fragments::Pass => steer::Fragments::Pass,
             config::Fragments::Take => steer::Fragments::Take,
         },
+        protection: None,
     }
 }
 

@@ -243,11 +243,11 @@ cores = [1]
 held_frames_max = 8192
 selectors = [{{ destination = "{protected}/32", protocol = "udp", ports = "{PROTECTED_PORT}" }}]
 [service.options]
-default = "drop"
-rules = [
-    {{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }},
-    {{ name = "friend", source = "{friend}/32", length = "28-512", action = "pass" }},
-]
+rules = """
+    default drop
+    spoofed: drop when ip.src in {{ 198.19.0.0/16 }}
+    friend:  pass when ip.src == {friend} and ip.len in {{ 28-512 }}
+"""
 "#
     )
 }

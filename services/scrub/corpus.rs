@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use tidegate_dataplane::pcap::Reader;
 
+use super::facts::Standings;
+use super::judge::{Fate, Judge, Reason};
 use super::*;
 
 /// The captures' directory, or `None` with a printed reason.
@@ -31,36 +33,12 @@ pub(super) fn corpus() -> Option<PathBuf> {
 
 /// What an operator might write against the floods of the corpus.
 const RULES: &str = r#"
-    default = "pass"
-
-    [[rules]]
-    name = "dns_fragments"
-    protocol = "udp"
-    destination = "10.10.10.10"
-    fragment = true
-    action = "drop"
-
-    [[rules]]
-    name = "dns_answers"
-    protocol = "udp"
-    destination = "10.10.10.10"
-    source_ports = 53
-    length = "512-65535"
-    action = "drop"
-
-    [[rules]]
-    name = "snmp_answers"
-    protocol = "udp"
-    destination = "10.10.10.10"
-    source_ports = 161
-    payload = { octets = "30" }
-    action = "drop"
-
-    [[rules]]
-    name = "syn"
-    protocol = "tcp"
-    flags = "syn,!ack"
-    action = { limit = { packets_per_second = 10, burst = 20 } }
+    rules = """
+        dns_fragments: drop when ip.proto == 17 and ip.dst == 10.10.10.10 and ip.fragment
+        dns_answers: drop when udp.srcport == 53 and ip.dst == 10.10.10.10 and ip.len >= 512
+        snmp_answers: drop when udp.srcport == 161 and ip.dst == 10.10.10.10 and payload[0] == 0x30
+        syn: limit 10 packets/s burst 20 per source when tcp.flags.syn and not tcp.flags.ack
+    """
 "#;
 
 /// Decisions on one capture, by fate.
@@ -68,31 +46,34 @@ const RULES: &str = r#"
 struct Counts {
     reinjected: u64,
     malformed: u64,
-    default: u64,
     rule: u64,
-    table_full: u64,
+    other: u64,
 }
 
 impl Counts {
     const fn total(&self) -> u64 {
-        self.reinjected + self.malformed + self.default + self.rule + self.table_full
+        self.reinjected + self.malformed + self.rule + self.other
     }
 }
 
-/// Judges a capture in the order of its file, at a thousand packets a second.
+/// Judges a capture in the order of its file, at a thousand packets a second; parts before their
+/// first by themselves.
 fn judged(file: &Path) -> (u64, Counts) {
     let options = tidegate_config::Options::from_text(RULES).unwrap().parse::<Options>().unwrap();
-    let mut state = State::new(&options, Key::fixed(1));
+    let mut judge = Judge::new(options.rules().book(Key::fixed(1)), Key::fixed(1));
     let (mut packets, mut counts) = (0, Counts::default());
     for record in Reader::open(file).unwrap() {
-        let decision = judge(&mut state, &record.unwrap().bytes, packets * 1_000_000);
+        let (bytes, now_ns) = (record.unwrap().bytes, packets * 1_000_000);
+        let mut fate = judge.judge(&bytes, bytes.len(), Standings::default(), now_ns).fate;
+        if fate == Fate::Hold {
+            fate = judge.judge_alone(&bytes, bytes.len(), Standings::default(), now_ns).fate;
+        }
         packets += 1;
-        *match decision.fate {
-            Fate::Reinject => &mut counts.reinjected,
+        *match fate {
+            Fate::Pass => &mut counts.reinjected,
             Fate::Drop(Reason::Malformed) => &mut counts.malformed,
-            Fate::Drop(Reason::Default) => &mut counts.default,
-            Fate::Drop(Reason::Rule) => &mut counts.rule,
-            Fate::Drop(Reason::TableFull) => &mut counts.table_full,
+            Fate::Drop(Reason::Rule | Reason::Limit) => &mut counts.rule,
+            _ => &mut counts.other,
         } += 1;
     }
     (packets, counts)
@@ -115,7 +96,7 @@ const CAPTURES: [(&str, u64, Counts); 11] = [
 ];
 
 const fn counts(reinjected: u64, malformed: u64, rule: u64) -> Counts {
-    Counts { reinjected, malformed, default: 0, rule, table_full: 0 }
+    Counts { reinjected, malformed, rule, other: 0 }
 }
 
 #[test]

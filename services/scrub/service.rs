@@ -1,161 +1,177 @@
 //! The service around the judge: settles and counts.
+//!
+//! ```text
+//!  RX ring ─► burst ─► judge ─┬─► drop(reason)
+//!                             ├─► reinject: into the kernel, on the interface it came from
+//!                             ├─► transmit: the SYN, made its own challenge
+//!                             └─► hold: a part that came before its first, for 50 ms at most
+//! ```
+//!
+//! At any quiet point: received = dropped + reinjected + challenged + held, exactly. What the
+//! reasons count is by cause; which rule it was says the judge's own table, because there may be
+//! more rules than names in the exported metrics.
 
-use tidegate_runtime::burst::Burst;
+use tidegate_dataplane::frame::Frame;
+use tidegate_runtime::burst::{Arrival, Burst};
 use tidegate_runtime::context::ShardContext;
-use tidegate_runtime::metrics::Counter;
-use tidegate_runtime::service::{Build, BuildError, BurstHandler, ServiceError};
+use tidegate_runtime::metrics::{Counter, Gauge};
+use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
-use super::options::{Options, RuleOptions};
+use super::facts::Standings;
+use super::fragments::waiting::{End, Waiting};
+use super::judge::{Fate, Judge, Judgement, Reason};
+use super::options::Options;
 use super::siphash::Key;
-use super::tabled::{Fate, Reason, State, judge_head};
-use super::{OWN_REASONS, TAKEOVERS};
+
+/// The scrubber's own counters: name and help.
+const COUNTERS: [(&str, &str); 3] = [
+    ("challenged", "SYNs that became challenges"),
+    ("parts_alone", "Later parts of datagrams judged alone: their first did not come in time"),
+    ("takeovers", "Buckets of limits that were in use when somebody new took them over"),
+];
+
+/// Parts that wait for their first: name and help.
+const WAITING: (&str, &str) =
+    ("parts_waiting", "Later parts of datagrams that wait for their first");
 
 /// The `scrub` service.
 pub struct Scrub {
-    state: State,
-    malformed: DropReason,
-    default: DropReason,
-    table_full: DropReason,
-    /// By rule.
-    rules: Vec<Account>,
-    takeovers: Counter,
+    judge: Judge,
+    waiting: Waiting<Frame>,
+    accounts: Accounts,
     /// A packet in several chunks, copied together for a rule that looks at its payload.
     memory: Vec<u8>,
 }
 
-/// Where one rule is counted.
+/// Where things are counted.
 #[derive(Clone, Copy)]
-struct Account {
-    hits: Counter,
-    drop: DropReason,
+struct Accounts {
+    /// By [`Reason`].
+    reasons: [DropReason; Reason::ALL.len()],
+    challenged: Counter,
+    parts_alone: Counter,
+    takeovers: Counter,
+    parts_waiting: Gauge,
 }
 
-impl BurstHandler for Scrub {
+impl Service for Scrub {
     const KIND: &'static str = "scrub";
     const REINJECTS: bool = true;
     const READS_PARTS: bool = true;
     type Options = Options;
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
-        let [malformed, default, table_full] =
-            OWN_REASONS.map(|(name, help)| build.drop_reason(name, help));
-        let account = |rule: &RuleOptions| {
-            let name = &rule.name.0;
-            let hits = format!("Packets that rule {name} decided on");
-            let drop = format!("Frames dropped: rule {name}, or over its limit");
-            Account {
-                hits: build.counter(&format!("rule_{name}"), &hits),
-                drop: build.drop_reason(name, &drop),
-            }
-        };
-        let rules = options.rules.iter().map(account).collect();
-        let takeovers = build.counter(TAKEOVERS.0, TAKEOVERS.1);
-        let state = State::new(options, Key::random());
+        let reasons = Reason::ALL.map(|(_, name, help)| build.drop_reason(name, help));
+        let [challenged, parts_alone, takeovers] =
+            COUNTERS.map(|(name, help)| build.counter(name, help));
+        let parts_waiting = build.gauge(WAITING.0, WAITING.1);
+        let accounts = Accounts { reasons, challenged, parts_alone, takeovers, parts_waiting };
+        let key = Key::of_process();
+        let book = options.rules().book(key);
         let longest = build.ports().iter().map(|port| port.packet_capacity_octets).max();
-        let memory = match state.reach() {
-            0 => Vec::new(),
-            _ => Vec::with_capacity(longest.unwrap_or(0)),
-        };
-        Ok(Self { state, malformed, default, table_full, rules, takeovers, memory })
+        // Other rules may look further than those of today.
+        let memory = Vec::with_capacity(longest.unwrap_or(0));
+        Ok(Self { judge: Judge::new(book, key), waiting: Waiting::new(), accounts, memory })
     }
 
-    async fn on_burst(
-        &mut self,
-        burst: &mut Burst,
-        cx: &mut ShardContext,
-    ) -> Result<(), ServiceError> {
-        let takeovers = self.state.takeovers();
-        for frame in burst.frames.drain(..) {
-            let octets = frame.octets();
-            let head = match frame.is_chain() && self.state.looks_beyond(frame.bytes(), octets) {
-                true => frame.contiguous(&mut self.memory),
-                false => frame.bytes(),
-            };
-            let decision = judge_head(&mut self.state, head, octets, burst.at_ns);
-            let account = decision.rule.map(|rule| self.rules[usize::from(rule)]);
-            if let Some(account) = account {
-                cx.count(account.hits, 1);
+    async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
+        let mut burst = Burst::default();
+        loop {
+            let until_ns = self.waiting.until_ns().unwrap_or(u64::MAX);
+            match cx.recv_or_mail_until(&mut burst, until_ns).await {
+                Arrival::Frames => self.on_burst(&mut burst, cx),
+                Arrival::Mail(mail) => drop(mail),
+                Arrival::TimedOut => self.end_waiting(cx.now_ns(), false, cx),
+                Arrival::Drained => {
+                    self.end_waiting(cx.now_ns(), true, cx);
+                    return Ok(());
+                }
             }
-            let verdict = match decision.fate {
-                Fate::Reinject => Verdict::Reinject,
-                Fate::Drop(reason) => Verdict::Drop(self.reason(reason, account)),
-            };
-            cx.settle(frame, verdict);
         }
-        cx.count(self.takeovers, self.state.takeovers() - takeovers);
-        Ok(())
     }
 }
 
 impl Scrub {
-    fn reason(&self, reason: Reason, account: Option<Account>) -> DropReason {
-        match (reason, account) {
-            (Reason::Rule, Some(account)) => account.drop,
-            (Reason::TableFull, _) => self.table_full,
-            (Reason::Malformed, _) => self.malformed,
-            (Reason::Default | Reason::Rule, _) => self.default,
+    fn on_burst(&mut self, burst: &mut Burst, cx: &mut ShardContext) {
+        let takeovers = self.judge.book().takeovers();
+        for frame in burst.frames.drain(..) {
+            let octets = frame.octets();
+            let book = self.judge.book();
+            let head = match frame.is_chain() && book.looks_beyond(frame.bytes(), octets) {
+                true => frame.contiguous(&mut self.memory),
+                false => frame.bytes(),
+            };
+            let judgement = self.judge.judge(head, octets, Standings::default(), burst.at_ns);
+            self.settle(frame, judgement, burst.at_ns, cx);
         }
+        if self.waiting.len() > 0 {
+            self.end_waiting(burst.at_ns, false, cx);
+        }
+        cx.count(self.accounts.takeovers, self.judge.book().takeovers() - takeovers);
+    }
+
+    /// Does what was decided.
+    #[inline]
+    fn settle(&mut self, frame: Frame, judgement: Judgement, now_ns: u64, cx: &mut ShardContext) {
+        match judgement.fate {
+            Fate::Drop(reason) => cx.settle(frame, self.accounts.drop(reason)),
+            Fate::Pass => cx.settle(frame, Verdict::Reinject),
+            Fate::Challenge => self.challenge(frame, now_ns, cx),
+            Fate::Hold => self.hold(frame, now_ns, cx),
+        }
+    }
+
+    fn challenge(&mut self, mut frame: Frame, now_ns: u64, cx: &mut ShardContext) {
+        let octets = match frame.is_chain() {
+            true => None,
+            false => self.judge.answer(frame.bytes_mut(), now_ns),
+        };
+        let Some(octets) = octets else {
+            return cx.settle(frame, self.accounts.drop(Reason::Challenge));
+        };
+        frame.set_len(octets);
+        cx.count(self.accounts.challenged, 1);
+        cx.settle(frame, Verdict::Transmit);
+    }
+
+    fn hold(&mut self, frame: Frame, now_ns: u64, cx: &mut ShardContext) {
+        let Some(part) = self.judge.take_early() else {
+            return self.judge_alone(frame, now_ns, cx);
+        };
+        if let Err(frame) = self.waiting.keep(frame, part, now_ns) {
+            self.judge_alone(frame, now_ns, cx);
+        }
+    }
+
+    fn judge_alone(&mut self, frame: Frame, now_ns: u64, cx: &mut ShardContext) {
+        let (judge, octets) = (&mut self.judge, frame.octets());
+        let judgement = judge.judge_alone(frame.bytes(), octets, Standings::default(), now_ns);
+        cx.count(self.accounts.parts_alone, 1);
+        self.settle(frame, judgement, now_ns, cx);
+    }
+
+    /// Lets those go whose first part has come, or whose time is over.
+    fn end_waiting(&mut self, now_ns: u64, all: bool, cx: &mut ShardContext) {
+        while let Some((frame, end)) = self.waiting.next(self.judge.first_parts(), now_ns, all) {
+            match end {
+                End::Follow(verdict) => {
+                    let judgement = self.judge.follow(verdict);
+                    self.settle(frame, judgement, now_ns, cx);
+                }
+                End::Refuse => self.settle(frame, Judge::refuse(), now_ns, cx),
+                End::Alone => self.judge_alone(frame, now_ns, cx),
+            }
+        }
+        cx.set(self.accounts.parts_waiting, self.waiting.len() as u64);
+    }
+}
+
+impl Accounts {
+    const fn drop(&self, reason: Reason) -> Verdict {
+        Verdict::Drop(self.reasons[reason as usize])
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tidegate_runtime::plan::{Policy, ServicePlan};
-    use tidegate_runtime::sim::{Sim, SimPort};
-
-    use super::super::samples::{Kind, Sample};
-    use super::*;
-
-    #[test]
-    fn settles_every_frame_and_counts_it_once() {
-        let text = r#"
-            default = "drop"
-
-            [[rules]]
-            name = "no_tcp"
-            protocol = "tcp"
-            action = "drop"
-
-            [[rules]]
-            name = "friend"
-            source = "198.18.0.1"
-            action = "pass"
-
-            [[rules]]
-            name = "others"
-            protocol = "udp"
-            action = { limit = { packets_per_second = 1, burst = 2, sources = 1 } }
-        "#;
-        let options = tidegate_config::Options::from_text(text).unwrap().parse().unwrap();
-        let plan = ServicePlan::of::<Scrub>("shield", options).selector(0, 0);
-        let mut sim = Sim::new(1);
-        sim.shard(&[SimPort::default()], vec![plan], Policy::default()).unwrap();
-
-        let friend = Sample::udp(b"friend");
-        let from = |host: u8| Sample { source: [198, 18, 7, host].into(), ..friend.clone() };
-        let ping = Sample { kind: Kind::Icmp, ..from(1) };
-        let mut frames: Vec<Vec<u8>> =
-            [&friend, &Sample::tcp_v6(2), &ping].map(Sample::frame).into();
-        frames.push(friend.frame()[..41].to_vec());
-        // Three of one source, of which the last is over; then so many sources that the 16
-        // tokens of the table are spent.
-        frames.extend([1, 1, 1].map(|host| from(host).frame()));
-        frames.extend((2..20).map(|host| from(host).frame()));
-        for frame in &frames {
-            sim.deliver(0, 0, frame, 0);
-            sim.turn();
-        }
-        let reinjected = sim.reinjected(0, 0);
-        assert_eq!(reinjected.len(), 1 + 16);
-        assert_eq!(reinjected[0], friend.frame(), "unchanged, as if it had just arrived");
-
-        let report = &sim.drain()[0].services[0];
-        let drops = ["malformed", "default", "table_full", "no_tcp", "friend", "others"];
-        assert_eq!(drops.map(|reason| report.dropped(reason)), [1, 1, 4, 1, 0, 1]);
-        let hits = ["rule_no_tcp", "rule_friend", "rule_others", "takeovers"];
-        assert_eq!(hits.map(|name| report.counter(name)), [1, 1, 21, 7]);
-        assert_eq!(report.stats().rx_frames, frames.len() as u64);
-        assert_eq!(report.stats().settled_reinject, 17);
-    }
-}
+mod tests;

@@ -100,22 +100,23 @@ fn differ(iterations: u64, mut twins: Twins) -> Vec<Fate> {
 
 #[test]
 fn the_scrubber_judges_a_packet_alike_in_one_chunk_and_in_several() {
-    // Rules without a limit: those hash sources by a key of their own, and so have no twin.
-    let text = r#"
-        default = "pass"
-        rules = [
-            { name = "long", protocol = "udp", length = "2000-2600", action = "drop" },
-            { name = "late", payload = { offset = 2000, octets = "2a" }, action = "drop" },
-            { name = "border", payload = { offset = 1750, octets = "00" }, action = "drop" },
-            { name = "syn", flags = "syn,!ack", action = "drop" },
-            { name = "parts", fragment = true, length = "28-3000", action = "drop" },
-        ]
-    "#;
-    let fates = differ(3_000, Twins::new(|| ServicePlan::of::<Scrub>("shield", options(text))));
-    for reason in ["malformed", "long", "late", "border", "parts"] {
-        assert!(fates.contains(&Fate::Dropped(reason.into())), "{reason} is not in {fates:?}");
+    // One rule at a time: all are counted under the same reason, and each is to be met.
+    for rule in [
+        "drop when udp and ip.len in { 2000-2600 }",
+        "drop when payload[2000] == 0x2a",
+        "drop when payload[1750] == 0",
+        "drop when payload[-1] == 0",
+        "drop when payload contains 2a:2a",
+        "drop when ip.fragment and ip.len in { 28-3000 }",
+    ] {
+        let text = format!("rules = 'only: {rule}'");
+        let plan = || ServicePlan::of::<Scrub>("shield", options(&text));
+        let fates = differ(1_000, Twins::new(plan));
+        for reason in ["malformed", "rule"] {
+            assert!(fates.contains(&Fate::Dropped(reason.into())), "{rule}: {reason}: {fates:?}");
+        }
+        assert!(fates.contains(&Fate::Reinjected), "{rule}");
     }
-    assert!(fates.contains(&Fate::Reinjected));
 }
 
 #[test]

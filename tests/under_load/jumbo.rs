@@ -117,13 +117,12 @@ name = "shield"
 kind = "scrub"
 selectors = [{{ destination = "{}", protocol = "udp", ports = {PORT} }}]
 [service.options]
-default = "pass"
-rules = [
-    {{ name = "length", length = "6000-7000", action = "drop" }},
-    {{ name = "early", payload = {{ offset = 3, octets = "cafe" }}, action = "drop" }},
-    {{ name = "late", payload = {{ offset = 8000, octets = "beef" }}, action = "drop" }},
-    {{ name = "border", payload = {{ offset = 1749, octets = "f00d" }}, action = "drop" }},
-]
+rules = """
+    length: drop when ip.len in {{ 6000-7000 }}
+    early:  drop when payload[3:2] == ca:fe
+    late:   drop when payload[8000:2] == be:ef
+    border: drop when payload[1749:2] == f0:0d
+"""
 "#,
         wire.near.ipv4
     );

@@ -83,7 +83,7 @@ fn a_scrubber_settles_all_that_it_was_given_before_it_leaves_a_flood() {
     // Steering went with the program, and what it had left to the kernel until then was told.
     let port = ports(&outcome.snapshot, "tide1");
     assert!(steered(&outcome.snapshot, "pass_gate_closed") > 0);
-    assert_eq!(port.settled_drop, service(&outcome.snapshot, "shield").drops["spoofed"]);
+    assert_eq!(port.settled_drop, service(&outcome.snapshot, "shield").drops["rule"]);
     assert_eq!(port.reinject_refused_packets, 0);
     server.stop().unwrap();
 }
@@ -183,7 +183,11 @@ fn a_killed_binary_leaves_the_kernel_its_packets_and_can_start_again_at_once() {
     let wire = wire(&WireOptions::default());
     let server = server(&wire);
     // Questions reach the port by the service alone: it drops all of them.
-    let text = config(&wire, ROOMY, &scrub(&wire).replace("rules", "default = \"drop\"\nrules"));
+    let text = config(
+        &wire,
+        ROOMY,
+        &scrub(&wire).replace("\"spoofed: drop", "\"default drop\\nspoofed: drop"),
+    );
     let mut process = Process::start(&wire, &text);
     assert!(soon(|| process.is_ready()));
     // Through the kernel's stack, so that they go on when nothing is attached.

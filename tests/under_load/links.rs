@@ -60,7 +60,7 @@ fn a_scrubber_outlives(broken: impl Fn(&Wire) -> &End) -> u64 {
     let talk = saw("pass_no_selector") + saw("pass_gate_closed");
     assert_eq!(saw("received"), saw("redirected") + talk, "{:?}", outcome.snapshot.steering);
     assert!(talk < 100, "{:?}", outcome.snapshot.steering);
-    assert_eq!(port.rx_frames, shield.drops["spoofed"] + port.settled_reinject);
+    assert_eq!(port.rx_frames, shield.drops["rule"] + port.settled_reinject);
     assert!(port.settled_reinject <= questions, "{port:#?}");
     server.stop().unwrap().wrong
 }

@@ -26,6 +26,7 @@ fn selectors(wire: &Wire) -> Vec<Selector> {
         protocol: Protocol::UDP,
         destination_ports: Some(PORT..=PORT),
         fragments: Fragments::Pass,
+        protection: None,
     };
     vec![to(wire.near.ipv4.into(), 32), to(wire.near.ipv6.into(), 128)]
 }

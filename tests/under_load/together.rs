@@ -46,7 +46,7 @@ fn two_services_on_one_port_each_get_what_their_selectors_name() {
     assert_eq!(ping.stats.rx_frames, echoed.delivered);
     assert_eq!(shield.stats.settled_reinject, server.heard(b'A'));
     assert_eq!(shield.stats.settled_reinject, scrubbed.delivered);
-    assert_eq!(shield.stats.rx_frames, shield.drops["spoofed"] + scrubbed.delivered);
+    assert_eq!(shield.stats.rx_frames, shield.drops["rule"] + scrubbed.delivered);
     let port = ports(snapshot, "tide1");
     assert_eq!(port.rx_frames, ping.stats.rx_frames + shield.stats.rx_frames);
     assert_eq!(silent.stop().unwrap().delivered, 0);

@@ -93,6 +93,7 @@ mod tests {
             protocol,
             destination_ports: ports.map(|(first, last)| first..=last),
             fragments: Fragments::Pass,
+            protection: None,
         }
     }
 

@@ -51,6 +51,7 @@ fn aim(port: u16, queue: u32) -> Aim {
         protocol: Protocol::UDP,
         destination_ports: Some(port..=port),
         fragments: Fragments::Pass,
+        protection: None,
     };
     Aim { selector, queue }
 }

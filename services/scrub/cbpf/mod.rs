@@ -18,6 +18,7 @@ mod check;
 #[cfg(test)]
 mod libpcap;
 mod read;
+mod show;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use crate::scrub::facts::Facts;
 use crate::scrub::limits::{Admission, Flow, Limiter, Owner, Rate};
 use crate::scrub::matcher::Matcher;
 use crate::scrub::rules::expression::{Expression, Place, Test};
-use crate::scrub::rules::field::{NumberField, Scope, Standing};
+use crate::scrub::rules::field::{Layer, NumberField, Scope, Standing};
 use crate::scrub::rules::rule::{Action, Fallback, Limit, Promote, RuleSet, Unit};
 use crate::scrub::siphash::Key;
 
@@ -325,6 +325,7 @@ fn reach_of(test: &Test) -> usize {
         Test::Contains { .. } | Test::Bytecode(_) => usize::MAX,
         Test::Name { .. } => ASKED_WITHIN,
         Test::Has(Scope::Inner, _)
+        | Test::Has(_, Layer::Carried | Layer::Dns)
         | Test::Number { scope: Scope::Inner, .. }
         | Test::Address { scope: Scope::Inner, .. } => ASKED_WITHIN,
         Test::Number { field, .. } if field.name().starts_with("dns.") => ASKED_WITHIN,

@@ -25,6 +25,7 @@ use super::misread::Misread;
 mod peer;
 mod read;
 mod shape;
+mod show;
 #[cfg(test)]
 mod tests;
 

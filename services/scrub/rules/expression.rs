@@ -91,6 +91,30 @@ impl Ranges {
         Self::new(gaps.into_iter().filter(|&(first, _)| first <= last))
     }
 
+    /// The numbers that are among both.
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        let (mut left, mut right) = (self.iter().peekable(), other.iter().peekable());
+        let mut both = Vec::new();
+        while let (Some(&a), Some(&b)) = (left.peek(), right.peek()) {
+            let (first, last) = (a.0.max(b.0), a.1.min(b.1));
+            if first <= last {
+                both.push((first, last));
+            }
+            // Who ends first has nothing more to share.
+            if a.1 < b.1 {
+                left.next()
+            } else {
+                right.next()
+            };
+        }
+        Self(both.into())
+    }
+
+    /// Whether there is no number.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether `number` is one of them.
     pub(crate) fn contains(&self, number: u64) -> bool {
         let after = self.0.partition_point(|&(first, _)| first <= number);
@@ -128,6 +152,16 @@ impl Prefixes {
                     ipv6.push((first, first | u128::MAX.checked_shr(behind).unwrap_or(0)));
                 }
             }
+        }
+        Self { ipv4: outermost(ipv4), ipv6: outermost(ipv6) }
+    }
+
+    /// The addresses of all `sets`.
+    pub(super) fn union<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+        for set in sets {
+            ipv4.extend_from_slice(&set.ipv4);
+            ipv6.extend_from_slice(&set.ipv6);
         }
         Self { ipv4: outermost(ipv4), ipv6: outermost(ipv6) }
     }
@@ -220,6 +254,9 @@ mod tests {
         for number in 0..=25 {
             assert_ne!(ranges.contains(number), rest.contains(number), "{number}");
         }
+        assert!(ranges.intersection(&rest).is_empty());
+        let some = Ranges::new([(2, 6), (8, 21)]).intersection(&ranges);
+        assert_eq!(some.iter().collect::<Vec<_>>(), [(2, 3), (5, 6), (8, 9), (20, 21)]);
         let all = Ranges::default().complement(u64::MAX);
         assert_eq!(all.iter().collect::<Vec<_>>(), [(0, u64::MAX)]);
         assert_eq!(all.complement(u64::MAX), Ranges::default());

@@ -31,7 +31,7 @@ kind = "scrub"
 selectors = [{{ destination = "{to}", protocol = "udp", ports = {PORT} }}]
 {more}
 [service.options]
-rules = [{{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
+rules = "spoofed: drop when ip.src in {{ 198.19.0.0/16 }}"
 "#
     )
 }

@@ -66,7 +66,7 @@ impl Play for Away {
         left.in_order();
         let (port, shield) = (ports(&after), service(&after, "shield"));
         assert!(port.kernel_losses() > 0, "the rings lasted: this shows nothing: {port:#?}");
-        assert_eq!(shield.drops["spoofed"], port.rx_frames, "{shield:#?}");
+        assert_eq!(shield.drops["rule"], port.rx_frames, "{shield:#?}");
         // A card has a queue of its own, and what comes when that is full it loses by itself; but
         // nothing comes twice, nor from nowhere.
         assert!(port.rx_frames <= flooded.taken, "{port:#?}");

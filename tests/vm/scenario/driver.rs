@@ -173,6 +173,7 @@ fn attach(end: &End) -> Steering {
         protocol: Protocol::Any,
         destination_ports: None,
         fragments: Fragments::Take,
+        protection: None,
     };
     let xdp = steer::XdpMode::Native;
     let interface = end.name.clone();

@@ -139,7 +139,7 @@ fn outage(wire: &Wire, way: Way) {
 fn fresh(wire: &Wire, near: &Program) -> After {
     let count = |snapshot: &Snapshot| {
         let shield = service(snapshot, "shield");
-        (steered(snapshot, "redirected"), shield.drops["spoofed"], shield.stats.settled_reinject)
+        (steered(snapshot, "redirected"), shield.drops["rule"], shield.stats.settled_reinject)
     };
     let before = count(&still(near));
     let flood = flood(wire, FLOOD_PACKETS);

@@ -123,7 +123,7 @@ impl Part {
         assert_eq!(steered(snapshot, "pass_no_socket"), past + past_questions);
         assert_eq!(*heard, (questions * asked.len() as u64, past));
         let dropped: u64 =
-            snapshot.shards.iter().map(|shard| shard.services[0].drops["spoofed"]).sum();
+            snapshot.shards.iter().map(|shard| shard.services[0].drops["rule"]).sum();
         let lost: u64 = ports().map(|port| port.stats.kernel_losses()).sum();
         let flood: u64 = flooded.iter().map(|it| it.1).sum();
         assert_eq!(dropped + lost, flood - past);

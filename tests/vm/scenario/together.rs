@@ -122,7 +122,7 @@ impl Play for Together {
         let (shield, asked) = (service(&facts.near, "shield"), facts.asked);
         let questions = u64::from(QUESTIONS);
         assert_eq!(facts.flooded, Flooded { taken: FLOOD_PACKETS, refused: 0 });
-        assert_eq!(shield.drops["spoofed"], FLOOD_PACKETS);
+        assert_eq!(shield.drops["rule"], FLOOD_PACKETS);
         assert_eq!(asked, Asked { sent: questions, answered: questions, odd: 0 });
         assert_eq!(shield.stats.settled_reinject, questions);
         assert_eq!(facts.heard, (questions, 0));
