@@ -21,7 +21,7 @@ mod headers;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -169,12 +169,6 @@ impl<'a> Facts<'a> {
     #[inline]
     pub(crate) fn tcp(&self, scope: Scope) -> Option<Tcp<'a>> {
         self.headers(scope)?.tcp()
-    }
-
-    /// The link layer.
-    #[inline]
-    pub(crate) const fn ethernet(&self) -> Option<Ethernet<'a>> {
-        self.outer.link()
     }
 
     /// From here on its source counts as verified.

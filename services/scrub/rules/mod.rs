@@ -43,9 +43,11 @@ pub(crate) mod rule;
 mod sets;
 mod subject;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod value;
 mod words;
 
 pub(crate) use mistake::Mistake;
-pub(crate) use reader::{Files, Preset, RULES_MAX, read};
+pub(crate) use reader::{Preset, read};
