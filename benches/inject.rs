@@ -261,7 +261,7 @@ name = "shield"
 kind = "scrub"
 selectors = [{{ destination = "{}/32", protocol = "udp", ports = "{PORT}" }}]
 [service.options]
-default = "pass"
+rules = "default pass"
 "#,
         near.name, near.ipv4
     )

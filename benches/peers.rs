@@ -216,9 +216,8 @@ fn scrub(wire: &Wire, time: Duration) -> Lap {
 
 /// What the scrubber is told.
 fn config(near: &End) -> String {
-    let others: String = (0..9)
-        .map(|n| format!("{{ name = \"r{n}\", source = \"10.{n}.0.0/16\", action = \"drop\" }},"))
-        .collect();
+    let others: String =
+        (0..9).map(|n| format!("r{n}: drop when ip.src in {{ 10.{n}.0.0/16 }}\n")).collect();
     format!(
         r#"
 [runtime]
@@ -234,7 +233,9 @@ kind = "scrub"
 held_frames_max = 4096
 selectors = [{{ destination = "{}/32", protocol = "udp", ports = "{PORT}" }}]
 [service.options]
-rules = [{others} {{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
+rules = '''
+{others}spoofed: drop when ip.src in {{ 198.19.0.0/16 }}
+'''
 "#,
         near.name, near.ipv4
     )

@@ -294,7 +294,7 @@ kind = "scrub"
 held_frames_max = 8192
 selectors = [{selectors}]
 [service.options]
-rules = [{{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
+rules = "spoofed: drop when ip.src in {{ 198.19.0.0/16 }}"
 "#
         )
     }

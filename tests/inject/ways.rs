@@ -1,8 +1,6 @@
 //! What happens where the kernel refuses a way back: the other one is taken.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Arc, Mutex};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -10,8 +8,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter,
 };
-use tidegate::lab::{Namespace, Wire, WireOptions};
-use tidegate_dataplane::inject::{Error, Flushed, Injector, Options, Tiers};
+use tidegate_dataplane::inject::{Error, Flushed, Injector, Tiers};
 
 use super::{expect, injector, on_a_wire, options, packet, take};
 
@@ -122,57 +119,4 @@ fn where_no_other_way_is_open_what_was_refused_is_counted() {
         assert_eq!(injector.pending(), 0);
         expect(&socket, std::iter::empty());
     });
-}
-
-/// What was logged by this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// How often it says so.
-    fn says(&self, words: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).matches(words).count()
-    }
-}
-
-#[test]
-fn what_is_refused_is_said_once() {
-    require_net!();
-    let (log, near) = (Log::default(), Namespace::new().unwrap());
-    // An interface of a name that no other test has: what was said of it is remembered by that.
-    let wire = WireOptions { number: 77, ipv6: false, ..WireOptions::default() };
-    let _wire = Wire::new(&near, &Namespace::new().unwrap(), &wire).unwrap();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let inside = || {
-        tracing::subscriber::with_default(subscriber, || {
-            let options = Options { interface: "tide77".into(), ..options(Tiers::Auto) };
-            let mut whole = Injector::new(&options).unwrap();
-            refuse_live_frames(libc::ENOMEM);
-            // As a second queue would: the same is lacking.
-            let queues = [0, 1].map(|_| Injector::new(&options).unwrap());
-            assert_eq!(queues.map(|it| it.obtained()), [Tiers::Tap; 2]);
-            for _ in 0..3 {
-                (0..20).for_each(|number| take(&mut whole, &packet(number, 60)));
-                assert_eq!(whole.flush(), Flushed { delivered: 20, refused: 0 });
-            }
-            assert_eq!(whole.stats().live_refused_calls, 3);
-        });
-    };
-    near.run(inside).unwrap();
-    assert_eq!(log.says("packets go back by the TAP device alone"), 1);
-    assert_eq!(log.says("live frames are refused"), 1);
-    assert_eq!(log.says("packets can be put back"), 3, "of each what it has");
 }
