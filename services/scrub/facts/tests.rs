@@ -382,7 +382,7 @@ fn no_field_is_larger_than_its_bits() {
 }
 
 /// Some packets of each capture of the corpus, and some made here.
-pub(super) fn captured() -> Vec<Vec<u8>> {
+pub(crate) fn captured() -> Vec<Vec<u8>> {
     let mut frames = vec![syn(), answer(), udp_v4(1, 2, b"")];
     let Some(captures) = crate::scrub::corpus::corpus() else { return frames };
     let mut folders = vec![captures];

@@ -53,19 +53,25 @@ impl Wrong {
 }
 
 /// A text that is read, and what it is called.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Source<'a> {
     pub(super) name: &'a str,
     pub(super) text: &'a str,
+    /// The octets with which its lines begin, but for the first.
+    lines: Box<[usize]>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    pub(super) fn new(name: &'a str, text: &'a str) -> Self {
+        let ends = text.bytes().enumerate().filter(|&(_, octet)| octet == b'\n');
+        Self { name, text, lines: ends.map(|(at, _)| at + 1).collect() }
+    }
+
     /// Line from 1, and the octet with which it begins.
     pub(super) fn line(&self, at: usize) -> (u32, usize) {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let line = 1 + before.iter().filter(|&&octet| octet == b'\n').count();
-        let start = before.iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1);
-        (u32::try_from(line).unwrap_or(u32::MAX), start)
+        let before = self.lines.partition_point(|&start| start <= at);
+        let start = before.checked_sub(1).map_or(0, |last| self.lines[last]);
+        (u32::try_from(before + 1).unwrap_or(u32::MAX), start)
     }
 
     /// The same wrong, with its place.
@@ -120,7 +126,7 @@ mod tests {
 
     #[test]
     fn shows_the_line_with_the_place_underlined_and_the_remedy() {
-        let source = Source { name: "a.rules", text: "one: drop\n\tzwö: drip when udp\n" };
+        let source = Source::new("a.rules", "one: drop\n\tzwö: drip when udp\n");
         let at = source.text.find("drip").unwrap();
         let mistake = source.mistake(Wrong::new(&(at..at + 4), "no action", "drop"));
         let shown = "a.rules:2:7: error\n  |\n2 | \tzwö: drip when udp\n  | \t     ^^^^\n  \
@@ -131,7 +137,7 @@ mod tests {
     #[test]
     fn of_a_long_line_the_part_around_the_place_is_shown() {
         let text = format!("set a = {{ {}1.2.3 }}", "198.18.0.0/15, ".repeat(1000));
-        let source = Source { name: "a.rules", text: &text };
+        let source = Source::new("a.rules", &text);
         let at = text.find("1.2.3 ").unwrap();
         let mistake = source.mistake(Wrong::new(&(at..at + 5), "no address", "an address"));
         assert_eq!(mistake.column as usize, at + 1);
@@ -145,7 +151,7 @@ mod tests {
     #[test]
     fn any_range_is_a_place() {
         for text in ["", "é", "a\nb", "é\r\n"] {
-            let source = Source { name: "", text };
+            let source = Source::new("", text);
             for start in 0..6 {
                 for end in 0..6 {
                     let mistake = source.mistake(Wrong::new(&(start..end), "", ""));

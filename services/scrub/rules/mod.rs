@@ -43,6 +43,8 @@ pub(crate) mod rule;
 mod sets;
 mod subject;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod value;
 mod words;

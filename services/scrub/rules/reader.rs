@@ -87,7 +87,7 @@ pub(crate) fn read(
         weight: 0,
         default: None,
     };
-    reader.text(&Source { name, text }, None);
+    reader.text(&Source::new(name, text), None);
     if !reader.mistakes.list.is_empty() {
         return Err(reader.mistakes.list);
     }
@@ -224,7 +224,7 @@ impl Reader<'_, '_> {
 
     fn preset(&mut self, preset: &Preset, line: u32) {
         let name = format!("preset {}", preset.name);
-        self.text(&Source { name: &name, text: preset.text }, Some(line));
+        self.text(&Source::new(&name, preset.text), Some(line));
     }
 
     fn rule(

@@ -1,6 +1,7 @@
 //! Texts of rules: what is read of them, and what is said of mistakes.
 
 mod mistakes;
+mod random;
 mod reads;
 mod sets;
 

@@ -10,7 +10,7 @@ const OCTETS_MAX: usize = 1 << 26;
 
 /// All entries of `text`. `None` where one of them is a mistake; each is said.
 pub(super) fn read(name: &str, text: &str, mistakes: &mut Mistakes) -> Option<Collected> {
-    let source = Source { name, text };
+    let source = Source::new(name, text);
     if text.len() > OCTETS_MAX {
         let found = format!("a file of {} octets", text.len());
         mistakes.say(&source, Wrong::new(&(0..0), found, format!("{OCTETS_MAX} octets at most")));
