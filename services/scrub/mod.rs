@@ -41,6 +41,7 @@ mod protect;
 mod rules;
 mod service;
 mod siphash;
+mod surge;
 mod trial;
 mod verified;
 

@@ -70,6 +70,7 @@ pub(crate) struct Book {
     limits: Box<[Box<Limited>]>,
     default: Fallback,
     asks_verified: bool,
+    asks_surging: bool,
     takeovers: u64,
     /// Octets of payload that some rule looks at, counted from the first.
     reach: usize,
@@ -133,6 +134,7 @@ impl Book {
         let conditions = || set.rules.iter().map(|rule| &rule.when);
         let challenges = set.rules.iter().any(|rule| rule.action == Action::Challenge);
         let is_verified = |test: &Test| matches!(test, Test::Standing(Standing::Verified));
+        let is_surging = |test: &Test| matches!(test, Test::Standing(Standing::Surging));
         Box::new(Self {
             matcher,
             lines,
@@ -140,6 +142,7 @@ impl Book {
             limits: limits().map(limited).collect(),
             default: set.default,
             asks_verified: challenges || conditions().any(|when| some(when, &is_verified)),
+            asks_surging: conditions().any(|when| some(when, &is_surging)),
             takeovers: 0,
             reach: conditions().map(reach).max().unwrap_or(0),
         })
@@ -163,6 +166,11 @@ impl Book {
     /// Whether some rule depends on who was verified.
     pub(super) const fn asks_verified(&self) -> bool {
         self.asks_verified
+    }
+
+    /// Whether some rule depends on what surges.
+    pub(super) const fn asks_surging(&self) -> bool {
+        self.asks_surging
     }
 
     /// Octets of payload that some rule looks at, counted from the first; `usize::MAX` where one

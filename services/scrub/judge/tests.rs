@@ -12,7 +12,7 @@ use tidegate_dataplane::wire::tcp::Flags;
 const NOW: u64 = 1 << 40;
 const SECOND: u64 = 1_000_000_000;
 
-const UNKNOWN: Standings = Standings { known: false, verified: false };
+const UNKNOWN: Standings = Standings { known: false, verified: false, surging: false };
 
 fn rules(text: &str) -> Rules {
     Rules::read(text, "test", Path::new("")).unwrap_or_else(|error| panic!("{error}"))
@@ -95,7 +95,10 @@ fn bits_are_those_of_the_ip_packet() {
     assert!(got[..42].iter().all(|&it| it == (Fate::Pass, None)));
     assert_eq!(got[42], (Fate::Drop(Reason::Limit), Some(0)));
     // 240 were left.
-    assert_eq!(on(&mut judge, &from(2).frame(), NOW + SECOND / 301).fate, Fate::Drop(Reason::Limit));
+    assert_eq!(
+        on(&mut judge, &from(2).frame(), NOW + SECOND / 301).fate,
+        Fate::Drop(Reason::Limit)
+    );
     assert_eq!(on(&mut judge, &from(2).frame(), NOW + SECOND / 300).fate, Fate::Pass);
 }
 
@@ -194,7 +197,7 @@ fn a_flood_of_syns_of_invented_sources_leaves_no_trace() {
 fn what_is_known_passes_the_rule_that_asks() {
     let mut judge = judge(TCP);
     let frame = segment(Flags::ACK).frame();
-    let known = Standings { known: true, verified: false };
+    let known = Standings { known: true, ..UNKNOWN };
     assert_eq!(judge.judge(&frame, frame.len(), known, NOW).fate, Fate::Pass);
     assert_eq!(on(&mut judge, &frame, NOW).fate, Fate::Drop(Reason::Rule));
 }
@@ -281,7 +284,10 @@ fn a_generation_of_ten_thousand_rules_takes_over_in_no_time() {
     // The language is not what is measured: a hundred rules are read, and named anew.
     let text: String = (0..100)
         .map(|n| match n % 10 {
-            0 => format!("r{n}: limit {} packets/s per source of 64 when udp.dstport == {n}\n", n + 1),
+            0 => format!(
+                "r{n}: limit {} packets/s per source of 64 when udp.dstport == {n}\n",
+                n + 1
+            ),
             _ => format!("r{n}: drop when udp.dstport == {n}\n"),
         })
         .collect();
