@@ -37,6 +37,7 @@ mod matcher;
 mod misread;
 mod options;
 mod p0f;
+mod presets;
 mod protect;
 mod rules;
 mod service;
