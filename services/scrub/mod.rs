@@ -32,9 +32,10 @@ mod judge;
 mod limits;
 #[allow(dead_code, reason = "not yet asked by the service")]
 mod live;
-mod load;
+pub(crate) mod load;
 mod matcher;
 mod misread;
+pub(crate) mod offline;
 mod options;
 mod p0f;
 mod presets;
