@@ -1,4 +1,4 @@
-//! How fast does one core take a flood away: bare rings that only recycle, and scrub with ten rules?
+//! How fast does one core take a flood away: bare rings that only recycle, and scrub with a thousand rules?
 //!
 //! The generator is on the other core, and sends as fast as it can. What the receiver took from its
 //! ring is counted; what the kernel lost for want of a free chunk is not.
@@ -22,7 +22,7 @@ fn main() {
     let wire = wire();
     compare(vec![
         Contender::new("bare rings, recycling", |time| bare(&wire.near, &wire.far, time)),
-        Contender::new("scrub, ten rules, dropping", |time| scrub(&wire.near, &wire.far, time)),
+        Contender::new("scrub, 1,000 rules, dropping", |time| scrub(&wire.near, &wire.far, time)),
     ]);
 }
 
@@ -70,9 +70,17 @@ fn bare(near: &End, far: &End, time: Duration) -> Lap {
 }
 
 fn scrub(near: &End, far: &End, time: Duration) -> Lap {
-    let rules: String = (0..9)
-        .map(|n| format!("{{ name = \"r{n}\", source = \"10.{n}.0.0/16\", action = \"drop\" }},"))
-        .collect();
+    let rule = |n: usize| {
+        let (low, high) = (n % 250, n / 250);
+        let when = match n % 4 {
+            0 => format!("ip.src in {{ 10.{high}.{low}.0/24 }}"),
+            1 => format!("udp.srcport == {n} and payload[0:4] == 17:00:{low:02x}:2a"),
+            2 => format!("ip.src == 172.16.{high}.{low} and ip.len >= 512"),
+            _ => format!("tcp.dstport == {n} and tcp.flags.syn"),
+        };
+        format!("r{n}: drop when {when}\n")
+    };
+    let rules: String = (1..1000).map(rule).collect();
     let program = start(
         near,
         &format!(
@@ -90,8 +98,10 @@ kind = "scrub"
 held_frames_max = 4096
 selectors = [{{ destination = "{}/32", protocol = "udp", ports = "{PORT}" }}]
 [service.options]
-default = "drop"
-rules = [{rules} {{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
+rules = '''
+default drop
+{rules}spoofed: drop when ip.src in {{ 198.19.0.0/16 }}
+'''
 "#,
             near.name, near.ipv4
         ),

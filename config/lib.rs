@@ -55,7 +55,7 @@ pub use prefix::{PortRange, Prefix};
 pub use refusal::Refusal;
 pub use remark::{ConfigError, Remark, Severity};
 pub use runtime::{DEFAULT_INSTANCE, Idle, LogLevel, Machine, Restart, Runtime};
-pub use selector::{Fragments, Protocol, Selector};
+pub use selector::{Fragments, Protection, Protocol, Selector};
 pub use service::Service;
 pub use value::Numbers;
 

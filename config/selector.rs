@@ -23,6 +23,18 @@ pub struct Selector {
     pub ports: Option<PortRange>,
     /// What happens to the later fragments of a matching packet.
     pub fragments: Fragments,
+    /// Whether its packets come only while it is engaged. Not written here: a service that protects
+    /// destinations derives it.
+    pub protection: Option<Protection>,
+}
+
+/// How a destination is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protection {
+    /// Whether its packets come from the start.
+    pub engaged: bool,
+    /// Whether they end while nobody judges them; else they stay with the kernel.
+    pub closed: bool,
 }
 
 /// Protocol above IP.
@@ -103,7 +115,7 @@ pub(crate) fn read(reader: &mut Reader, field: &Field<'_>) -> Option<Selector> {
         let allowed = "ports only beside protocol = \"udp\", \"tcp\", 132 (SCTP) or \"any\"";
         reader.mistake(&section.place_of("ports"), "ports of a protocol without ports", allowed);
     }
-    Some(Selector { destination, source, protocol, ports, fragments })
+    Some(Selector { destination, source, protocol, ports, fragments, protection: None })
 }
 
 impl Selector {
@@ -131,6 +143,7 @@ mod tests {
             protocol,
             ports: ports.map(|ports| ports.parse().unwrap()),
             fragments: Fragments::Pass,
+            protection: None,
         }
     }
 

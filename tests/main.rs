@@ -19,6 +19,7 @@ mod links;
 mod offloads;
 mod outside;
 mod pixels;
+mod protected;
 mod readme;
 mod sockets;
 mod steer;

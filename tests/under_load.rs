@@ -8,6 +8,7 @@
 //! what steering redirected was received or lost by a name that the kernel has for it, and what
 //! was received was settled.
 
+mod challenge;
 mod jumbo;
 mod leave;
 mod links;

@@ -11,6 +11,7 @@ fn selector(destination: &str, port: u16) -> Selector {
         protocol: Protocol::Number(17),
         ports: Some(PortRange::one(port)),
         fragments: Fragments::Pass,
+        protection: None,
     }
 }
 

@@ -48,7 +48,7 @@ outcomes! {
     DropVerdict = "drop_verdict",
     #[doc = "Left to the kernel: of a connection that one of its sockets has"]
     PassSocket = "pass_socket",
-    #[doc = "Left to the kernel: for the scrubber, which stands still"]
+    #[doc = "Left to the kernel: for the scrubber, or behind what it has of the flow, and it stands still"]
     PassStalled = "pass_stalled",
     #[doc = "Dropped: for the scrubber, which stands still, and stalled = closed"]
     DropStalled = "drop_stalled",

@@ -55,7 +55,8 @@ impl Metadata {
         let [a, b] = Self::MAGIC.to_ne_bytes();
         let [c, d] = self.selector.to_ne_bytes();
         let [g, h] = self.l4_offset.unwrap_or(0).to_ne_bytes();
-        let flags = u8::from(self.numbered) * NUMBERED | u8::from(self.ordered) * ORDERED;
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let flags = flag(self.numbered, NUMBERED) | flag(self.ordered, ORDERED);
         [a, b, c, d, self.l3_offset, flags, g, h]
     }
 }

@@ -250,12 +250,13 @@ impl Program {
         if !self.states.contains(&Some(State::Draining)) {
             return Ok(Vec::new());
         }
-        // Numbers first: what is numbered after that and before the counters are read shows in them.
+        // Counters first: the program numbers a packet before it counts it, so one that is not among
+        // these numbers is not in these counters either, and shows as a change at the next look.
+        let redirected = self.counters()?.selectors.map(|tally| tally.packets);
         let queues = shared(&self.ebpf, "queues", SHARD_OCTETS * self.queues as usize)?;
         let shards = shared(&self.ebpf, "shards", SHARD_OCTETS * self.queues as usize)?;
         let places = || (0..self.queues as usize).map(|queue| queue * SHARD_OCTETS);
         let numbered = places().map(|at| queues.load_u64(at)).collect();
-        let redirected = self.counters()?.selectors.map(|tally| tally.packets);
         let Some(before) = self.look.replace(Look { numbered, redirected }) else {
             return Ok(Vec::new());
         };

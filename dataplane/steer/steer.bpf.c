@@ -358,8 +358,11 @@ APART __u32 protect(struct xdp_md *ctx, const struct facts *facts, __u32 place, 
 	// The coarse clock may be behind that of the shard.
 	stalled = (__s64)(now_ns - *(volatile __u64 *)&shard->beat_ns) > STALE_NS;
 	if (passes != PASS_NO_SELECTOR) {
-		if (stalled || *(volatile __u64 *)stamp <= *(volatile __u64 *)&shard->settled)
+		if (*(volatile __u64 *)stamp <= *(volatile __u64 *)&shard->settled)
 			return passes;
+		// It may overtake what is out: better than to wait for a shard that stands still.
+		if (stalled)
+			return PASS_STALLED;
 		flags = METADATA_ORDERED;
 	} else if (stalled) {
 		return selector->flags & SELECTOR_CLOSED ? DROP_STALLED : PASS_STALLED;

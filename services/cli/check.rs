@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tidegate_config::{
-    Aim, Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protocol, Restart,
-    Selector, Service, Steering,
+    Aim, Config, ConfigError, Fragments, Idle, Interface, Port, Prefix, Protection, Protocol,
+    Restart, Selector, Service, Steering,
 };
 
 use super::wrap::wrap;
@@ -201,7 +201,7 @@ fn steering(config: &Config, interface: &Interface) -> Vec<String> {
 
 /// A selector in words.
 fn words(selector: &Selector) -> String {
-    let Selector { destination, source, protocol, ports, fragments } = selector;
+    let Selector { destination, source, protocol, ports, fragments, protection } = selector;
     let protocol = match protocol {
         Protocol::Any => "all".to_owned(),
         Protocol::Number(1) => "ICMP".to_owned(),
@@ -219,6 +219,11 @@ fn words(selector: &Selector) -> String {
     }
     if ports.is_some() && *fragments == Fragments::Take {
         words.push_str(", and later fragments");
+    }
+    match protection {
+        None => {}
+        Some(Protection { engaged: true, .. }) => words.push_str(", protected always"),
+        Some(Protection { engaged: false, .. }) => words.push_str(", protected when attacked"),
     }
     words
 }
@@ -307,10 +312,9 @@ interface eth2: XDP auto, copy auto, multi-buffer auto
         // A key that nobody has makes each table tell those that it has.
         let tables = [
             "zzz = 1",
-            "rules = [{ zzz = 1 }]",
-            "rules = [{ payload = { zzz = 1 } }]",
+            "protect = [{ zzz = 1 }]",
+            "protect = [{ release = { zzz = 1 } }]",
             "sdp = { zzz = 1 }",
-            "rules = [{ action = { limit = { zzz = 1 } } }]",
         ];
         for (kind, text) in stock.kinds().iter().flat_map(|kind| tables.map(|text| (kind, text))) {
             let options = tidegate_config::Options::from_text(text).unwrap();

@@ -33,7 +33,7 @@ pub(super) fn take(
     let name = interface.name.as_str();
     let taken = config.taken(name);
     let aim = |aim: tidegate_config::Aim<'_>| Aim {
-        selector: translate::selector(aim.selector),
+        selector: translate::selector(0, aim.selector),
         queue: aim.queue,
     };
     let options = Options {

@@ -173,7 +173,8 @@ fn attach(
     config: &Config,
     interface: &tidegate_config::Interface,
 ) -> Result<Arc<Steering>, RunError> {
-    let selectors = config.selectors(&interface.name).map(|(_, it)| translate::selector(it));
+    let selectors =
+        (config.selectors(&interface.name)).map(|(service, it)| translate::selector(service, it));
     let options = steer::Options {
         interface: interface.name.as_str().into(),
         xdp: translate::xdp_mode(interface.xdp),

@@ -82,7 +82,8 @@ pub(super) fn queue(interface: &config::Interface, queue: u32) -> xsk::Options {
     }
 }
 
-pub(super) fn selector(selector: &config::Selector) -> steer::Selector {
+/// A selector of the service of this number.
+pub(super) fn selector(service: usize, selector: &config::Selector) -> steer::Selector {
     steer::Selector {
         destination: prefix(selector.destination),
         source: selector.source.map(prefix),
@@ -95,7 +96,12 @@ pub(super) fn selector(selector: &config::Selector) -> steer::Selector {
             config::Fragments::Pass => steer::Fragments::Pass,
             config::Fragments::Take => steer::Fragments::Take,
         },
-        protection: None,
+        protection: selector.protection.map(|protection| steer::Protection {
+            // Services beyond 255 would share the verdicts of one; there are 64 selectors at most.
+            scope: u8::try_from(service).unwrap_or(u8::MAX),
+            stalled: if protection.closed { steer::Stalled::Closed } else { steer::Stalled::Open },
+            state: if protection.engaged { steer::State::Engaged } else { steer::State::Peace },
+        }),
     }
 }
 

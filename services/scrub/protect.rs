@@ -4,7 +4,9 @@ use std::fmt;
 use std::num::NonZeroU64;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use tidegate_config::{Fragments, Interval, PortRange, Prefix, Protocol, Refusal, Selector};
+use tidegate_config::{
+    Fragments, Interval, PortRange, Prefix, Protection, Protocol, Refusal, Selector,
+};
 use tidegate_dataplane::wire::protocol;
 
 use super::engage::{Policy, Thresholds};
@@ -125,6 +127,10 @@ impl Written {
             ports: self.ports,
             // A datagram has one verdict, so its later parts come along.
             fragments: Fragments::Take,
+            protection: Some(Protection {
+                engaged: self.engage == Engage::On,
+                closed: self.stalled == Stalled::Closed,
+            }),
         };
         Ok(Protect { selector, engage: self.engage, policy, stalled: self.stalled })
     }

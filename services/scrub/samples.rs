@@ -65,6 +65,7 @@ impl Sample {
         }
     }
 
+    #[allow(dead_code, reason = "for whoever compares lengths")]
     /// Octets of the whole IP packet.
     pub(super) fn length(&self) -> usize {
         let fragment_header = if self.part == Part::Whole { 0 } else { 8 };

@@ -25,7 +25,8 @@ use super::options::Options;
 use super::siphash::Key;
 
 /// The scrubber's own counters: name and help.
-const COUNTERS: [(&str, &str); 3] = [
+const COUNTERS: [(&str, &str); 4] = [
+    ("ordered", "Frames given back unjudged: they pass, behind those of their flow"),
     ("challenged", "SYNs that became challenges"),
     ("parts_alone", "Later parts of datagrams judged alone: their first did not come in time"),
     ("takeovers", "Buckets of limits that were in use when somebody new took them over"),
@@ -49,6 +50,7 @@ pub struct Scrub {
 struct Accounts {
     /// By [`Reason`].
     reasons: [DropReason; Reason::ALL.len()],
+    ordered: Counter,
     challenged: Counter,
     parts_alone: Counter,
     takeovers: Counter,
@@ -63,10 +65,11 @@ impl Service for Scrub {
 
     fn build(options: &Options, build: &mut Build<'_>) -> Result<Self, BuildError> {
         let reasons = Reason::ALL.map(|(_, name, help)| build.drop_reason(name, help));
-        let [challenged, parts_alone, takeovers] =
+        let [ordered, challenged, parts_alone, takeovers] =
             COUNTERS.map(|(name, help)| build.counter(name, help));
         let parts_waiting = build.gauge(WAITING.0, WAITING.1);
-        let accounts = Accounts { reasons, challenged, parts_alone, takeovers, parts_waiting };
+        let accounts =
+            Accounts { reasons, ordered, challenged, parts_alone, takeovers, parts_waiting };
         let key = Key::of_process();
         let book = options.rules().book(key);
         let longest = build.ports().iter().map(|port| port.packet_capacity_octets).max();
@@ -96,6 +99,12 @@ impl Scrub {
     fn on_burst(&mut self, burst: &mut Burst, cx: &mut ShardContext) {
         let takeovers = self.judge.book().takeovers();
         for frame in burst.frames.drain(..) {
+            if frame.is_ordered() {
+                // Decided on already: it only keeps its place behind those of its flow.
+                cx.count(self.accounts.ordered, 1);
+                cx.settle(frame, Verdict::Reinject);
+                continue;
+            }
             let octets = frame.octets();
             let book = self.judge.book();
             let head = match frame.is_chain() && book.looks_beyond(frame.bytes(), octets) {

@@ -249,8 +249,10 @@ fn a_shard_that_stands_still_is_passed_by_or_nothing_is_let_in() {
         let expected = if fresh { (Redirected, Redirected) } else { (PassStalled, DropStalled) };
         assert_eq!((v4, v6), expected, "silent for {age_ns} ns");
     }
-    // What is decided is decided.
+    // What is decided is decided, where nothing of the flow is out.
     tidings.beat(1);
+    assert_eq!(bench.run(&udp6(53)).outcome, DropStalled);
+    tidings.settle(tidings.numbered());
     promote(&bench, source(CLIENT), Cached::Drop);
     promote(&bench, source(CLIENT6), Cached::Pass);
     assert_eq!(bench.run(&udp(53)).outcome, DropVerdict);
@@ -310,6 +312,8 @@ fn a_flow_that_may_pass_follows_those_of_its_packets_that_are_out() {
     bench.run(&udp(53));
     promote(&bench, source(CLIENT), Cached::Pass);
     tidings.beat(1);
+    assert_eq!(bench.run(&udp(53)).outcome, PassStalled);
+    tidings.settle(tidings.numbered());
     assert_eq!(bench.run(&udp(53)).outcome, PassVerdict);
 }
 
@@ -554,8 +558,8 @@ impl Model {
             (State::Engaged, None) => None,
         };
         match passes {
-            Some(outcome) if !self.fresh || stamp <= self.settled => return (outcome, false),
-            None if !self.fresh => return (PassStalled, false),
+            Some(outcome) if stamp <= self.settled => return (outcome, false),
+            _ if !self.fresh => return (PassStalled, false),
             _ => {}
         }
         self.numbered += 1;

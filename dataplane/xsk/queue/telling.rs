@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(queue.recv(&mut frames, 64), 5);
         assert_eq!(frames[3].selector(), 3);
         assert_eq!([2, 3, 4].map(|at: usize| frames[at].is_ordered()), [false, true, false]);
-        let mut told = |queue: &mut Queue| {
+        let told = |queue: &mut Queue| {
             queue.tell(1_000);
             queue.told()
         };

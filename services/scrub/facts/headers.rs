@@ -57,7 +57,7 @@ impl<'a> Headers<'a> {
     }
 
     #[inline]
-    pub(super) const fn link(&self) -> Option<Ethernet<'a>> {
+    const fn link(&self) -> Option<Ethernet<'a>> {
         match self.link {
             Some(link) => Some(link.ethernet),
             None => None,

@@ -173,12 +173,6 @@ impl<'a> Facts<'a> {
         self.headers(scope)?.tcp()
     }
 
-    /// The link layer.
-    #[inline]
-    pub(crate) const fn ethernet(&self) -> Option<Ethernet<'a>> {
-        self.outer.link()
-    }
-
     /// From here on its source counts as verified.
     #[inline]
     pub(crate) const fn verify(&mut self) {

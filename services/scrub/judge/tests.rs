@@ -99,7 +99,7 @@ fn bits_are_those_of_the_ip_packet() {
         on(&mut judge, &from(2).frame(), NOW + SECOND / 301).fate,
         Fate::Drop(Reason::Limit)
     );
-    assert_eq!(on(&mut judge, &from(2).frame(), NOW + SECOND / 300).fate, Fate::Pass);
+    assert_eq!(on(&mut judge, &from(2).frame(), NOW + SECOND / 300 + 1).fate, Fate::Pass);
 }
 
 #[test]

@@ -7,12 +7,12 @@ use memchr::memmem;
 
 use crate::scrub::cbpf::Program;
 use crate::scrub::p0f::Signature;
-use crate::scrub::rules::expression::{Names, Ranges, Test};
+use crate::scrub::rules::expression::{Ranges, Test};
 use crate::scrub::rules::field::{Layer, NumberField, Scope, Standing};
 
 use super::address::Sets;
-use super::formula::{Field, Formula};
-use super::packet::{Packet, SLOTS, slot};
+use super::formula::{Field, Formula, Slot};
+use super::packet::Packet;
 
 /// One test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,9 +24,9 @@ pub(super) enum Atom {
     /// A number is there and in one of these ranges.
     Among(Field, u32, u32),
     NotAmong(Field, u32, u32),
-    /// An address is there and in a set.
-    Within(u8, u32),
-    NotWithin(u8, u32),
+    /// An address or a name is there and in a set.
+    Within(Slot, u32),
+    NotWithin(Slot, u32),
     Has(Scope, Layer),
     HasNot(Scope, Layer),
     Stands(Standing),
@@ -44,7 +44,6 @@ enum Heavy {
     Equal(Test),
     Contains(Scope, Box<memmem::Finder<'static>>),
     ContainsAnyCase(Scope, Box<[u8]>),
-    Name(Scope, Arc<Names>),
     Bytecode(Arc<Program>),
     Fingerprint(Arc<Signature>),
 }
@@ -81,7 +80,7 @@ fn index(length: usize) -> u32 {
 #[derive(Debug, Default)]
 pub(super) struct Writer<'a> {
     pub(super) atoms: Atoms,
-    pub(super) sets: [Sets<'a>; SLOTS],
+    pub(super) sets: [Sets<'a>; Slot::COUNT],
     known: Vec<(&'a Test, u32)>,
     /// By their place in memory.
     places: BTreeMap<usize, u32>,
@@ -103,8 +102,8 @@ impl<'a> Writer<'a> {
     /// Gives each set of addresses its number.
     pub(super) fn learn(&mut self, formula: &Formula<'a>) {
         match *formula {
-            Formula::Within(scope, field, set) | Formula::NotWithin(scope, field, set) => {
-                self.sets[slot(scope, field)].number(set);
+            Formula::Within(slot, set) | Formula::NotWithin(slot, set) => {
+                self.sets[slot as usize].number(set);
             }
             Formula::And(ref parts) | Formula::Or(ref parts) => {
                 for part in parts {
@@ -136,13 +135,9 @@ impl<'a> Writer<'a> {
                 }
                 (start, end) => Atom::NotAmong(field, start, end),
             },
-            Formula::Within(scope, field, set) => {
-                let slot = slot(scope, field);
-                Atom::Within(slot.to_le_bytes()[0], self.sets[slot].number(set))
-            }
-            Formula::NotWithin(scope, field, set) => {
-                let slot = slot(scope, field);
-                Atom::NotWithin(slot.to_le_bytes()[0], self.sets[slot].number(set))
+            Formula::Within(slot, set) => Atom::Within(slot, self.sets[slot as usize].number(set)),
+            Formula::NotWithin(slot, set) => {
+                Atom::NotWithin(slot, self.sets[slot as usize].number(set))
             }
             Formula::Is(&Test::Has(scope, layer)) => Atom::Has(scope, layer),
             Formula::IsNot(&Test::Has(scope, layer)) => Atom::HasNot(scope, layer),
@@ -202,7 +197,6 @@ impl<'a> Writer<'a> {
             Test::Contains { scope, octets, any_case: true } => {
                 Heavy::ContainsAnyCase(*scope, octets.to_ascii_lowercase().into())
             }
-            Test::Name { scope, names } => Heavy::Name(*scope, Arc::clone(names)),
             Test::Bytecode(program) => Heavy::Bytecode(Arc::clone(program)),
             Test::Fingerprint(signature) => Heavy::Fingerprint(Arc::clone(signature)),
             other => Heavy::Equal(other.clone()),
@@ -229,17 +223,14 @@ impl Atoms {
             Atom::Between(field, ..) | Atom::NotBetween(field, ..) => field_cost(field),
             Atom::Among(field, ..) | Atom::NotAmong(field, ..) => field_cost(field) + 1,
             Atom::Has(..) | Atom::HasNot(..) => 3,
-            Atom::Within(slot, _) | Atom::NotWithin(slot, _) => {
-                if slot < 2 {
-                    4
-                } else {
-                    8
-                }
-            }
+            Atom::Within(slot, _) | Atom::NotWithin(slot, _) => match slot {
+                Slot::Source | Slot::Destination => 4,
+                Slot::Name => 6,
+                Slot::InnerSource | Slot::InnerDestination | Slot::InnerName => 8,
+            },
             Atom::Any(..) => 10,
             Atom::Heavy(heavy) | Atom::HeavyNot(heavy) => match self.heavy[heavy as usize] {
                 Heavy::Equal(_) => 5,
-                Heavy::Name(..) => 12,
                 Heavy::Fingerprint(_) => 13,
                 Heavy::Bytecode(_) => 14,
                 Heavy::Contains(..) => 15,
@@ -271,8 +262,8 @@ impl Atoms {
             Atom::NotAmong(field, start, end) => {
                 !packet.number(field).is_some_and(|number| self.is_among(number, start, end))
             }
-            Atom::Within(slot, set) => packet.is_within(slot.into(), set),
-            Atom::NotWithin(slot, set) => !packet.is_within(slot.into(), set),
+            Atom::Within(slot, set) => packet.is_within(slot, set),
+            Atom::NotWithin(slot, set) => !packet.is_within(slot, set),
             Atom::Has(scope, layer) => packet.facts.has(scope, layer),
             Atom::HasNot(scope, layer) => !packet.facts.has(scope, layer),
             Atom::Stands(standing) => packet.facts.stands(standing),
@@ -313,10 +304,6 @@ impl Heavy {
             Self::ContainsAnyCase(scope, octets) => {
                 contains_any_case(packet.facts.payload(*scope), octets)
             }
-            Self::Name(scope, names) => {
-                packet.facts.query_name(*scope).is_some_and(|name| is_one_of(name, names))
-            }
-            // An address in a frame without IP is no packet, and no packet is not run.
             Self::Bytecode(program) => {
                 packet.facts.ip().is_some_and(|packet| program.run(packet) != 0)
             }
@@ -337,26 +324,6 @@ fn contains_any_case(payload: &[u8], wanted: &[u8]) -> bool {
             Some(_) => {}
             None => return false,
         }
-    }
-    false
-}
-
-/// Whether a name in the form of the wire is one of those, or below one.
-fn is_one_of(name: &[u8], names: &Names) -> bool {
-    if names.exact().iter().any(|exact| exact.eq_ignore_ascii_case(name)) {
-        return true;
-    }
-    if names.below().is_empty() {
-        return false;
-    }
-    let mut rest = name;
-    // A name has at most 127 labels.
-    while let Some((&length, behind)) = rest.split_first() {
-        let Some(parent) = behind.get(usize::from(length)..).filter(|_| length > 0) else { break };
-        if names.below().iter().any(|below| below.eq_ignore_ascii_case(parent)) {
-            return true;
-        }
-        rest = parent;
     }
     false
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::scrub::rules::expression::{Expression, Place, Prefixes, Ranges, Test, Width};
+use crate::scrub::rules::expression::{Expression, Names, Place, Prefixes, Ranges, Test, Width};
 use crate::scrub::rules::field::{AddressField, Layer, NumberField, Scope};
 
 use super::kind::{Kind, Presence};
@@ -20,15 +20,54 @@ pub(super) enum Formula<'a> {
     In(Field, Ranges),
     /// The opposite: not there, or not among these.
     NotIn(Field, Ranges),
-    /// An address that must be there, and in the set.
-    Within(Scope, AddressField, &'a Arc<Prefixes>),
-    NotWithin(Scope, AddressField, &'a Arc<Prefixes>),
+    /// An address or a name that must be there, and in the set.
+    Within(Slot, Set<'a>),
+    NotWithin(Slot, Set<'a>),
     /// Another test holds, or does not.
     Is(&'a Test),
     IsNot(&'a Test),
     /// At least two.
     And(Vec<Self>),
     Or(Vec<Self>),
+}
+
+/// Which address or name of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Slot {
+    Source,
+    Destination,
+    InnerSource,
+    InnerDestination,
+    Name,
+    InnerName,
+}
+
+impl Slot {
+    pub(super) const COUNT: usize = 6;
+
+    const fn address(scope: Scope, field: AddressField) -> Self {
+        match (scope, field) {
+            (Scope::Outer, AddressField::Source) => Self::Source,
+            (Scope::Outer, AddressField::Destination) => Self::Destination,
+            (Scope::Inner, AddressField::Source) => Self::InnerSource,
+            (Scope::Inner, AddressField::Destination) => Self::InnerDestination,
+        }
+    }
+
+    const fn name(scope: Scope) -> Self {
+        match scope {
+            Scope::Outer => Self::Name,
+            Scope::Inner => Self::InnerName,
+        }
+    }
+}
+
+/// A set of addresses or of names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Set<'a> {
+    Prefixes(&'a Arc<Prefixes>),
+    Names(&'a Arc<Names>),
 }
 
 /// Where a number is.
@@ -101,13 +140,12 @@ impl<'a> Formula<'a> {
                 Self::number(scope, field, mask, ranges, is, kind)
             }
             &Test::Address { scope, field, ref set } => {
-                if kind == Kind::NotIp {
-                    Self::constant(!is)
-                } else if is {
-                    Self::Within(scope, field, set)
-                } else {
-                    Self::NotWithin(scope, field, set)
-                }
+                let never = kind == Kind::NotIp;
+                Self::set(Slot::address(scope, field), Set::Prefixes(set), never, is)
+            }
+            &Test::Name { scope, ref names } => {
+                let never = kind.layer(scope, Layer::Dns) == Presence::Never;
+                Self::set(Slot::name(scope), Set::Names(names), never, is)
             }
             &Test::Octets { scope, place, width, mask, ref ranges } => {
                 let bytes = match width {
@@ -136,13 +174,11 @@ impl<'a> Formula<'a> {
                 }
             }
             Test::Contains { .. }
-            | Test::Name { .. }
             | Test::Bytecode(_)
             | Test::Fingerprint(_)
             | Test::Standing(_) => {
                 let never = match test {
                     Test::Contains { octets, .. } => kind == Kind::NotIp && !octets.is_empty(),
-                    Test::Name { scope, .. } => kind.layer(*scope, Layer::Dns) == Presence::Never,
                     Test::Fingerprint(_) => !kind.is_tcp(),
                     _ => false,
                 };
@@ -152,6 +188,14 @@ impl<'a> Formula<'a> {
                     (false, false) => Self::IsNot(test),
                 }
             }
+        }
+    }
+
+    const fn set(slot: Slot, set: Set<'a>, never: bool, is: bool) -> Self {
+        match (never, is) {
+            (true, _) => Self::constant(!is),
+            (false, true) => Self::Within(slot, set),
+            (false, false) => Self::NotWithin(slot, set),
         }
     }
 

@@ -16,9 +16,8 @@ use std::collections::BTreeMap;
 
 use super::address::Members;
 use super::atom::{Run, Writer};
-use super::formula::{Clause, Field, Formula};
+use super::formula::{Clause, Field, Formula, Slot};
 use super::interval::{Intervals, sweep};
-use super::packet::{SLOTS, slot};
 use super::{CANDIDATES_MAX, Candidate, Dimension, END, HIDDEN, NODE, Node, Source, TooLarge};
 
 /// Lists up to this length are not worth a further look-up.
@@ -46,7 +45,7 @@ pub(super) struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Under {
     Field(Field),
-    Address(usize),
+    Set(Slot),
 }
 
 /// One way to file one item.
@@ -73,7 +72,7 @@ pub(super) struct Builder<'b, 'a> {
     /// Whether a rule ends what it holds of.
     pub(super) ends: &'b [bool],
     /// Of each address field, the classes that are in each set.
-    pub(super) inside: &'b [Members; SLOTS],
+    pub(super) inside: &'b [Members; Slot::COUNT],
     /// What was written for each item.
     pub(super) written: BTreeMap<Item, Run>,
 }
@@ -174,7 +173,7 @@ impl<'a> Builder<'_, 'a> {
             for (part, formula) in self.parts(item).filter(|&(part, _)| part < 64) {
                 let under = match *formula {
                     Formula::In(field, _) => Under::Field(field),
-                    Formula::Within(scope, field, _) => Under::Address(slot(scope, field)),
+                    Formula::Within(slot, _) => Under::Set(slot),
                     _ => continue,
                 };
                 choices.entry(under).or_default().push(Choice { item: number, part, crowd: 0 });
@@ -184,7 +183,7 @@ impl<'a> Builder<'_, 'a> {
         for (&under, choices) in &mut choices {
             match under {
                 Under::Field(_) => self.count_numbers(items, choices, entries_max),
-                Under::Address(slot) => self.count_classes(slot, items, choices, entries_max),
+                Under::Set(slot) => self.count_classes(slot, items, choices, entries_max),
             }
             choices.retain(|choice| choice.crowd < usize::MAX);
         }
@@ -236,7 +235,7 @@ impl<'a> Builder<'_, 'a> {
     /// How many share a class.
     fn count_classes(
         &self,
-        slot: usize,
+        slot: Slot,
         items: &[Item],
         choices: &mut [Choice],
         entries_max: usize,
@@ -246,7 +245,7 @@ impl<'a> Builder<'_, 'a> {
         for choice in &*choices {
             sets.push(self.set(items[choice.item], choice.part));
         }
-        let classes = |set: u32| &*self.inside[slot][set as usize];
+        let classes = |set: u32| &*self.inside[slot as usize][set as usize];
         for &set in sets.iter().filter(|&&set| classes(set).len() <= entries_max) {
             for &class in classes(set) {
                 *crowds.entry(class).or_default() += 1;
@@ -271,8 +270,8 @@ impl<'a> Builder<'_, 'a> {
     /// The number of the set of a part that is `Within`.
     fn set(&self, item: Item, part: usize) -> u32 {
         match *self.part(item, part) {
-            Formula::Within(scope, field, set) => {
-                self.writer.sets[slot(scope, field)].known(set).unwrap_or(u32::MAX)
+            Formula::Within(slot, set) => {
+                self.writer.sets[slot as usize].known(set).unwrap_or(u32::MAX)
             }
             _ => u32::MAX,
         }
@@ -320,11 +319,11 @@ impl<'a> Builder<'_, 'a> {
                     borders.push((border, who.collect()));
                 });
             }
-            Under::Address(slot) => {
+            Under::Set(slot) => {
                 let mut classes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
                 for (number, choice) in (0..).zip(chosen) {
                     let set = self.set(items[choice.item], choice.part);
-                    for &class in &*self.inside[slot][set as usize] {
+                    for &class in &*self.inside[slot as usize][set as usize] {
                         classes.entry(class).or_default().push(number);
                     }
                 }
@@ -356,7 +355,7 @@ impl<'a> Builder<'_, 'a> {
         }
         let source = match under {
             Under::Field(field) => Source::Field(field),
-            Under::Address(slot) => Source::Address(slot),
+            Under::Set(slot) => Source::Set(slot),
         };
         Ok(Dimension { source, least, table: Intervals::new(0, values) })
     }

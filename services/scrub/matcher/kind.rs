@@ -46,19 +46,24 @@ impl Kind {
         Self::V6Other,
     ];
 
+    /// The kind of a packet, and its ports where it shows some.
     #[inline]
-    pub(super) fn of(facts: &Facts<'_>) -> Self {
-        let Some(network) = facts.network(Scope::Outer) else { return Self::NotIp };
-        let transport = facts.transport(Scope::Outer);
-        match (network, transport) {
-            (Network::V4(_), Some(Transport::Tcp(_))) => Self::V4Tcp,
-            (Network::V4(_), Some(Transport::Udp(_))) => Self::V4Udp,
-            (Network::V4(_), Some(Transport::Icmp(_))) => Self::V4Icmp,
-            (Network::V4(_), _) => Self::V4Other,
-            (Network::V6(_), Some(Transport::Tcp(_))) => Self::V6Tcp,
-            (Network::V6(_), Some(Transport::Udp(_))) => Self::V6Udp,
-            (Network::V6(_), Some(Transport::Icmpv6(_))) => Self::V6Icmp,
-            (Network::V6(_), _) => Self::V6Other,
+    pub(super) fn of(facts: &Facts<'_>) -> (Self, Option<(u16, u16)>) {
+        let Some(network) = facts.network(Scope::Outer) else { return (Self::NotIp, None) };
+        let v4 = matches!(network, Network::V4(_));
+        let either = |four, six| if v4 { four } else { six };
+        match facts.transport(Scope::Outer) {
+            Some(Transport::Tcp(tcp)) => {
+                (either(Self::V4Tcp, Self::V6Tcp), Some((tcp.source(), tcp.destination())))
+            }
+            Some(Transport::Udp(udp)) => {
+                (either(Self::V4Udp, Self::V6Udp), Some((udp.source(), udp.destination())))
+            }
+            // Each kind of ICMP is over its own kind of IP only.
+            Some(Transport::Icmp(_) | Transport::Icmpv6(_)) => {
+                (either(Self::V4Icmp, Self::V6Icmp), None)
+            }
+            _ => (either(Self::V4Other, Self::V6Other), None),
         }
     }
 

@@ -2,17 +2,15 @@
 //!
 //! ```text
 //!  rules ─► formulas of each kind of packet ─► clauses ─► an index of lists
-//!           (kind, formula)                    (all of a    (index, interval, address)
-//!                                               clause's
-//!                                               parts hold)
+//!           (kind, formula)                    (formula)    (index; interval, address, names)
 //!  packet ─► its kind ─► looked up in each dimension ─► a few candidates ─► their other tests (atom)
 //! ```
 //!
 //! The answer is that of trying the rules one by one, which the oracle of the rules does; a test
 //! holds both against each other. Nothing is allocated for a packet.
 //!
-//! What cannot be looked up is tried one by one: bytecode, signatures, substrings, names, and what is
-//! negated of fields that may be absent. Rules that have nothing else cost their number.
+//! What cannot be looked up is tried one by one: bytecode, signatures, substrings, and what is negated
+//! of fields that may be absent. Rules that have nothing else cost their number.
 
 mod address;
 mod atom;
@@ -20,6 +18,7 @@ mod formula;
 mod index;
 mod interval;
 mod kind;
+mod names;
 mod packet;
 #[cfg(test)]
 mod tests;
@@ -31,11 +30,11 @@ use super::facts::Facts;
 use super::rules::rule::{Action, RuleSet};
 use address::{Classes, Members};
 use atom::{Atoms, Run, Writer};
-use formula::{Clause, Field, Formula};
+use formula::{Clause, Field, Formula, Slot};
 use index::{Builder, Index};
 use interval::Intervals;
 use kind::Kind;
-use packet::{ABSENT, Packet, SLOTS};
+use packet::{ABSENT, Packet};
 
 /// Rules of one set.
 pub(crate) const RULES_MAX: usize = 65_536;
@@ -65,7 +64,7 @@ pub(crate) struct Matcher {
     nodes: Box<[Node]>,
     candidates: Box<[Candidate]>,
     atoms: Atoms,
-    classes: [Classes; SLOTS],
+    classes: [Classes; Slot::COUNT],
 }
 
 /// A rule that may hold.
@@ -99,8 +98,8 @@ struct Dimension {
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Field(Field),
-    /// The class of an address.
-    Address(usize),
+    /// The class of an address or a name.
+    Set(Slot),
 }
 
 /// Why rules were not compiled.
@@ -170,10 +169,10 @@ impl Matcher {
         for part in clauses.iter().flatten().flat_map(|clause| &clause.parts) {
             writer.learn(part);
         }
-        let mut classes: [Classes; SLOTS] = Default::default();
-        let mut members: [Members; SLOTS] = Default::default();
-        let mut inside: [Members; SLOTS] = Default::default();
-        for slot in 0..SLOTS {
+        let mut classes: [Classes; Slot::COUNT] = Default::default();
+        let mut members: [Members; Slot::COUNT] = Default::default();
+        let mut inside: [Members; Slot::COUNT] = Default::default();
+        for slot in 0..Slot::COUNT {
             (classes[slot], members[slot]) = writer.sets[slot].classes()?;
             inside[slot] = address::inverted(&members[slot], writer.sets[slot].len());
         }
@@ -207,8 +206,8 @@ impl Matcher {
     /// The first rule at or behind `from` whose condition holds.
     #[inline]
     pub(crate) fn first(&self, facts: &Facts<'_>, from: u32) -> Option<u32> {
-        let packet = Packet::new(facts, &self.classes);
-        let kind = Kind::of(facts) as usize;
+        let (kind, ports) = Kind::of(facts);
+        let (kind, packet) = (kind as usize, Packet::new(facts, &self.classes, ports));
         let mut search = Search { matcher: self, packet, from, best: NONE, hidden: false };
         search.look(self.roots[kind]);
         if search.hidden {
@@ -259,7 +258,7 @@ impl Search<'_, '_> {
                     Some(number) => number,
                     None => continue,
                 },
-                Source::Address(slot) => match self.packet.class(slot) {
+                Source::Set(slot) => match self.packet.class(slot) {
                     ABSENT => continue,
                     class => class,
                 },

@@ -11,8 +11,8 @@ use crate::scrub::corpus;
 use crate::scrub::facts::{Standings, testing};
 use crate::scrub::rules::expression::{Expression, Place, Prefixes, Ranges, Test, Width};
 use crate::scrub::rules::field::{AddressField, Layer, NumberField, Scope, Standing};
-use crate::scrub::rules::oracle;
 use crate::scrub::rules::rule::{Fallback, Rule};
+use crate::scrub::rules::{self, oracle};
 
 pub(super) struct Random(u64);
 
@@ -41,6 +41,35 @@ impl Random {
 struct Material {
     frames: Vec<Vec<u8>>,
     sets: Vec<Arc<Prefixes>>,
+    names: Vec<Test>,
+}
+
+/// Names that messages ask for, others, and what is above them.
+const NAMES: [&str; 9] = [
+    "\"www.example.com\"",
+    "\"WWW.EXAMPLE.COM\"",
+    "\"*.com\"",
+    "\"*.example.com\"",
+    "\"*.www.example.com\"",
+    "{\"example.com\", \"*.org\", \"www.example.com\"}",
+    "{\"a.com\", \"*.b.com\"}",
+    "{\"*.com\", \"*.example.com\"}",
+    "{\"com\", \"*.ripe.net\", \"*.net\", \"*.gov\"}",
+];
+
+fn names() -> Vec<Test> {
+    let text: String = NAMES
+        .iter()
+        .enumerate()
+        .map(|(number, names)| format!("n{number}: drop when dns.qry.name in {names}\n"))
+        .collect();
+    let text = text.replace("in \"", "== \"");
+    let set = rules::read(&text, "names", &mut |_| unreachable!("no files"), &[]).unwrap();
+    let tests = set.rules.into_iter().map(|rule| match rule.when {
+        Expression::Test(test) => test,
+        other => panic!("{other:?} is no test of a name"),
+    });
+    tests.collect()
 }
 
 fn facts(frame: &[u8], standing: usize) -> Option<Facts<'_>> {
@@ -120,7 +149,7 @@ impl Material {
             });
             sets.push(Arc::new(Prefixes::new(prefixes.collect::<Vec<_>>())));
         }
-        Self { frames, sets }
+        Self { frames, sets, names: names() }
     }
 
     /// A number that some packet has in the field, or another one.
@@ -188,7 +217,8 @@ impl Material {
                 octets = octets[at..at + 1 + random.below(4)].to_vec();
                 Test::Contains { scope, octets: octets.into(), any_case: random.below(2) == 0 }
             }
-            14 => match random.below(3) {
+            14 => match random.below(4) {
+                3 => self.names[random.below(self.names.len())].clone(),
                 0 => Test::Standing(random.one_of(&[
                     Standing::Known,
                     Standing::Verified,

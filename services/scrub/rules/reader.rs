@@ -18,7 +18,7 @@ use super::sets::{Body, Definition, Sets, read_items};
 use super::subject::Vocabulary;
 
 /// Reads a file that rules name.
-pub(crate) type Files<'f> = &'f mut dyn FnMut(&str) -> io::Result<String>;
+pub(super) type Files<'f> = &'f mut dyn FnMut(&str) -> io::Result<String>;
 
 /// Rules that are shipped: a name, and rules in the same language.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Preset {
 const TEXT_MAX: usize = 1 << 24;
 
 /// Rules at most.
-pub(crate) const RULES_MAX: usize = 1 << 14;
+const RULES_MAX: usize = 1 << 14;
 
 /// Characters of a name at most.
 const NAME_MAX: usize = 32;

@@ -185,6 +185,7 @@ pub fn selectors(arrivals: &[Arrival]) -> Vec<Selector> {
             protocol: Protocol::Number(PROTOCOL_UDP),
             ports: Some(PortRange::one(*port)),
             fragments: Fragments::Pass,
+            protection: None,
         };
         match leg.sources.as_slice() {
             [] => selectors.push(from(None)),
