@@ -71,6 +71,7 @@ pub(crate) struct Book {
     limits: Box<[Box<Limited>]>,
     default: Fallback,
     asks_verified: bool,
+    asks_surging: bool,
     takeovers: u64,
     wishes: Wishes,
     /// Octets of payload that some rule looks at, counted from the first.
@@ -135,6 +136,7 @@ impl Book {
         let conditions = || set.rules.iter().map(|rule| &rule.when);
         let challenges = set.rules.iter().any(|rule| rule.action == Action::Challenge);
         let is_verified = |test: &Test| matches!(test, Test::Standing(Standing::Verified));
+        let is_surging = |test: &Test| matches!(test, Test::Standing(Standing::Surging));
         Box::new(Self {
             matcher,
             lines,
@@ -142,6 +144,7 @@ impl Book {
             limits: limits().map(limited).collect(),
             default: set.default,
             asks_verified: challenges || conditions().any(|when| some(when, &is_verified)),
+            asks_surging: conditions().any(|when| some(when, &is_surging)),
             takeovers: 0,
             wishes: Wishes::new(key),
             reach: conditions().map(reach).max().unwrap_or(0),
@@ -166,6 +169,11 @@ impl Book {
     /// Whether some rule depends on who was verified.
     pub(super) const fn asks_verified(&self) -> bool {
         self.asks_verified
+    }
+
+    /// Whether some rule depends on what surges.
+    pub(super) const fn asks_surging(&self) -> bool {
+        self.asks_surging
     }
 
     /// Octets of payload that some rule looks at, counted from the first; `usize::MAX` where one

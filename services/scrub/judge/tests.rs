@@ -14,7 +14,7 @@ use tidegate_dataplane::wire::tcp::Flags;
 const NOW: u64 = 1 << 40;
 const SECOND: u64 = 1_000_000_000;
 
-const UNKNOWN: Standings = Standings { known: false, verified: false };
+const UNKNOWN: Standings = Standings { known: false, verified: false, surging: false };
 
 fn rules(text: &str) -> Rules {
     Rules::read(text, "test", Path::new("")).unwrap_or_else(|error| panic!("{error}"))
@@ -199,7 +199,7 @@ fn a_flood_of_syns_of_invented_sources_leaves_no_trace() {
 fn what_is_known_passes_the_rule_that_asks() {
     let mut judge = judge(TCP);
     let frame = segment(Flags::ACK).frame();
-    let known = Standings { known: true, verified: false };
+    let known = Standings { known: true, ..UNKNOWN };
     assert_eq!(judge.judge(&frame, frame.len(), known, NOW).fate, Fate::Pass);
     assert_eq!(on(&mut judge, &frame, NOW).fate, Fate::Drop(Reason::Rule));
 }

@@ -73,7 +73,8 @@ fn names() -> Vec<Test> {
 }
 
 fn facts(frame: &[u8], standing: usize) -> Option<Facts<'_>> {
-    let standing = Standings { known: standing & 1 != 0, verified: standing & 2 != 0 };
+    let [known, verified, surging] = [1, 2, 4].map(|bit| standing & bit != 0);
+    let standing = Standings { known, verified, surging };
     Facts::of(frame, frame.len(), standing).ok()
 }
 
@@ -218,7 +219,11 @@ impl Material {
             }
             14 => match random.below(4) {
                 3 => self.names[random.below(self.names.len())].clone(),
-                0 => Test::Standing(random.one_of(&[Standing::Known, Standing::Verified])),
+                0 => Test::Standing(random.one_of(&[
+                    Standing::Known,
+                    Standing::Verified,
+                    Standing::Surging,
+                ])),
                 1 => {
                     let text = random.one_of(&[
                         "4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0",

@@ -6,7 +6,8 @@ use super::*;
 use crate::scrub::facts::{Facts, Standings};
 
 fn standings(random: &mut Random) -> Standings {
-    Standings { known: random.chance(300), verified: random.chance(300) }
+    let [known, verified, surging] = [300; 3].map(|often| random.chance(often));
+    Standings { known, verified, surging }
 }
 
 #[test]
