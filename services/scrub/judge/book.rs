@@ -33,8 +33,22 @@ pub(crate) struct Tally {
     /// Packets that it ended: dropped, passed or challenged, by its action. Later parts of a
     /// datagram count here and not in `met`.
     pub(crate) ended: u64,
+    /// Octets of them.
+    pub(crate) octets: u64,
     /// Packets that it would have ended, had it not been in dry-run.
     pub(crate) would: u64,
+}
+
+impl Tally {
+    /// Both together.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            met: self.met + other.met,
+            ended: self.ended + other.ended,
+            octets: self.octets + other.octets,
+            would: self.would + other.would,
+        }
+    }
 }
 
 /// What a rule does, as short as it can be said.
@@ -187,6 +201,14 @@ impl Book {
         self.reach > 0
             && Facts::of(head, octets, Default::default())
                 .is_ok_and(|facts| facts.payload(Scope::Outer).len() < self.reach)
+    }
+
+    /// So many octets more that a rule ended.
+    #[inline]
+    pub(super) fn weigh(&mut self, rule: Option<u32>, octets: usize) {
+        if let Some(tally) = rule.and_then(|rule| self.tallies.get_mut(rule as usize)) {
+            tally.octets += octets as u64;
+        }
     }
 
     /// One packet more that a rule ended.
