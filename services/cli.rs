@@ -15,6 +15,7 @@ pub mod measure;
 pub mod restore;
 pub mod rules;
 pub mod run;
+pub mod scrub;
 pub mod sdp;
 pub mod stats;
 pub mod stream;

@@ -10,8 +10,8 @@ use tidegate_runtime::metrics::snapshot::Snapshot;
 use crate::cli::args::{Args, Command, Stats};
 use crate::cli::told::told;
 use crate::cli::{
-    capture, check, completions, doctor, engage, measure, restore, rules, run, sdp, stats, stream,
-    top,
+    capture, check, completions, doctor, engage, measure, restore, rules, run, scrub, sdp, stats,
+    stream, top,
 };
 use crate::demo;
 use crate::registry::Registry;
@@ -47,6 +47,7 @@ fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args, &mut out),
         Command::Sdp(args) => sdp::run(&args, registry, &mut out, &mut errors),
         Command::Stream(args) => stream::run(&args, &mut out),
+        Command::Scrub(args) => scrub::run(&args, &mut out, &mut errors),
         Command::Completions(args) => completions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
         Command::Restore(args) => restore::run(&args, &mut out, &mut errors),
         Command::Run(args) => run::run(&args, registry, &mut errors),

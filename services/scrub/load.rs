@@ -7,8 +7,9 @@ use std::{error, fmt, fs, io};
 
 use super::judge::{Book, TooManyBuckets};
 use super::matcher::{Matcher, TooLarge};
+use super::presets::SHIPPED;
 use super::rules::rule::RuleSet;
-use super::rules::{self, Files, Mistake, Preset};
+use super::rules::{self, Files, Mistake};
 use super::siphash::Key;
 
 /// A rule set and what it is made into. Cheap to clone: shards share both.
@@ -27,9 +28,6 @@ pub(crate) struct Written {
     /// What the files have that they name.
     pub(crate) files: BTreeMap<String, String>,
 }
-
-/// The rules that come with the program.
-const SHIPPED: &[Preset] = &[];
 
 /// Where rules are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
