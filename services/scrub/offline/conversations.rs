@@ -216,6 +216,11 @@ impl Heard {
         *whole.unwrap_or(&word.ends)
     }
 
+    /// Whether the first part of the datagram is in the capture, where the packet is a part.
+    pub(super) fn has_first(&self, word: &Word) -> bool {
+        word.part_of.is_some_and(|part| self.parts.contains_key(&part))
+    }
+
     /// Whether two ends speak with each other.
     pub(super) fn is_conversation(&self, word: &Word) -> bool {
         self.conversations.contains(&self.ends(word).pair().0)
