@@ -208,7 +208,7 @@ struct Way<'a> {
     /// The shard's `idle`; nothing where there is no program.
     idle: Option<&'a str>,
     /// By round: median, 99 of 100, 999 of 1000, of so many.
-    rounds: Vec<([u64; 3], usize)>,
+    rounds: Vec<([u64; 3], u64)>,
 }
 
 fn latency(wire: &Wire) {
@@ -233,9 +233,9 @@ fn latency(wire: &Wire) {
         values.sort_unstable();
         values[values.len() / 2] as f64 / 1e3
     };
-    let sent = (PER_SECOND * seconds * rounds) as usize;
+    let sent = PER_SECOND * seconds * rounds;
     for way in &ways {
-        let came: usize = way.rounds.iter().map(|round| round.1).sum();
+        let came: u64 = way.rounds.iter().map(|round| round.1).sum();
         let [half, most, nearly_all] = [0, 1, 2].map(|at| median(way, at));
         println!("  {:<28} {half:>9.1} {most:>9.1} {nearly_all:>9.1} {:>9}", way.name, sent - came);
     }
@@ -261,14 +261,14 @@ name = "shield"
 kind = "scrub"
 selectors = [{{ destination = "{}/32", protocol = "udp", ports = "{PORT}" }}]
 [service.options]
-default = "pass"
+rules = "default pass"
 "#,
         near.name, near.ipv4
     )
 }
 
 /// One round: percentiles of the latencies, and how many came.
-fn latencies(wire: &Wire, time: Duration) -> ([u64; 3], usize) {
+fn latencies(wire: &Wire, time: Duration) -> ([u64; 3], u64) {
     let receiver = wire.near.namespace.run(|| {
         let socket = UdpSocket::bind((wire.near.ipv4, PORT)).expect("a socket");
         setsockopt(&socket, sockopt::ReceiveTimestampns, &true).expect("timestamps");
@@ -298,7 +298,7 @@ fn latencies(wire: &Wire, time: Duration) -> ([u64; 3], usize) {
     took.sort_unstable();
     assert!(!took.is_empty(), "nothing came");
     let at = |of_thousand: usize| took[(took.len() * of_thousand / 1000).min(took.len() - 1)];
-    ([at(500), at(990), at(999)], took.len())
+    ([at(500), at(990), at(999)], took.len() as u64)
 }
 
 /// Nanoseconds from sending to receiving, of the next datagram.

@@ -4,16 +4,21 @@
 //! reads it; what it decides is a pure function beside it.
 
 pub mod args;
+mod ask;
+pub mod capture;
 pub mod check;
 pub mod completions;
 pub mod doctor;
+pub mod engage;
 pub mod log;
 pub mod measure;
 pub mod restore;
+pub mod rules;
 pub mod run;
 pub mod scrub;
 pub mod sdp;
 pub mod stats;
 pub mod stream;
 pub(crate) mod told;
+pub mod top;
 mod wrap;

@@ -9,7 +9,10 @@ use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use crate::cli::args::{Args, Command, Stats};
 use crate::cli::told::told;
-use crate::cli::{check, completions, doctor, measure, restore, run, scrub, sdp, stats, stream};
+use crate::cli::{
+    capture, check, completions, doctor, engage, measure, restore, rules, run, scrub, sdp, stats,
+    stream, top,
+};
 use crate::demo;
 use crate::registry::Registry;
 
@@ -50,6 +53,13 @@ fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
         Command::Run(args) => run::run(&args, registry, &mut errors),
         Command::Measure(args) => measure::run(&args, &mut out, &mut errors),
         Command::Stats(args) => show_stats(&args, &mut out),
+        Command::Rules(args) => rules::run(&args, &mut out, &mut errors),
+        Command::Capture(args) => capture::run(&args, &mut errors),
+        Command::Top(args) => {
+            top::run(&args, out.is_terminal(), &mut out).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Engage(args) => engage::run(&args, true, &mut out).map(|()| ExitCode::SUCCESS),
+        Command::Release(args) => engage::run(&args, false, &mut out).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => {
             let is_terminal = out.is_terminal();
             demo::run(&args, registry, is_terminal, &mut out, &mut errors)

@@ -130,6 +130,7 @@ impl Registry {
         Self::new()
             .add::<Echo>()
             .add_selecting::<Scrub>()
+            .operated::<Scrub>()
             .add_selecting::<StreamSend>()
             .add_selecting::<EssenceSend>()
             .add_selecting::<EssenceReceive>()

@@ -31,6 +31,14 @@ fn every_config_in_the_readme_is_valid() {
     }
 }
 
+#[test]
+fn every_config_of_the_scrubbing_page_is_valid() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scrubbing.md");
+    let configs = blocks(&fs::read_to_string(page).unwrap(), "toml");
+    assert!(!configs.is_empty(), "the page shows no config");
+    configs.iter().for_each(|config| check("scrubbing.md", config));
+}
+
 /// What a receiver of the README is told by.
 const SDP: &str = "sdp = \"camera.sdp\"";
 

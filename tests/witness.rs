@@ -15,6 +15,10 @@
 //! The flood is at [`pace`], far below what a core can take away: flood, clients and servers have
 //! two cores for all of them. `WITNESS_SECONDS` makes each run longer, `WITNESS_PACE` the flood
 //! stronger.
+//!
+//! A veth receives on the processor that sends, so a kernel that is busy with a flood slows it down.
+//! `WITNESS_APART=1` has it received by a thread of real time on processor 0, as the interrupts of a
+//! card are, whatever else that processor should do: then the flood does not wait for anybody.
 
 mod bulk;
 mod dns;
@@ -106,6 +110,11 @@ fn pace() -> u64 {
     said("WITNESS_PACE", if cfg!(debug_assertions) { 50_000 } else { 300_000 })
 }
 
+/// Whether the flood is received apart from where it is made.
+fn apart() -> bool {
+    said("WITNESS_APART", 0) == 1
+}
+
 /// A place with a wire and a folder, gone with it.
 struct Quay {
     wire: Wire,
@@ -120,8 +129,44 @@ impl Quay {
         let folder = std::env::temp_dir().join(folder);
         fs::create_dir(&folder).unwrap();
         let namespace = || Namespace::new().unwrap();
-        let options = WireOptions { ipv6: false, ..WireOptions::default() };
-        Self { wire: Wire::new(&namespace(), &namespace(), &options).unwrap(), folder }
+        // The threads below are found by the interface's name, which nobody else should have.
+        let number = if apart() { 217 } else { 1 };
+        let options = WireOptions { number, ipv6: false, ..WireOptions::default() };
+        let quay = Self { wire: Wire::new(&namespace(), &namespace(), &options).unwrap(), folder };
+        if apart() {
+            quay.receive_by_threads();
+        }
+        quay
+    }
+
+    fn receive_by_threads(&self) {
+        let near = &self.wire.near;
+        let switch =
+            format!("mount -t sysfs sysfs /sys && echo 1 > /sys/class/net/{}/threaded", near.name);
+        let mut command = program("unshare", &["--mount", "sh", "-c", &switch]);
+        assert!(near.namespace.spawn(&mut command).unwrap().wait().unwrap().success());
+    }
+
+    /// Gives the threads that receive at the near end their processor and their priority. They are
+    /// there as soon as there is a program.
+    fn raise_receivers(&self) {
+        let prefix = format!("napi/{}-", self.wire.near.name);
+        let found = || {
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            let names = entries.filter(|entry| {
+                fs::read_to_string(entry.path().join("comm"))
+                    .is_ok_and(|name| name.starts_with(&prefix))
+            });
+            names.filter_map(|it| it.file_name().into_string().ok()).collect::<Vec<_>>()
+        };
+        assert!(soon(|| !found().is_empty()), "no thread receives");
+        for pid in found() {
+            for (tool, words) in [("taskset", ["-c", "-p", "0"]), ("chrt", ["-f", "-p", "1"])] {
+                let mut command = program(tool, &words);
+                command.arg(&pid).stdout(Stdio::null());
+                assert!(command.status().unwrap().success(), "{tool} {pid}");
+            }
+        }
     }
 
     /// Writes a file and gives its path.
@@ -169,6 +214,9 @@ impl Quay {
     fn hear(&self, guard: Guard, flood: Option<Kind>, client: &dyn Fn(&Self) -> Goodput) -> Heard {
         let before = self.wire.far.link().unwrap().counters.tx_dropped;
         let gate = Gate::close(self, guard);
+        if apart() {
+            self.raise_receivers();
+        }
         let flood = flood.map(|kind| self.flood(kind));
         let goodput = client(self);
         let flood = flood.map(|flood| flood.stop().unwrap().1);
@@ -246,7 +294,7 @@ kind = "scrub"
 held_frames_max = 8192
 selectors = [{selectors}]
 [service.options]
-rules = [{{ name = "spoofed", source = "198.19.0.0/16", action = "drop" }}]
+rules = "spoofed: drop when ip.src in {{ 198.19.0.0/16 }}"
 "#
         )
     }

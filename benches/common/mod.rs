@@ -124,26 +124,43 @@ pub(crate) struct Watch {
     cpu: [f64; 2],
     /// Whose processor time is taken; ours, where it is nobody's.
     child: Option<u32>,
+    /// Ours as well as the child's.
+    both: bool,
 }
 
 impl Watch {
     /// Starts now.
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now(), cpu: cpu_seconds(), child: None }
+        Self { start: Instant::now(), cpu: cpu_seconds(), child: None, both: false }
     }
 
     /// Starts now, for the processor time of a child that runs.
     pub(crate) fn start_of(child: u32) -> Self {
-        Self { start: Instant::now(), cpu: cpu_seconds_of(child), child: Some(child) }
+        let cpu = cpu_seconds_of(child);
+        Self { start: Instant::now(), cpu, child: Some(child), both: false }
+    }
+
+    /// Starts now, for the processor time of a child that runs, and ours.
+    pub(crate) fn start_with(child: u32) -> Self {
+        let cpu = both(cpu_seconds(), cpu_seconds_of(child));
+        Self { start: Instant::now(), cpu, child: Some(child), both: true }
     }
 
     /// Ends it: so many packets since the start.
     pub(crate) fn lap(&self, packets: u64) -> Lap {
         let seconds = self.start.elapsed().as_secs_f64();
-        let [user, system] = self.child.map_or_else(cpu_seconds, cpu_seconds_of);
+        let [user, system] = match self.child {
+            Some(child) if self.both => both(cpu_seconds(), cpu_seconds_of(child)),
+            Some(child) => cpu_seconds_of(child),
+            None => cpu_seconds(),
+        };
         let user_seconds = user - self.cpu[0];
         Lap { packets, seconds, cpu_seconds: user_seconds + system - self.cpu[1], user_seconds }
     }
+}
+
+fn both(one: [f64; 2], other: [f64; 2]) -> [f64; 2] {
+    [one[0] + other[0], one[1] + other[1]]
 }
 
 fn cpu_seconds() -> [f64; 2] {

@@ -10,6 +10,13 @@ use tidegate_config::{CopyMode, DEFAULT_INSTANCE, LogLevel, Numbers, XdpMode};
 
 use tidegate_runtime::clock::TAI_MINUS_UTC_SECONDS;
 
+mod live;
+
+pub use live::{
+    Asked, Capture, Engage, Rules, RulesAdd, RulesCheck, RulesCommand, RulesHits, RulesList,
+    RulesRemove, RulesReplace, Top, TopOf,
+};
+
 use super::measure::Only;
 use crate::stream::sdp::video::{Colorimetry, Range};
 use crate::stream::sdp::words::Word as _;
@@ -36,6 +43,16 @@ pub enum Command {
     Check(Check),
     /// Show what a running tidegate does.
     Stats(Stats),
+    /// Show, check and change the rules of a running scrubber.
+    Rules(Rules),
+    /// Write packets that a running scrubber judges to a file, each with what became of it.
+    Capture(Capture),
+    /// Show who sends most to a running scrubber.
+    Top(Top),
+    /// Take a protected destination out of the kernel now, whatever is counted.
+    Engage(Engage),
+    /// Give a protected destination back to the kernel now, whatever is counted.
+    Release(Engage),
     /// Show all of it at once, on links of its own, and check every packet.
     Demo(Demo),
     /// Look for what stands in the way on this machine.
@@ -533,6 +550,25 @@ mod tests {
             panic!("stream picture")
         };
         assert_eq!((picture.depth, picture.range), (Some(Depth::Twelve), Some(Range::Full)));
+        let Ok(Command::Rules(Rules { command: RulesCommand::Add(add) })) =
+            parse("rules add a:drop --before b --service shield")
+        else {
+            panic!("rules add")
+        };
+        assert_eq!(
+            (add.before.as_deref(), add.asked.service.as_deref()),
+            (Some("b"), Some("shield"))
+        );
+        let Ok(Command::Capture(capture)) =
+            parse("capture --dropped --rule bad --sample 1/1000 --write out.pcapng")
+        else {
+            panic!("capture")
+        };
+        assert_eq!((capture.sample.get(), capture.count, capture.seconds), (1000, 10_000, 60));
+        let Ok(Command::Top(top)) = parse("top ports --json") else { panic!("top") };
+        assert_eq!((top.what, top.count), (TopOf::Ports, 10));
+        let Ok(Command::Engage(engage)) = parse("engage --auto") else { panic!("engage") };
+        assert!(engage.auto && engage.destination.is_none());
         assert!(matches!(parse("completions bash"), Ok(Command::Completions(_))));
         let Ok(Command::Sdp(Sdp { command: SdpCommand::Check(check) })) =
             parse("sdp check a.sdp - --json")
@@ -574,6 +610,20 @@ mod tests {
             "measure eth1 --seconds 0",
             "measure eth1 --copy some",
             "measure eth1 --only everything",
+            "rules",
+            "rules check",
+            "rules add",
+            "rules add a --first --last",
+            "rules add a --before b --last",
+            "rules list --instance a --socket /b",
+            "capture --write a.pcapng",
+            "capture --dropped",
+            "capture --dropped --passed --write a.pcapng",
+            "capture --all --sample 1/0 --write a.pcapng",
+            "capture --all --sample 2/3 --write a.pcapng",
+            "capture --all --count 0 --write a.pcapng",
+            "top everything",
+            "top --count 0",
             "frobnicate",
         ] {
             assert!(parse(line).is_err(), "{line}");

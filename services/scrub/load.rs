@@ -1,5 +1,6 @@
 //! Rules from where an operator keeps them, ready to be used.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{error, fmt, fs, io};
@@ -8,7 +9,7 @@ use super::judge::{Book, TooManyBuckets};
 use super::matcher::{Matcher, TooLarge};
 use super::presets::SHIPPED;
 use super::rules::rule::RuleSet;
-use super::rules::{self, Mistake};
+use super::rules::{self, Files, Mistake};
 use super::siphash::Key;
 
 /// A rule set and what it is made into. Cheap to clone: shards share both.
@@ -16,6 +17,16 @@ use super::siphash::Key;
 pub(crate) struct Rules {
     set: Arc<RuleSet>,
     matcher: Arc<Matcher>,
+    written: Arc<Written>,
+}
+
+/// What rules that are added later may use.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// The definitions of sets, as text.
+    pub(crate) sets: String,
+    /// What the files have that they name.
+    pub(crate) files: BTreeMap<String, String>,
 }
 
 /// Where rules are kept.
@@ -48,6 +59,40 @@ pub(crate) enum LoadError {
     Buckets(TooManyBuckets),
 }
 
+impl Written {
+    /// Reads rules that are written with the same sets, called `name`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with its place in `text`.
+    pub(crate) fn read(&self, text: &str, name: &str) -> Result<RuleSet, LoadError> {
+        const OTHER: &str = "a file that the set in force does not name; replace the whole set";
+        let Self { sets, files } = self;
+        let mut files =
+            |file: &str| files.get(file).cloned().ok_or_else(|| io::Error::other(OTHER));
+        // Each definition ends with its line.
+        let whole = format!("{sets}{text}\n");
+        rules::read(&whole, name, &mut files, SHIPPED).map_err(|mut mistakes| {
+            let before = u32::try_from(sets.lines().count()).unwrap_or(u32::MAX);
+            for mistake in &mut mistakes {
+                mistake.line = mistake.line.saturating_sub(before).max(1);
+            }
+            LoadError::Mistakes(mistakes)
+        })
+    }
+}
+
+impl Origin {
+    /// In words.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Shipped => "the shipped rules".into(),
+            Self::Config(_) => "the config".into(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}
+
 impl Rules {
     /// Reads them where they are kept.
     ///
@@ -73,11 +118,39 @@ impl Rules {
     ///
     /// [`LoadError`].
     pub(crate) fn read(text: &str, name: &str, folder: &Path) -> Result<Self, LoadError> {
-        let mut files = |file: &str| fs::read_to_string(folder.join(file));
-        let set = rules::read(text, name, &mut files, SHIPPED).map_err(LoadError::Mistakes)?;
+        Self::read_with(text, name, &mut |file| fs::read_to_string(folder.join(file)))
+    }
+
+    /// As [`Self::read`]; `files` reads those that it names.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub(crate) fn read_with(text: &str, name: &str, files: Files<'_>) -> Result<Self, LoadError> {
+        let mut written = Written { sets: rules::definitions(text), ..Written::default() };
+        let mut kept = |file: &str| {
+            let read = files(file)?;
+            written.files.insert(file.to_owned(), read.clone());
+            Ok(read)
+        };
+        let set = rules::read(text, name, &mut kept, SHIPPED).map_err(LoadError::Mistakes)?;
+        Self::of(set, Arc::new(written))
+    }
+
+    /// Rules that were read already, and what they were written with.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`].
+    pub(crate) fn of(set: RuleSet, written: Arc<Written>) -> Result<Self, LoadError> {
         let matcher = Matcher::compile(&set).map_err(LoadError::TooLarge)?;
         Book::fits(&set).map_err(LoadError::Buckets)?;
-        Ok(Self { set: Arc::new(set), matcher: Arc::new(matcher) })
+        Ok(Self { set: Arc::new(set), matcher: Arc::new(matcher), written })
+    }
+
+    /// What they were written with.
+    pub(crate) const fn written(&self) -> &Arc<Written> {
+        &self.written
     }
 
     /// What was read.

@@ -23,18 +23,15 @@
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod cbpf;
 mod challenge;
-#[allow(dead_code, reason = "not yet asked by the service")]
 mod engage;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod facts;
 mod fragments;
-#[allow(dead_code, reason = "asked by `top`, which is to come")]
 mod heavy;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod judge;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod limits;
-#[allow(dead_code, reason = "not yet asked by the service")]
 mod live;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 pub(crate) mod load;
@@ -57,6 +54,8 @@ mod siphash;
 mod surge;
 mod trial;
 mod verified;
+#[allow(dead_code, reason = "for who operates the service, which is to come")]
+mod wishes;
 
 #[cfg(test)]
 mod corpus;
@@ -69,3 +68,5 @@ pub use options::Options;
 pub use service::Scrub;
 pub use siphash::Key;
 pub use trial::{Compiled, Parsed, Rules, Trial};
+
+pub(crate) use live::check_rules;

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use tidegate_config::{Refusal, Selector};
 
+use super::live::Current;
 use super::load::{Origin, Rules};
 use super::protect::Protect;
 use super::service::Scrub;
@@ -20,9 +22,16 @@ pub struct Options {
     origin: Origin,
     protect: Box<[Protect]>,
     hook: Option<Box<str>>,
+    /// Clones share it: the rules that an instance begins with that is built now.
+    current: Arc<Current>,
 }
 
 impl Options {
+    /// The rules in force.
+    pub(crate) const fn current(&self) -> &Arc<Current> {
+        &self.current
+    }
+
     /// The rules that it begins with.
     pub(crate) const fn rules(&self) -> &Rules {
         &self.rules
@@ -76,7 +85,8 @@ impl<'de> Deserialize<'de> for Options {
                 return Err(D::Error::custom(Refusal::new(found, "one of them, or none")));
             }
         };
-        Ok(Self { rules, origin, protect: protect.into(), hook })
+        let current = Arc::new(Current::new(rules.clone(), &origin.words()));
+        Ok(Self { rules, origin, protect: protect.into(), hook, current })
     }
 }
 

@@ -11,6 +11,8 @@
 //! reasons count is by cause; which rule it was says the judge's own table, because there may be
 //! more rules than names in the exported metrics.
 
+use std::sync::Arc;
+
 use tidegate_dataplane::frame::Frame;
 use tidegate_runtime::burst::{Arrival, Burst};
 use tidegate_runtime::context::ShardContext;
@@ -20,9 +22,13 @@ use tidegate_runtime::verdict::{DropReason, Verdict};
 
 use super::facts::Standings;
 use super::fragments::waiting::{End, Waiting};
+use super::heavy::Secret;
 use super::judge::{Fate, Judge, Judgement, Reason};
+use super::live::{Instance, Scrubber};
 use super::options::Options;
 use super::siphash::Key;
+use crate::operator::Operator;
+use crate::registry::Operated;
 
 /// The scrubber's own counters: name and help.
 const COUNTERS: [(&str, &str); 4] = [
@@ -39,6 +45,7 @@ const WAITING: (&str, &str) =
 /// The `scrub` service.
 pub struct Scrub {
     judge: Judge,
+    live: Instance,
     waiting: Waiting<Frame>,
     accounts: Accounts,
     /// A packet in several chunks, copied together for a rule that looks at its payload.
@@ -71,11 +78,14 @@ impl Service for Scrub {
         let accounts =
             Accounts { reasons, ordered, challenged, parts_alone, takeovers, parts_waiting };
         let key = Key::of_process();
-        let book = options.rules().book(key);
+        let generation = options.current().get();
+        let book = generation.rules.book(key);
+        let live = Instance::new(generation, Secret::of_process(), build.now_ns());
         let longest = build.ports().iter().map(|port| port.packet_capacity_octets).max();
         // Other rules may look further than those of today.
         let memory = Vec::with_capacity(longest.unwrap_or(0));
-        Ok(Self { judge: Judge::new(book, key), waiting: Waiting::new(), accounts, memory })
+        let judge = Judge::new(book, key);
+        Ok(Self { judge, live, waiting: Waiting::new(), accounts, memory })
     }
 
     async fn run(&mut self, cx: &mut ShardContext) -> Result<(), ServiceError> {
@@ -84,7 +94,7 @@ impl Service for Scrub {
             let until_ns = self.waiting.until_ns().unwrap_or(u64::MAX);
             match cx.recv_or_mail_until(&mut burst, until_ns).await {
                 Arrival::Frames => self.on_burst(&mut burst, cx),
-                Arrival::Mail(mail) => drop(mail),
+                Arrival::Mail(mail) => self.live.take(mail, &mut self.judge, cx.now_ns()),
                 Arrival::TimedOut => self.end_waiting(cx.now_ns(), false, cx),
                 Arrival::Drained => {
                     self.end_waiting(cx.now_ns(), true, cx);
@@ -95,8 +105,18 @@ impl Service for Scrub {
     }
 }
 
+impl Operated for Scrub {
+    const COMMANDS: &'static [&'static str] = &["rules", "top", "engage"];
+    const STREAMS: &'static [&'static str] = &["capture"];
+
+    fn operator(options: &Options, name: &str) -> Arc<dyn Operator> {
+        Arc::new(Scrubber::new(name, options))
+    }
+}
+
 impl Scrub {
     fn on_burst(&mut self, burst: &mut Burst, cx: &mut ShardContext) {
+        self.live.burst(burst.at_ns);
         let takeovers = self.judge.book().takeovers();
         for frame in burst.frames.drain(..) {
             if frame.is_ordered() {
@@ -112,6 +132,7 @@ impl Scrub {
                 false => frame.bytes(),
             };
             let judgement = self.judge.judge(head, octets, Standings::default(), burst.at_ns);
+            self.live.count(self.judge.seen());
             self.settle(frame, judgement, burst.at_ns, cx);
         }
         if self.waiting.len() > 0 {
@@ -123,6 +144,9 @@ impl Scrub {
     /// Does what was decided.
     #[inline]
     fn settle(&mut self, frame: Frame, judgement: Judgement, now_ns: u64, cx: &mut ShardContext) {
+        let octets = frame.octets();
+        self.judge.weigh(&judgement, octets);
+        self.live.show(&judgement, frame.bytes(), octets, now_ns);
         match judgement.fate {
             Fate::Drop(reason) => cx.settle(frame, self.accounts.drop(reason)),
             Fate::Pass => cx.settle(frame, Verdict::Reinject),

@@ -3,13 +3,19 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use std::{fs, io};
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter,
+};
 use tidegate::lab::Namespace;
+use tidegate::lab::witness::udp::{Questions, Server, ask};
 
 use super::{Folder, Process, Said, assert_bare, echo, tidegate, unique, wire};
 
@@ -299,4 +305,48 @@ fn too_little_memory_that_may_be_locked_is_told_with_how_much_is_needed() {
     let (what, command) = &problems[0];
     assert_eq!(what, "64 KiB may be locked, a queue needs 16384 KiB with default frames");
     assert_eq!(command, "ulimit -l unlimited   (or LimitMEMLOCK=infinity in the systemd unit)");
+}
+
+/// Two queues have an injector each, and lack the same.
+#[test]
+fn a_filter_that_forbids_live_frames_is_said_once_and_packets_go_back_all_the_same() {
+    require_net!();
+    const PORT: u16 = 5300;
+    let (wire, folder) = (wire(2), Folder::new());
+    let config = echo(&unique(), "tide1")
+        + &format!(
+            "\n[[service]]\nname = \"shield\"\nkind = \"scrub\"\n\
+             selectors = [{{ destination = \"198.18.0.0/15\", protocol = \"udp\", \
+             ports = {PORT} }}]\noptions = {{ rules = \"default pass\" }}\n"
+        );
+    let file = folder.write("tide.toml", &config);
+    // BPF_PROG_RUN of enum bpf_cmd.
+    let run = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, 10).unwrap();
+    let rules = BTreeMap::from([(libc::SYS_bpf, vec![SeccompRule::new(vec![run]).unwrap()])]);
+    let forbid = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, forbid, arch).unwrap();
+    let filter = BpfProgram::try_from(filter).unwrap();
+    let mut command = tidegate(&["run", "--config", &file]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // As for io_uring.
+    let spawn = || -> io::Result<_> {
+        apply_filter(&filter).map_err(io::Error::other)?;
+        command.spawn()
+    };
+    let mut running = Process::adopt(wire.near.namespace.run(spawn).unwrap().unwrap());
+    running.await_running();
+    let at = SocketAddr::from((wire.near.ipv4, PORT));
+    let server = Server::start(&wire.near.namespace, at).unwrap();
+    let patience = Duration::from_secs(20);
+    let questions = Questions { count: 200, per_second: 500, octets: 64, patience };
+    let asker = ask(&wire.far.namespace, (wire.far.ipv4, 0).into(), at, questions).unwrap();
+    let heard = asker.wait().unwrap();
+    assert_eq!((heard.delivered, heard.wrong, heard.duplicate), (200, 0, 0), "{heard:?}");
+    server.stop().unwrap();
+    let said = running.leave();
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let times = |words: &str| said.errors.matches(words).count();
+    assert_eq!(times("packets go back by the TAP device alone"), 1, "{}", said.errors);
+    assert_eq!(times("packets can be put back"), 2, "of each queue what it has: {}", said.errors);
 }

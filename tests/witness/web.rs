@@ -19,7 +19,7 @@ const OCTETS: usize = 40_000;
 fn nginx(quay: &Quay) -> Server {
     let folder = quay.folder.to_str().unwrap();
     fs::create_dir(quay.folder.join("files")).unwrap();
-    let octets: Vec<u8> = (0..OCTETS).map(|at| b'a' + (at % 23) as u8).collect();
+    let octets: Vec<u8> = (b'a'..=b'w').cycle().take(OCTETS).collect();
     quay.write("files/tide", octets);
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {folder}/{name};\n"))

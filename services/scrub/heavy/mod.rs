@@ -28,9 +28,9 @@ mod table;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
-#[allow(unused_imports, reason = "not yet asked by the judge")]
-pub(crate) use merge::{Hitter, Merged, merged};
+pub(crate) use merge::{Hitter, merged};
 use table::Table;
 
 /// How long a window lasts.
@@ -57,6 +57,12 @@ impl Secret {
     /// From the operating system's randomness, by way of the standard library's own keys.
     pub(crate) fn random() -> Self {
         Self(std::array::from_fn(|at| RandomState::new().hash_one(at)))
+    }
+
+    /// That of this process, the same for all shards.
+    pub(crate) fn of_process() -> Self {
+        static SECRET: OnceLock<Secret> = OnceLock::new();
+        *SECRET.get_or_init(Self::random)
     }
 
     /// A chosen one, for tests.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::merge::Merged;
 use super::*;
 
 /// Numbers that repeat.

@@ -15,6 +15,7 @@ use crate::scrub::rules::expression::{Expression, Place, Test};
 use crate::scrub::rules::field::{Layer, NumberField, Scope, Standing};
 use crate::scrub::rules::rule::{Action, Fallback, Limit, Promote, RuleSet, Unit};
 use crate::scrub::siphash::Key;
+use crate::scrub::wishes::{Wish, Wishes};
 
 /// Buckets of all limits of a rule set together: 512 MiB on each shard.
 const BUCKETS_MAX: u64 = 1 << 24;
@@ -32,8 +33,22 @@ pub(crate) struct Tally {
     /// Packets that it ended: dropped, passed or challenged, by its action. Later parts of a
     /// datagram count here and not in `met`.
     pub(crate) ended: u64,
+    /// Octets of them.
+    pub(crate) octets: u64,
     /// Packets that it would have ended, had it not been in dry-run.
     pub(crate) would: u64,
+}
+
+impl Tally {
+    /// Both together.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            met: self.met + other.met,
+            ended: self.ended + other.ended,
+            octets: self.octets + other.octets,
+            would: self.would + other.would,
+        }
+    }
 }
 
 /// What a rule does, as short as it can be said.
@@ -72,6 +87,7 @@ pub(crate) struct Book {
     asks_verified: bool,
     asks_surging: bool,
     takeovers: u64,
+    wishes: Wishes,
     /// Octets of payload that some rule looks at, counted from the first.
     reach: usize,
 }
@@ -144,6 +160,7 @@ impl Book {
             asks_verified: challenges || conditions().any(|when| some(when, &is_verified)),
             asks_surging: conditions().any(|when| some(when, &is_surging)),
             takeovers: 0,
+            wishes: Wishes::new(key),
             reach: conditions().map(reach).max().unwrap_or(0),
         })
     }
@@ -153,9 +170,9 @@ impl Book {
         &self.tallies
     }
 
-    /// For what and how long the verdict of a rule may be the kernel's.
-    pub(crate) fn promote(&self, rule: u32) -> Option<Promote> {
-        self.lines.get(rule as usize)?.promote
+    /// Verdicts that the kernel is to have, in exchange for an empty list of [`Wishes::room`].
+    pub(crate) fn take_wishes(&mut self, empty: Vec<Wish>) -> Vec<Wish> {
+        self.wishes.take(empty)
     }
 
     /// How often a limit gave somebody the bucket of another, over all of them.
@@ -184,6 +201,14 @@ impl Book {
         self.reach > 0
             && Facts::of(head, octets, Default::default())
                 .is_ok_and(|facts| facts.payload(Scope::Outer).len() < self.reach)
+    }
+
+    /// So many octets more that a rule ended.
+    #[inline]
+    pub(super) fn weigh(&mut self, rule: Option<u32>, octets: usize) {
+        if let Some(tally) = rule.and_then(|rule| self.tallies.get_mut(rule as usize)) {
+            tally.octets += octets as u64;
+        }
     }
 
     /// One packet more that a rule ended.
@@ -226,6 +251,9 @@ impl Book {
                 continue;
             }
             tally.ended += 1;
+            if let Some(promote) = line.promote {
+                self.wish(promote, fate, rule, facts, now_ns);
+            }
             return Judgement { fate, rule: Some(rule), why: Why::Itself, sampled };
         }
         let fate = match self.default {
@@ -233,6 +261,19 @@ impl Book {
             Fallback::Drop => Fate::Drop(Reason::Default),
         };
         Judgement { fate, rule: None, why: Why::Itself, sampled }
+    }
+
+    /// Writes down that the kernel is to have a verdict. A challenge is none.
+    fn wish(&mut self, promote: Promote, fate: Fate, rule: u32, facts: &Facts<'_>, now_ns: u64) {
+        let passes = match fate {
+            Fate::Pass => true,
+            Fate::Drop(_) => false,
+            Fate::Challenge | Fate::Hold => return,
+        };
+        let Some(network) = facts.network(Scope::Outer) else { return };
+        let owner = Owner::of(promote.per, flow(facts, network));
+        let until_ns = now_ns.saturating_add(u64::from(promote.for_ms) * 1_000_000);
+        self.wishes.add(Wish { owner, passes, rule, until_ns }, now_ns);
     }
 
     /// Takes over a rule of `old`: what was counted, and the buckets where they mean the same.

@@ -47,15 +47,18 @@
 
 use std::net::IpAddr;
 
+use tidegate_dataplane::wire::packet::Network;
 use tidegate_dataplane::wire::{Malformed, Tcp};
 
 use super::challenge::{self, Challenger, Ends};
 use super::facts::{Facts, Standings};
 use super::fragments::{Fragments, Part, Step};
+use super::heavy::Seen;
 use super::rules::field::{AddressField, Scope, Standing};
 use super::siphash::Key;
 use super::surge::Surge;
 use super::verified::Verified;
+use super::wishes::Wish;
 
 mod book;
 mod carry;
@@ -115,6 +118,11 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// What it is counted under.
+    pub(crate) const fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
     /// All of them, as they are counted: name and help.
     pub(crate) const ALL: [(Self, &str, &str); 8] = [
         (
@@ -170,6 +178,8 @@ pub(crate) struct Judge {
     surge: Surge,
     /// The last part that is to be held.
     early: Option<Part>,
+    /// Of the last packet.
+    seen: Option<Seen>,
 }
 
 impl Judge {
@@ -182,12 +192,18 @@ impl Judge {
             fragments: Fragments::new(key.child(3), Verdict::DEFAULT),
             surge: Surge::new(key.child(4)),
             early: None,
+            seen: None,
         }
     }
 
     /// The rules that it goes by.
     pub(crate) const fn book(&self) -> &Book {
         &self.book
+    }
+
+    /// As [`Book::take_wishes`].
+    pub(crate) fn take_wishes(&mut self, empty: Vec<Wish>) -> Vec<Wish> {
+        self.book.take_wishes(empty)
     }
 
     /// Goes by other rules from here on, which take over what `carry` says from those that went,
@@ -210,8 +226,12 @@ impl Judge {
     ) -> Judgement {
         let mut facts = match Facts::of(head, octets, standing) {
             Ok(facts) => facts,
-            Err(malformed) => return Self::malformed(malformed),
+            Err(malformed) => {
+                self.seen = None;
+                return Self::malformed(malformed);
+            }
         };
+        self.seen = seen(&facts);
         let Some(part) = facts.network(Scope::Outer).and_then(Part::of) else {
             return self.by_rules(&mut facts, now_ns);
         };
@@ -243,6 +263,20 @@ impl Judge {
         match Facts::of(head, octets, standing) {
             Ok(mut facts) => Judgement { why: Why::Alone, ..self.by_rules(&mut facts, now_ns) },
             Err(malformed) => Self::malformed(malformed),
+        }
+    }
+
+    /// Where the last packet came from and goes to, where it said so.
+    #[inline]
+    pub(crate) const fn seen(&self) -> Option<Seen> {
+        self.seen
+    }
+
+    /// Adds the octets of a packet to what its rule ended. Of one that is held: nothing yet.
+    #[inline]
+    pub(crate) fn weigh(&mut self, judgement: &Judgement, octets: usize) {
+        if judgement.fate != Fate::Hold {
+            self.book.weigh(judgement.rule, octets);
         }
     }
 
@@ -326,6 +360,17 @@ impl Judge {
                 self.challenger.is_answered_by(&ends, tcp, now_ns)
             })
     }
+}
+
+/// What `top` counts of a packet.
+#[inline]
+fn seen(facts: &Facts<'_>) -> Option<Seen> {
+    let (source, destination, protocol): (IpAddr, IpAddr, u8) = match facts.network(Scope::Outer)? {
+        Network::V4(ip) => (ip.source().into(), ip.destination().into(), ip.protocol()),
+        Network::V6(ip) => (ip.source().into(), ip.destination().into(), ip.protocol()),
+    };
+    let port = facts.ports(Scope::Outer).map(|(_, port)| (protocol, port));
+    Some(Seen::new(source, destination, port))
 }
 
 #[cfg(test)]

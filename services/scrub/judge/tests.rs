@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use super::*;
+use crate::scrub::limits::Owner;
 use crate::scrub::load::Rules;
 use crate::scrub::matcher::Matcher;
 use crate::scrub::rules::rule::Rule;
 use crate::scrub::samples::{Kind, Part as Piece, Sample};
+use crate::scrub::wishes::{Wish, Wishes};
 use tidegate_dataplane::wire::tcp::Flags;
 
 const NOW: u64 = 1 << 40;
@@ -62,7 +64,7 @@ fn rules_are_tried_in_order_and_the_first_that_ends_decides() {
         (Fate::Drop(Reason::Default), None),
     ];
     assert_eq!(got, expected);
-    let tally = |met, ended| Tally { met, ended, would: 0 };
+    let tally = |met, ended| Tally { met, ended, octets: 0, would: 0 };
     assert_eq!(judge.book().tallies(), [tally(1, 1), tally(1, 1), tally(1, 1)]);
     assert_eq!(on(&mut judge, &from(1).frame()[..30], NOW).fate, Fate::Drop(Reason::Malformed));
 }
@@ -111,7 +113,7 @@ fn a_dry_run_counts_what_it_would_have_done_and_does_nothing() {
     );
     let got = fates(&mut judge, &[from(1), from(1), segment(Flags::SYN), segment(Flags::ACK)]);
     assert!(got.iter().all(|&it| it == (Fate::Pass, None)), "{got:?}");
-    let tally = |met, would| Tally { met, ended: 0, would };
+    let tally = |met, would| Tally { met, ended: 0, octets: 0, would };
     assert_eq!(judge.book().tallies(), [tally(2, 2), tally(2, 1), tally(2, 1)]);
 }
 
@@ -121,8 +123,8 @@ fn a_sample_takes_one_of_so_many_and_lets_all_go_on() {
     let sampled: Vec<Option<u32>> =
         (0..7).map(|_| on(&mut judge, &from(1).frame(), NOW).sampled).collect();
     assert_eq!(sampled.iter().filter(|it| it.is_some()).count(), 2);
-    assert_eq!(judge.book().tallies()[0], Tally { met: 7, ended: 0, would: 0 });
-    assert_eq!(judge.book().tallies()[1], Tally { met: 7, ended: 7, would: 0 });
+    assert_eq!(judge.book().tallies()[0], Tally { met: 7, ended: 0, octets: 0, would: 0 });
+    assert_eq!(judge.book().tallies()[1], Tally { met: 7, ended: 7, octets: 0, would: 0 });
 }
 
 /// The rules that belong together against floods of TCP.
@@ -235,7 +237,7 @@ fn parts_of_a_datagram_have_one_verdict_by_its_first() {
         assert_eq!(later.why, Why::FirstPart);
         let Step::Follow(verdict) = judge.first_parts().ask(&part, NOW) else { panic!() };
         assert_eq!(judge.follow(verdict).fate, Fate::Drop(Reason::Rule));
-        assert_eq!(judge.book().tallies()[0], Tally { met: 1, ended: 3, would: 0 });
+        assert_eq!(judge.book().tallies()[0], Tally { met: 1, ended: 3, octets: 0, would: 0 });
     }
 }
 
@@ -269,7 +271,7 @@ fn the_next_generation_goes_on_with_counts_and_buckets_of_the_same_name() {
     let carry = Carry::between(old.set(), new.set());
     let before = judge.succeed(new.book(Key::fixed(1)), &carry);
     assert_eq!(before.tallies().len(), 4);
-    let tally = |met, ended| Tally { met, ended, would: 0 };
+    let tally = |met, ended| Tally { met, ended, octets: 0, would: 0 };
     let counts = [tally(3, 3), tally(0, 0), tally(4, 1), tally(0, 0)];
     assert_eq!(judge.book().tallies(), counts);
     // The first source has spent its tokens, the second one has as many as there may be now; and
@@ -342,4 +344,25 @@ fn a_rule_says_how_far_it_looks() {
         let frame = from(1).frame();
         assert_eq!(book.looks_beyond(&frame, frame.len()), reach > 7, "{when}");
     }
+}
+
+#[test]
+fn a_verdict_that_is_the_kernels_is_wished_for_once_in_its_time() {
+    let mut judge = judge(
+        "bad: drop for 10s per source when ip.src == 198.18.7.1\n\
+         good: pass for 1s per flow when udp\n",
+    );
+    for _ in 0..5 {
+        fates(&mut judge, &[from(1), from(2), segment(Flags::ACK)]);
+    }
+    let wishes = judge.take_wishes(Wishes::room());
+    let source = Owner::Source([198, 18, 7, 1].into());
+    let bad = Wish { owner: source, passes: false, rule: 0, until_ns: NOW + 10 * SECOND };
+    assert_eq!(wishes.len(), 2, "{wishes:?}");
+    assert_eq!(wishes[0], bad);
+    assert!(matches!(wishes[1].owner, Owner::Flow(_)), "{wishes:?}");
+    assert_eq!((wishes[1].passes, wishes[1].until_ns), (true, NOW + SECOND));
+    // Its time is over.
+    on(&mut judge, &from(2).frame(), NOW + SECOND);
+    assert_eq!(judge.take_wishes(Wishes::room()).len(), 1);
 }

@@ -10,10 +10,12 @@
 
 use std::io;
 
+use tidegate_config::{Protocol, Selector};
 use tracing::{info, warn};
 
 use super::hook::{Event, Hook};
 use crate::scrub::engage::{Advice, Counts, Engagement, Policy};
+use crate::scrub::protect::{Engage, Protect};
 
 /// What an operator wants for a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,28 @@ pub(crate) struct Protected {
     pub(crate) name: Box<str>,
     /// As configured.
     pub(crate) mode: Mode,
+}
+
+impl From<&Protect> for Protected {
+    fn from(protect: &Protect) -> Self {
+        let Selector { destination, protocol, ports, .. } = &protect.selector;
+        let mut name = destination.to_string();
+        match protocol {
+            Protocol::Any => {}
+            Protocol::Number(6) => name.push_str(" tcp"),
+            Protocol::Number(17) => name.push_str(" udp"),
+            Protocol::Number(number) => name.push_str(&format!(" protocol {number}")),
+        }
+        if let Some(ports) = ports {
+            name.push_str(&format!(" {ports}"));
+        }
+        let mode = match protect.engage {
+            Engage::Off => Mode::Off,
+            Engage::On => Mode::On,
+            Engage::Auto => Mode::Auto(protect.policy),
+        };
+        Self { name: name.into(), mode }
+    }
 }
 
 /// One destination and how it stands.
@@ -298,8 +322,8 @@ impl Guard {
         })
     }
 
-    /// What became of hooks.
-    pub(crate) const fn hooks(&self) -> super::hook::Counts {
+    /// What became of hooks, where there is one.
+    pub(crate) fn hooks(&self) -> Option<super::hook::Counts> {
         self.hook.counts()
     }
 }

@@ -50,4 +50,4 @@ mod value;
 mod words;
 
 pub(crate) use mistake::Mistake;
-pub(crate) use reader::{Preset, read};
+pub(crate) use reader::{Files, Preset, RULES_MAX, definitions, read};

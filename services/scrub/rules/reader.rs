@@ -18,7 +18,7 @@ use super::sets::{Body, Definition, Sets, read_items};
 use super::subject::Vocabulary;
 
 /// Reads a file that rules name.
-pub(super) type Files<'f> = &'f mut dyn FnMut(&str) -> io::Result<String>;
+pub(crate) type Files<'f> = &'f mut dyn FnMut(&str) -> io::Result<String>;
 
 /// Rules that are shipped: a name, and rules in the same language.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ pub(crate) struct Preset {
 const TEXT_MAX: usize = 1 << 24;
 
 /// Rules at most.
-const RULES_MAX: usize = 1 << 14;
+pub(crate) const RULES_MAX: usize = 1 << 14;
 
 /// Characters of a name at most.
 const NAME_MAX: usize = 32;
@@ -92,6 +92,18 @@ pub(crate) fn read(
         return Err(reader.mistakes.list);
     }
     Ok(RuleSet { rules: reader.rules, default: reader.default.unwrap_or_default() })
+}
+
+/// The definitions of sets in `text`, which may have mistakes.
+pub(crate) fn definitions(text: &str) -> String {
+    let mut definitions = String::new();
+    for Statement { at } in statements(text) {
+        if text[at.clone()].split_whitespace().next() == Some("set") {
+            definitions.push_str(&text[at]);
+            definitions.push('\n');
+        }
+    }
+    definitions
 }
 
 /// What is read so far.

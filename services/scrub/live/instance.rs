@@ -1,0 +1,153 @@
+//! A shard's side: takes orders between two bursts, and shows its packets to who wants to see them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tidegate_runtime::instances::Question;
+use tidegate_runtime::shard::Mail;
+
+use super::generation::Generation;
+use super::tap::{Fate, Judged, Tap};
+use crate::scrub::heavy::{Heavy, Secret, Seen, Windows};
+use crate::scrub::judge::{self, Book, Carry, Judge, Judgement, Tally};
+
+/// What is asked of an instance. All memory that the answer needs comes with it.
+pub(crate) enum Order {
+    /// Go by other rules.
+    Succeed(Succession),
+    /// Say what each rule did; the vector has room for all.
+    Tallies(Vec<Tally>),
+    /// Say who sends most.
+    Heavy(Box<Windows>),
+    /// Show packets to this one from now on; none: to nobody.
+    Tap(Option<Box<Tap>>),
+}
+
+/// The rules of the next generation, ready for one shard.
+pub(crate) struct Succession {
+    /// The rules as this shard will apply them.
+    pub(crate) next: Box<Book>,
+    /// What they take over.
+    pub(crate) carry: Arc<Carry>,
+    /// The generation that `carry` begins at.
+    pub(crate) from: u64,
+    /// The next one.
+    pub(crate) generation: Arc<Generation>,
+}
+
+/// What is answered. Whatever is no longer needed comes along.
+#[allow(dead_code, reason = "what comes along is only dropped by who asked")]
+pub(crate) enum Done {
+    /// The rules that were replaced, or those that came in vain; dropped by who asked.
+    Succeeded(Succession),
+    /// By the rules of this generation, in their order.
+    Tallies(u64, Vec<Tally>),
+    /// The windows that were sent, filled.
+    Heavy(Box<Windows>),
+    /// The tap before.
+    Tap(Option<Box<Tap>>),
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Succeed(_) => "Succeed",
+            Self::Tallies(_) => "Tallies",
+            Self::Heavy(_) => "Heavy",
+            Self::Tap(_) => "Tap",
+        })
+    }
+}
+
+impl fmt::Debug for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Succeeded(_) => "Succeeded",
+            Self::Tallies(..) => "Tallies",
+            Self::Heavy(_) => "Heavy",
+            Self::Tap(_) => "Tap",
+        })
+    }
+}
+
+/// What operating an instance adds to it.
+pub(crate) struct Instance {
+    generation: Arc<Generation>,
+    heavy: Heavy,
+    tap: Option<Box<Tap>>,
+}
+
+impl Instance {
+    /// One that goes by `generation`.
+    pub(crate) fn new(generation: Arc<Generation>, secret: Secret, now_ns: u64) -> Self {
+        Self { generation, heavy: Heavy::new(secret, now_ns), tap: None }
+    }
+
+    /// Before the packets of a burst.
+    #[inline]
+    pub(crate) fn burst(&mut self, now_ns: u64) {
+        self.heavy.burst(now_ns);
+    }
+
+    /// Counts one packet by where it comes from and goes to.
+    #[inline]
+    pub(crate) fn count(&mut self, seen: Option<Seen>) {
+        if let Some(seen) = seen {
+            self.heavy.note(seen);
+        }
+    }
+
+    /// Shows one packet to who wants to see it. `head` are its octets, or those of its first chunk.
+    #[inline]
+    pub(crate) fn show(&mut self, judgement: &Judgement, head: &[u8], octets: usize, at_ns: u64) {
+        if let Some(tap) = &mut self.tap {
+            let (fate, reason) = match judgement.fate {
+                judge::Fate::Pass => (Fate::Passed, "passed"),
+                judge::Fate::Challenge => (Fate::Challenged, "challenge"),
+                judge::Fate::Drop(reason) => (Fate::Dropped, reason.name()),
+                // It is judged, and shown, when its first part has come, or will not.
+                judge::Fate::Hold => return,
+            };
+            let rule = judgement.rule;
+            tap.offer(&Judged { head, octets, at_ns, fate, rule, reason });
+        }
+    }
+
+    /// Takes an order. What is none is dropped, and who sent it is told.
+    pub(crate) fn take(&mut self, mail: Mail, judge: &mut Judge, now_ns: u64) {
+        let Ok(question) = Question::<Order, Done>::of(mail) else { return };
+        question.answer(|order| match order {
+            Order::Succeed(succession) => Done::Succeeded(self.succeed(succession, judge)),
+            Order::Tallies(mut tallies) => {
+                let mine = judge.book().tallies();
+                let room = mine.len().min(tallies.capacity());
+                tallies.clear();
+                tallies.extend_from_slice(&mine[..room]);
+                Done::Tallies(self.generation.number, tallies)
+            }
+            Order::Heavy(mut windows) => {
+                self.heavy.copy_to(&mut windows, now_ns);
+                Done::Heavy(windows)
+            }
+            Order::Tap(mut tap) => {
+                if let Some(tap) = &mut tap {
+                    tap.set_generation(self.generation.number, |name| self.generation.place(name));
+                }
+                Done::Tap(std::mem::replace(&mut self.tap, tap))
+            }
+        });
+    }
+
+    fn succeed(&mut self, mut succession: Succession, judge: &mut Judge) -> Succession {
+        // One that was built anew meanwhile has the next generation already.
+        if succession.from != self.generation.number {
+            return succession;
+        }
+        succession.next = judge.succeed(succession.next, &succession.carry);
+        std::mem::swap(&mut self.generation, &mut succession.generation);
+        if let Some(tap) = &mut self.tap {
+            tap.set_generation(self.generation.number, |name| self.generation.place(name));
+        }
+        succession
+    }
+}
