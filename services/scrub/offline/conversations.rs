@@ -16,7 +16,7 @@
 //!
 //! Memory is bounded: of more than [`TALKS_MAX`] conversations the later ones are not remembered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use tidegate_dataplane::wire::protocol;
@@ -100,11 +100,11 @@ impl Talk {
 /// Takes in a capture, packet by packet.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
-    talks: HashMap<Ends, Talk>,
+    talks: BTreeMap<Ends, Talk>,
     /// Ends that asked a host, or all (`None`), over UDP.
     asked: HashSet<(End, Option<IpAddr>)>,
     /// What the first part of a datagram says of the later ones.
-    parts: HashMap<Datagram, Ends>,
+    parts: BTreeMap<Datagram, Ends>,
     /// Packets of conversations that there was no room for.
     forgotten: u64,
 }
@@ -144,7 +144,7 @@ impl Listener {
 
     /// What came out of it.
     pub(super) fn conclude(self) -> Heard {
-        let mut crowds: HashMap<(IpAddr, u8), Crowd> = HashMap::new();
+        let mut crowds: BTreeMap<(IpAddr, u8), Crowd> = BTreeMap::new();
         let (mut conversations, mut fast) = (HashSet::new(), HashSet::new());
         for (pair, talk) in &self.talks {
             let is_conversation = talk.is_conversation(pair.protocol);
@@ -203,7 +203,7 @@ pub(super) struct Heard {
     conversations: HashSet<Ends>,
     fast: HashSet<Ends>,
     asked: HashSet<(End, Option<IpAddr>)>,
-    parts: HashMap<Datagram, Ends>,
+    parts: BTreeMap<Datagram, Ends>,
     crowded: HashSet<(IpAddr, u8)>,
     /// Packets of conversations that there was no room for.
     pub(super) forgotten: u64,
@@ -214,6 +214,11 @@ impl Heard {
     fn ends(&self, word: &Word) -> Ends {
         let whole = word.part_of.and_then(|part| self.parts.get(&part));
         *whole.unwrap_or(&word.ends)
+    }
+
+    /// Whether the first part of the datagram is in the capture, where the packet is a part.
+    pub(super) fn has_first(&self, word: &Word) -> bool {
+        word.part_of.is_some_and(|part| self.parts.contains_key(&part))
     }
 
     /// Whether two ends speak with each other.

@@ -20,21 +20,22 @@ impl Court {
         Self { rules: rules.clone(), judge: Judge::new(rules.book(key), key) }
     }
 
-    /// Decides on one frame of `octets`.
+    /// Decides on one frame of `octets`. `comes`: if it is a part, its first is in the capture.
     pub(super) fn judge(
         &mut self,
         head: &[u8],
         octets: usize,
         standing: Standings,
+        comes: bool,
         now_ns: u64,
     ) -> Judgement {
         let judgement = self.judge.judge(head, octets, standing, now_ns);
         match judgement.fate {
-            // Nothing waits here. What would wait for its first part knows by the first reading of
-            // the capture whose it is.
+            // Nothing waits here. What would wait for its first part, and get it, is not lost.
             Fate::Hold => {
                 self.judge.take_early();
-                self.judge.judge_alone(head, octets, standing, now_ns)
+                let known = standing.known || comes && !standing.surging;
+                self.judge.judge_alone(head, octets, Standings { known, ..standing }, now_ns)
             }
             _ => judgement,
         }

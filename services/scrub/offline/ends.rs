@@ -12,7 +12,7 @@ use super::super::rules::field::{AddressField, NumberField, Scope};
 pub(super) type End = (IpAddr, u16);
 
 /// Both ends of a packet, and what they speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Ends {
     pub(super) source: End,
     pub(super) destination: End,
@@ -39,7 +39,7 @@ pub(super) enum Side {
 }
 
 /// What all parts of one datagram have in common (RFC 791, section 3.2; RFC 8200, section 4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Datagram {
     source: IpAddr,
     destination: IpAddr,

@@ -235,7 +235,8 @@ impl Bench {
             verified: self.heard.is_conversation(word),
             surging: self.passed.is_surging(&self.heard, word, to_all),
         });
-        let judgement = self.court.judge(&frame.head, frame.octets, standing, now_ns);
+        let comes = word.as_ref().is_some_and(|word| self.heard.has_first(word));
+        let judgement = self.court.judge(&frame.head, frame.octets, standing, comes, now_ns);
         self.settle(&judgement, word.as_ref(), standing)
     }
 

@@ -1,6 +1,6 @@
 //! What became of a capture, in numbers and words.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::super::rules::rule::RuleSet;
@@ -15,7 +15,7 @@ pub(crate) struct Summary {
     pub(crate) dropped: u64,
     pub(crate) challenged: u64,
     /// Dropped packets by the rule that ended them, or by a reason in brackets.
-    pub(super) by: HashMap<String, u64>,
+    pub(super) by: BTreeMap<String, u64>,
     /// When which destination was engaged; `None` where all were by request.
     pub(crate) engaged: Option<Vec<Engaged>>,
     /// Packets of links that are not read.
@@ -37,7 +37,7 @@ impl Summary {
             passed: 0,
             dropped: 0,
             challenged: 0,
-            by: HashMap::new(),
+            by: BTreeMap::new(),
             engaged: None,
             unread: 0,
             forgotten: 0,

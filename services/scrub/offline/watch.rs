@@ -1,6 +1,6 @@
 //! Which destinations are under attack, by the clock of a capture.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use super::super::engage::{Advice, Cause, Counts, Engagement, Policy};
@@ -59,7 +59,7 @@ struct Watched {
 #[derive(Debug)]
 pub(super) struct Watch {
     policy: Policy,
-    destinations: HashMap<IpAddr, Watched>,
+    destinations: BTreeMap<IpAddr, Watched>,
     flows: HashSet<Ends>,
     /// Connections of which only the SYN came.
     half_open: HashSet<Ends>,
@@ -72,7 +72,7 @@ impl Watch {
     pub(super) fn new(policy: Policy) -> Self {
         Self {
             policy,
-            destinations: HashMap::new(),
+            destinations: BTreeMap::new(),
             flows: HashSet::new(),
             half_open: HashSet::new(),
             times: Vec::new(),

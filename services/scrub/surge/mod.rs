@@ -89,9 +89,7 @@ const fn bits_of(sources: u32) -> u32 {
         n += 1;
     }
     let set = (1_u64 << 32) - clear;
-    #[expect(clippy::cast_possible_truncation, reason = "at most 128")]
-    let bits = (set * 128 >> 32) as u32;
-    bits
+    ((set * 128) >> 32) as u32
 }
 
 /// The table. All memory is taken by [`Surge::new`].

@@ -99,7 +99,7 @@ fn a_flood_of_things_that_differ_washes_no_surge_out() {
         let data = number.wrapping_mul(0x9e37_79b9).to_be_bytes().repeat(3);
         meet(
             &mut surge,
-            &from(number, (1024 + (number % 60_000) as u16, number as u16), &data),
+            &from(number, (1024 + (number % 60_000) as u16, (number % 64_000) as u16), &data),
             now_ns,
         );
         surging += u32::from(meet(&mut surge, &from(number % 900, (9955, 80), b"x"), now_ns));

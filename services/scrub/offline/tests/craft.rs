@@ -31,6 +31,11 @@ impl Dice {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    /// Half of a number.
+    pub(super) fn word(&mut self) -> u32 {
+        u32::try_from(self.next() >> 32).unwrap()
+    }
+
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         (self.next() >> 11) % bound
     }

@@ -413,14 +413,14 @@ fn floods_of_tcp_are_stopped_whatever_their_flags() {
         let name = format!("flags {flags:#04x}");
         let flood = spoofed(|dice, source| {
             let octets = if flags & 0x08 != 0 { 300 } else { 0 };
-            let numbers = (dice.next() as u32, dice.next() as u32);
+            let numbers = (dice.word(), dice.word());
             let data = dice.bytes(octets);
             segment((source, dice.port()), to, flags, numbers, &data)
         });
         assert_stopped(&name, &flood);
         let one: IpAddr = "198.51.100.9".parse().unwrap();
         let flood =
-            spoofed(|dice, _| segment((one, dice.port()), to, flags, (dice.next() as u32, 1), b""));
+            spoofed(|dice, _| segment((one, dice.port()), to, flags, (dice.word(), 1), b""));
         assert_stopped(&name, &flood);
     }
     assert_stopped("land", &spoofed(|_, _| segment(to, to, 0x02, (1, 0), b"")));
@@ -430,9 +430,9 @@ fn floods_of_tcp_are_stopped_whatever_their_flags() {
 fn reflected_syn_acks_are_stopped_and_so_is_what_the_victim_says_to_them() {
     let mut dice = Dice::new(5);
     let mut capture = Capture::new();
-    for number in 0..PACKETS as u32 / 2 {
+    for number in 0..1500 {
         let (server, port) = ((dice.address(), 443), dice.port());
-        let sequence = dice.next() as u32;
+        let sequence = dice.word();
         capture.add(segment(server, (victim(), port), 0x12, (sequence, number), b""));
         capture.add(segment((victim(), port), server, 0x04, (number, 0), b""));
     }
@@ -444,7 +444,7 @@ fn what_a_victim_answers_makes_no_flood_known() {
     // SYN-ACKs to forged SYNs, some of them reset by the host that has the address.
     let mut dice = Dice::new(6);
     let mut capture = Capture::new();
-    for number in 0..PACKETS as u32 / 2 {
+    for number in 0..1500 {
         let from = (dice.address(), dice.port());
         let to = (victim(), 443);
         capture.add(segment(from, to, 0x02, (number, 0), b""));

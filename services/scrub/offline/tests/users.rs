@@ -125,9 +125,9 @@ fn streams_that_nobody_answers_pass() {
     let mut dice = Dice::new(2);
     let to = at("198.18.7.7", 5004);
     // 50 packets a second, as a call has them; 1,000, as video has.
-    for (packets, gap) in [(500, 20_000_000), (5000, 900_000)] {
+    for (packets, gap) in [(500_u16, 20_000_000), (5000, 900_000)] {
         let mut capture = Capture::new();
-        for number in 0..packets as u16 {
+        for number in 0..packets {
             let data = [&[0x80, 0x60][..], &number.to_be_bytes(), &dice.bytes(1000)].concat();
             capture.add(datagram(at("203.0.113.5", 5004), to, &data));
             capture.wait(gap);
