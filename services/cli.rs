@@ -11,6 +11,7 @@ pub mod log;
 pub mod measure;
 pub mod restore;
 pub mod run;
+pub mod scrub;
 pub mod sdp;
 pub mod stats;
 pub mod stream;

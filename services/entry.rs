@@ -9,7 +9,7 @@ use tidegate_runtime::metrics::snapshot::Snapshot;
 
 use crate::cli::args::{Args, Command, Stats};
 use crate::cli::told::told;
-use crate::cli::{check, completions, doctor, measure, restore, run, sdp, stats, stream};
+use crate::cli::{check, completions, doctor, measure, restore, run, scrub, sdp, stats, stream};
 use crate::demo;
 use crate::registry::Registry;
 
@@ -44,6 +44,7 @@ fn command(command: Command, registry: &Registry) -> io::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args, &mut out),
         Command::Sdp(args) => sdp::run(&args, registry, &mut out, &mut errors),
         Command::Stream(args) => stream::run(&args, &mut out),
+        Command::Scrub(args) => scrub::run(&args, &mut out, &mut errors),
         Command::Completions(args) => completions::run(&args, &mut out).map(|()| ExitCode::SUCCESS),
         Command::Restore(args) => restore::run(&args, &mut out, &mut errors),
         Command::Run(args) => run::run(&args, registry, &mut errors),

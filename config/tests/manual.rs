@@ -11,7 +11,7 @@ fn lines() -> impl Iterator<Item = &'static str> {
 fn the_example_is_a_valid_config_without_a_warning() {
     let config = accept(EXAMPLE);
     assert_eq!(config.warnings(), []);
-    assert_eq!(config.services.len(), 6);
+    assert_eq!(config.services.len(), 7);
     assert_eq!(config.selectors("eth1").count(), 2);
 }
 

@@ -54,6 +54,13 @@ pub enum Command {
     Measure(Measure),
     /// Look at a stream of video.
     Stream(Stream),
+    /// Say which packets of a capture the scrubbing service would drop, and why.
+    ///
+    /// Puts each packet into exactly one of two files. The capture is read twice: first for who
+    /// speaks with whom, then it is judged. A destination is judged while it is engaged: by the
+    /// clock of the capture and the default thresholds, or from the first packet on with --engaged.
+    /// Needs no privilege.
+    Scrub(Scrub),
     /// Print the completions for a shell.
     Completions(Completions),
 }
@@ -368,6 +375,31 @@ pub struct Picture {
     /// Which sample values are used. Default: NARROW.
     #[arg(long, value_name = "RANGE", value_parser = range())]
     pub range: Option<Range>,
+}
+
+/// Arguments of `scrub`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Scrub {
+    /// The capture, pcap or pcapng: Ethernet, raw IP, Linux cooked, loopback or PPP.
+    #[arg(long, value_name = "CAPTURE")]
+    pub read: PathBuf,
+    /// Where to write what passes, as pcapng.
+    #[arg(long, value_name = "PCAPNG")]
+    pub passed: PathBuf,
+    /// Where to write what is dropped or challenged, as pcapng with the reason of each packet in its
+    /// comment.
+    #[arg(long, value_name = "PCAPNG")]
+    pub dropped: PathBuf,
+    /// The rules. Default: the shipped presets.
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Judge as if all destinations were under attack.
+    #[arg(long)]
+    pub engaged: bool,
+    /// Print a line for each packet: its number, what becomes of it, which rule decided and why. The
+    /// summary goes to standard error then.
+    #[arg(long)]
+    pub explain: bool,
 }
 
 /// Arguments of `completions`.

@@ -279,8 +279,8 @@ instance main, 2 shards on CPUs 0, 1
 
 shard 0 (CPU 0)
   eth1 queue 0: shield (scrub), camera (stream-send)
-  eth2 queue 0: camera (stream-send), radio (essence-send), monitor
-    (stream-receive), listener (essence-receive), ping (echo)
+  eth2 queue 0: guard (scrub), camera (stream-send), radio (essence-send),
+    monitor (stream-receive), listener (essence-receive), ping (echo)
 
 shard 1 (CPU 1)
   eth1 queue 1: shield (scrub)

@@ -6,8 +6,9 @@ use std::{error, fmt, fs, io};
 
 use super::judge::{Book, TooManyBuckets};
 use super::matcher::{Matcher, TooLarge};
+use super::presets::SHIPPED;
 use super::rules::rule::RuleSet;
-use super::rules::{self, Mistake, Preset};
+use super::rules::{self, Mistake};
 use super::siphash::Key;
 
 /// A rule set and what it is made into. Cheap to clone: shards share both.
@@ -16,9 +17,6 @@ pub(crate) struct Rules {
     set: Arc<RuleSet>,
     matcher: Arc<Matcher>,
 }
-
-/// The rules that come with the program.
-const SHIPPED: &[Preset] = &[];
 
 /// Where rules are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -37,23 +37,28 @@ mod limits;
 #[allow(dead_code, reason = "not yet asked by the service")]
 mod live;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
-mod load;
+pub(crate) mod load;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod matcher;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod misread;
+pub(crate) mod offline;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod options;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod p0f;
+mod presets;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod protect;
 #[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod rules;
 mod service;
 mod siphash;
+mod surge;
 mod trial;
 mod verified;
+#[allow(dead_code, reason = "for who operates the service, which is to come")]
+mod wishes;
 
 #[cfg(test)]
 mod corpus;

@@ -158,10 +158,8 @@ rules = """
     }
     let outcome = stage.leave();
     let drops = &service(&outcome.snapshot, "shield").drops;
-    for rule in ["length", "early", "late", "border"] {
-        let expected = datagrams.iter().filter(|(_, name)| *name == rule).count() as u64;
-        assert_eq!(drops[rule], expected, "{rule}: {drops:?}");
-    }
+    let expected = datagrams.iter().filter(|(_, rule)| !rule.is_empty()).count() as u64;
+    assert_eq!(drops["rule"], expected, "{drops:?}");
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub(crate) struct Standings {
     pub(crate) known: bool,
     /// Its source has answered a challenge.
     pub(crate) verified: bool,
+    /// It is one of very many that look alike, or that nobody answers.
+    pub(crate) surging: bool,
 }
 
 /// What one packet says. Holding one proves that the headers that it shows are whole.
@@ -177,6 +179,12 @@ impl<'a> Facts<'a> {
         self.standing.verified = true;
     }
 
+    /// From here on it counts as one of very many.
+    #[inline]
+    pub(crate) const fn surge(&mut self) {
+        self.standing.surging = true;
+    }
+
     /// Source and destination port, where the packet shows any.
     #[inline]
     pub(crate) fn ports(&self, scope: Scope) -> Option<(u16, u16)> {
@@ -193,6 +201,7 @@ impl<'a> Facts<'a> {
         match standing {
             Standing::Known => self.standing.known,
             Standing::Verified => self.standing.verified,
+            Standing::Surging => self.standing.surging,
         }
     }
 }

@@ -359,12 +359,15 @@ fn places_are_counted_from_the_whole_packet_though_only_its_beginning_is_there()
 #[test]
 fn standing_is_what_was_said() {
     let frame = udp_v4(1, 2, b"");
-    for (known, verified) in [(true, false), (false, true)] {
-        let facts = Facts::of(&frame, frame.len(), Standings { known, verified }).unwrap();
-        assert_eq!(
-            (facts.stands(Standing::Known), facts.stands(Standing::Verified)),
-            (known, verified)
-        );
+    for set in 0..3 {
+        let [known, verified, surging] = [0, 1, 2].map(|it| it == set);
+        let standing = Standings { known, verified, surging };
+        let mut facts = Facts::of(&frame, frame.len(), standing).unwrap();
+        let all = [Standing::Known, Standing::Verified, Standing::Surging];
+        assert_eq!(all.map(|it| facts.stands(it)), [known, verified, surging]);
+        facts.verify();
+        facts.surge();
+        assert_eq!(all.map(|it| facts.stands(it)), [known, true, true]);
     }
 }
 

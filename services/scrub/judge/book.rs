@@ -15,6 +15,7 @@ use crate::scrub::rules::expression::{Expression, Place, Test};
 use crate::scrub::rules::field::{Layer, NumberField, Scope, Standing};
 use crate::scrub::rules::rule::{Action, Fallback, Limit, Promote, RuleSet, Unit};
 use crate::scrub::siphash::Key;
+use crate::scrub::wishes::{Wish, Wishes};
 
 /// Buckets of all limits of a rule set together: 512 MiB on each shard.
 const BUCKETS_MAX: u64 = 1 << 24;
@@ -70,7 +71,9 @@ pub(crate) struct Book {
     limits: Box<[Box<Limited>]>,
     default: Fallback,
     asks_verified: bool,
+    asks_surging: bool,
     takeovers: u64,
+    wishes: Wishes,
     /// Octets of payload that some rule looks at, counted from the first.
     reach: usize,
 }
@@ -133,6 +136,7 @@ impl Book {
         let conditions = || set.rules.iter().map(|rule| &rule.when);
         let challenges = set.rules.iter().any(|rule| rule.action == Action::Challenge);
         let is_verified = |test: &Test| matches!(test, Test::Standing(Standing::Verified));
+        let is_surging = |test: &Test| matches!(test, Test::Standing(Standing::Surging));
         Box::new(Self {
             matcher,
             lines,
@@ -140,7 +144,9 @@ impl Book {
             limits: limits().map(limited).collect(),
             default: set.default,
             asks_verified: challenges || conditions().any(|when| some(when, &is_verified)),
+            asks_surging: conditions().any(|when| some(when, &is_surging)),
             takeovers: 0,
+            wishes: Wishes::new(key),
             reach: conditions().map(reach).max().unwrap_or(0),
         })
     }
@@ -150,9 +156,9 @@ impl Book {
         &self.tallies
     }
 
-    /// For what and how long the verdict of a rule may be the kernel's.
-    pub(crate) fn promote(&self, rule: u32) -> Option<Promote> {
-        self.lines.get(rule as usize)?.promote
+    /// Verdicts that the kernel is to have, in exchange for an empty list of [`Wishes::room`].
+    pub(crate) fn take_wishes(&mut self, empty: Vec<Wish>) -> Vec<Wish> {
+        self.wishes.take(empty)
     }
 
     /// How often a limit gave somebody the bucket of another, over all of them.
@@ -163,6 +169,11 @@ impl Book {
     /// Whether some rule depends on who was verified.
     pub(super) const fn asks_verified(&self) -> bool {
         self.asks_verified
+    }
+
+    /// Whether some rule depends on what surges.
+    pub(super) const fn asks_surging(&self) -> bool {
+        self.asks_surging
     }
 
     /// Octets of payload that some rule looks at, counted from the first; `usize::MAX` where one
@@ -218,6 +229,9 @@ impl Book {
                 continue;
             }
             tally.ended += 1;
+            if let Some(promote) = line.promote {
+                self.wish(promote, fate, rule, facts, now_ns);
+            }
             return Judgement { fate, rule: Some(rule), why: Why::Itself, sampled };
         }
         let fate = match self.default {
@@ -225,6 +239,19 @@ impl Book {
             Fallback::Drop => Fate::Drop(Reason::Default),
         };
         Judgement { fate, rule: None, why: Why::Itself, sampled }
+    }
+
+    /// Writes down that the kernel is to have a verdict. A challenge is none.
+    fn wish(&mut self, promote: Promote, fate: Fate, rule: u32, facts: &Facts<'_>, now_ns: u64) {
+        let passes = match fate {
+            Fate::Pass => true,
+            Fate::Drop(_) => false,
+            Fate::Challenge | Fate::Hold => return,
+        };
+        let Some(network) = facts.network(Scope::Outer) else { return };
+        let owner = Owner::of(promote.per, flow(facts, network));
+        let until_ns = now_ns.saturating_add(u64::from(promote.for_ms) * 1_000_000);
+        self.wishes.add(Wish { owner, passes, rule, until_ns }, now_ns);
     }
 
     /// Takes over a rule of `old`: what was counted, and the buckets where they mean the same.

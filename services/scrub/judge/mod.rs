@@ -15,12 +15,14 @@
 //!
 //! # Who is legitimate
 //!
-//! Three things are known of a packet besides its octets, and rules may ask for two of them:
+//! Four things are known of a packet besides its octets, and rules may ask for three of them:
 //!
 //! - `known`: it belongs to a connection that the host has. Live, the steering program looks for the
 //!   socket and passes what has one, so whatever comes here is not known; the question says so. Read
 //!   from a file, it is what the capture's other direction shows.
 //! - `verified`: its source answered a challenge not long ago.
+//! - `surging`: it is one of very many that have something in common ([`Surge`]), or, read from a
+//!   file, that nobody answers. Asked only of what is neither known nor verified.
 //! - It is the answer to a challenge. That is no question: such a segment ends here, before all
 //!   rules.
 //!
@@ -50,9 +52,11 @@ use tidegate_dataplane::wire::{Malformed, Tcp};
 use super::challenge::{self, Challenger, Ends};
 use super::facts::{Facts, Standings};
 use super::fragments::{Fragments, Part, Step};
-use super::rules::field::{AddressField, Scope};
+use super::rules::field::{AddressField, Scope, Standing};
 use super::siphash::Key;
+use super::surge::Surge;
 use super::verified::Verified;
+use super::wishes::Wish;
 
 mod book;
 mod carry;
@@ -164,6 +168,7 @@ pub(crate) struct Judge {
     verified: Verified,
     challenger: Challenger,
     fragments: Fragments<Verdict>,
+    surge: Surge,
     /// The last part that is to be held.
     early: Option<Part>,
 }
@@ -176,6 +181,7 @@ impl Judge {
             verified: Verified::new(key.child(1)),
             challenger: Challenger::new(key.child(2)),
             fragments: Fragments::new(key.child(3), Verdict::DEFAULT),
+            surge: Surge::new(key.child(4)),
             early: None,
         }
     }
@@ -183,6 +189,11 @@ impl Judge {
     /// The rules that it goes by.
     pub(crate) const fn book(&self) -> &Book {
         &self.book
+    }
+
+    /// As [`Book::take_wishes`].
+    pub(crate) fn take_wishes(&mut self, empty: Vec<Wish>) -> Vec<Wish> {
+        self.book.take_wishes(empty)
     }
 
     /// Goes by other rules from here on, which take over what `carry` says from those that went,
@@ -296,6 +307,13 @@ impl Judge {
             if self.verified.contains(source, now_ns) {
                 facts.verify();
             }
+        }
+        if self.book.asks_surging()
+            && !facts.stands(Standing::Known)
+            && !facts.stands(Standing::Verified)
+            && self.surge.meet(facts, now_ns)
+        {
+            facts.surge();
         }
         self.book.judge(facts, now_ns)
     }

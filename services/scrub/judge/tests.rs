@@ -3,16 +3,18 @@
 use std::path::Path;
 
 use super::*;
+use crate::scrub::limits::Owner;
 use crate::scrub::load::Rules;
 use crate::scrub::matcher::Matcher;
 use crate::scrub::rules::rule::Rule;
 use crate::scrub::samples::{Kind, Part as Piece, Sample};
+use crate::scrub::wishes::{Wish, Wishes};
 use tidegate_dataplane::wire::tcp::Flags;
 
 const NOW: u64 = 1 << 40;
 const SECOND: u64 = 1_000_000_000;
 
-const UNKNOWN: Standings = Standings { known: false, verified: false };
+const UNKNOWN: Standings = Standings { known: false, verified: false, surging: false };
 
 fn rules(text: &str) -> Rules {
     Rules::read(text, "test", Path::new("")).unwrap_or_else(|error| panic!("{error}"))
@@ -197,7 +199,7 @@ fn a_flood_of_syns_of_invented_sources_leaves_no_trace() {
 fn what_is_known_passes_the_rule_that_asks() {
     let mut judge = judge(TCP);
     let frame = segment(Flags::ACK).frame();
-    let known = Standings { known: true, verified: false };
+    let known = Standings { known: true, ..UNKNOWN };
     assert_eq!(judge.judge(&frame, frame.len(), known, NOW).fate, Fate::Pass);
     assert_eq!(on(&mut judge, &frame, NOW).fate, Fate::Drop(Reason::Rule));
 }
@@ -342,4 +344,25 @@ fn a_rule_says_how_far_it_looks() {
         let frame = from(1).frame();
         assert_eq!(book.looks_beyond(&frame, frame.len()), reach > 7, "{when}");
     }
+}
+
+#[test]
+fn a_verdict_that_is_the_kernels_is_wished_for_once_in_its_time() {
+    let mut judge = judge(
+        "bad: drop for 10s per source when ip.src == 198.18.7.1\n\
+         good: pass for 1s per flow when udp\n",
+    );
+    for _ in 0..5 {
+        fates(&mut judge, &[from(1), from(2), segment(Flags::ACK)]);
+    }
+    let wishes = judge.take_wishes(Wishes::room());
+    let source = Owner::Source([198, 18, 7, 1].into());
+    let bad = Wish { owner: source, passes: false, rule: 0, until_ns: NOW + 10 * SECOND };
+    assert_eq!(wishes.len(), 2, "{wishes:?}");
+    assert_eq!(wishes[0], bad);
+    assert!(matches!(wishes[1].owner, Owner::Flow(_)), "{wishes:?}");
+    assert_eq!((wishes[1].passes, wishes[1].until_ns), (true, NOW + SECOND));
+    // Its time is over.
+    on(&mut judge, &from(2).frame(), NOW + SECOND);
+    assert_eq!(judge.take_wishes(Wishes::room()).len(), 1);
 }

@@ -43,7 +43,7 @@ impl Owner {
 
     /// 64 bits that stand for it. The last word says which kind of owner it is, and of which kind of
     /// IP, so that nobody spends the tokens of an IPv4 source by packets of IPv6.
-    pub(super) fn tag(&self, key: Key) -> u64 {
+    pub(crate) fn tag(&self, key: Key) -> u64 {
         match *self {
             Self::All => key.hash_words([0]),
             Self::Source(address) => one(key, address, 1),

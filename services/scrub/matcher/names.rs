@@ -62,7 +62,7 @@ impl NameTable {
             .collect();
         let mut slots = vec![0; (2 * names.len()).next_power_of_two()].into_boxed_slice();
         for (number, &(hash, _)) in (1..).zip(&names) {
-            let mut at = hash as usize & (slots.len() - 1);
+            let mut at = place(hash, slots.len());
             while slots[at] != 0 {
                 at = (at + 1) & (slots.len() - 1);
             }
@@ -91,7 +91,7 @@ impl NameTable {
     }
 
     fn find(&self, name: &[u8], hash: u64) -> Option<u32> {
-        let mut at = hash as usize & (self.slots.len() - 1);
+        let mut at = place(hash, self.slots.len());
         loop {
             let number = self.slots[at].checked_sub(1)?;
             let (theirs, known) = &self.names[number as usize];
@@ -106,6 +106,12 @@ impl NameTable {
         let names = self.names.iter().map(|(_, name)| name.len() + size_of::<(u64, Box<[u8]>)>());
         names.sum::<usize>() + size_of_val(&*self.slots)
     }
+}
+
+/// Where a hash is looked for first, of a power of two of slots.
+#[inline]
+fn place(hash: u64, slots: usize) -> usize {
+    usize::try_from(hash & (slots as u64 - 1)).expect("less than there are slots")
 }
 
 /// What stands behind the first label.

@@ -73,7 +73,8 @@ fn names() -> Vec<Test> {
 }
 
 fn facts(frame: &[u8], standing: usize) -> Option<Facts<'_>> {
-    let standing = Standings { known: standing & 1 != 0, verified: standing & 2 != 0 };
+    let [known, verified, surging] = [1, 2, 4].map(|bit| standing & bit != 0);
+    let standing = Standings { known, verified, surging };
     Facts::of(frame, frame.len(), standing).ok()
 }
 
@@ -218,7 +219,11 @@ impl Material {
             }
             14 => match random.below(4) {
                 3 => self.names[random.below(self.names.len())].clone(),
-                0 => Test::Standing(random.one_of(&[Standing::Known, Standing::Verified])),
+                0 => Test::Standing(random.one_of(&[
+                    Standing::Known,
+                    Standing::Verified,
+                    Standing::Surging,
+                ])),
                 1 => {
                     let text = random.one_of(&[
                         "4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0",
@@ -373,5 +378,114 @@ fn of_many_rules_each_is_found() {
         let material = Material::new(&mut random);
         let set = material.rules(&mut random, 700);
         compare(&mut random, &set, &material.frames, false);
+    }
+}
+
+fn test_of_source(prefixes: impl IntoIterator<Item = String>) -> Expression {
+    let set = Prefixes::new(prefixes.into_iter().map(|text| text.parse().unwrap()));
+    let field = AddressField::Source;
+    Expression::Test(Test::Address { scope: Scope::Outer, field, set: Arc::new(set) })
+}
+
+fn set_of(conditions: impl IntoIterator<Item = Expression>) -> RuleSet {
+    let rules = conditions.into_iter().enumerate();
+    let rules = rules.map(|(number, when)| rule(number, Action::Drop, false, when));
+    RuleSet { rules: rules.collect(), default: Fallback::Pass }
+}
+
+#[test]
+fn large_sets_are_looked_up_as_small_ones() {
+    let mut random = Random::new(7);
+    // Spread over all addresses, and crowded in a few networks.
+    let mut prefixes = |count: usize, base: u32, span: usize| -> Vec<String> {
+        (0..count)
+            .map(|_| {
+                let bits = u32::try_from(20 + random.below(13)).unwrap();
+                let address = base.wrapping_add(u32::try_from(random.below(span)).unwrap());
+                format!("{}/{bits}", std::net::Ipv4Addr::from(address & u32::MAX << (32 - bits)))
+            })
+            .collect()
+    };
+    let sets = [prefixes(30_000, 0, 1 << 32), prefixes(30_000, 0xc612_0000, 1 << 17)];
+    let known = [&sets[0], &sets[1]].map(|set| set.clone());
+    let set = set_of(sets.into_iter().map(test_of_source));
+    let matcher = Matcher::compile(&set).unwrap();
+    let mut met = [0; 3];
+    for number in 0..4_000 {
+        let mut frame = testing::tcp_v4(1, 2, 2);
+        let address = match number % 3 {
+            0 => u32::try_from(random.below(1 << 32)).unwrap(),
+            1 => 0xc612_0000 + u32::try_from(random.below(1 << 17)).unwrap(),
+            _ => {
+                let text = &known[number % 2][random.below(30_000)];
+                let first: std::net::Ipv4Addr = text.split_once('/').unwrap().0.parse().unwrap();
+                first.to_bits().wrapping_sub(u32::try_from(random.below(2)).unwrap())
+            }
+        };
+        frame[26..30].copy_from_slice(&address.to_be_bytes());
+        let facts = facts(&frame, 0).unwrap();
+        let expected = oracle::first(&set, &facts, 0);
+        assert_eq!(matcher.first(&facts, 0).map(|rule| rule as usize), expected, "{address:#x}");
+        met[expected.unwrap_or(2)] += 1;
+    }
+    assert!(met.iter().all(|&count| count > 200), "{met:?}");
+}
+
+#[test]
+fn too_many_rules_and_too_many_ways_of_overlapping_are_refused_with_the_remedy() {
+    let set = set_of((0..=RULES_MAX).map(|_| Expression::True));
+    let refusal = Matcher::compile(&set).unwrap_err().to_string();
+    assert!(refusal.contains("65537 rules: at most 65536"), "{refusal}");
+    assert!(refusal.contains("put addresses and ports into sets"), "{refusal}");
+    // Each of these sets is half of all addresses, and one address of its own in the other half.
+    let set = set_of((0..6_000_u32).map(|number| {
+        let (half, own) = if number % 2 == 0 { (0_u32, 1 << 31) } else { (1 << 31, 0) };
+        let address = |bits: u32| std::net::Ipv4Addr::from(bits);
+        test_of_source([
+            format!("{}/1", address(half)),
+            format!("{}/32", address(own | number << 8)),
+        ])
+    }));
+    let refusal = Matcher::compile(&set).unwrap_err().to_string();
+    assert!(refusal.contains("6000 sets of prefixes overlap in too many ways; join"), "{refusal}");
+}
+
+#[test]
+fn many_rules_alike_are_told_apart_by_what_differs() {
+    let text: String = (0..1500)
+        .map(|number| {
+            let name = format!("r{number}");
+            match number % 3 {
+                0 => format!(
+                    "{name}: drop when udp.dstport == 53 and dns.qry.name == \"*.z{number}.com\"\n"
+                ),
+                1 => format!("{name}: drop when ip.len > {number} and udp.srcport == {number}\n"),
+                _ => format!("{name}: drop when udp and payload[2:2] == {number} and ip.ttl > 3\n"),
+            }
+        })
+        .collect();
+    let set = rules::read(&text, "many", &mut |_| unreachable!("no files"), &[]).unwrap();
+    let matcher = Matcher::compile(&set).unwrap();
+    let reference = matcher.roots[Kind::V4Udp as usize];
+    assert_ne!(reference & NODE, 0, "looked up, not a list");
+    let rest = matcher.nodes[(reference & !NODE) as usize].rest as usize;
+    assert_eq!(matcher.candidates[rest].rule, END, "nothing is tried one by one");
+    let question = |name: &str| {
+        let labels = name
+            .split('.')
+            .map(|label| [&[label.len().to_le_bytes()[0]], label.as_bytes()].concat());
+        testing::message([1, 0], &[labels.collect::<Vec<_>>().concat(), vec![0]].concat(), 1)
+    };
+    for (frame, expected) in [
+        (testing::udp_v4(9000, 53, &question("www.Z300.com")), Some(300)),
+        (testing::udp_v4(9000, 53, &question("z300.com")), None),
+        (testing::udp_v4(1, 9000, &[0; 1000]), Some(1)),
+        (testing::udp_v4(1000, 9000, &[0; 1000]), Some(1000)),
+        (testing::udp_v4(1000, 9000, &[0; 900]), None),
+        (testing::udp_v4(9000, 9000, &[0, 0, 1, 1]), Some(257)),
+    ] {
+        let facts = facts(&frame, 0).unwrap();
+        assert_eq!(matcher.first(&facts, 0), expected, "{frame:02x?}");
+        assert_eq!(oracle::first(&set, &facts, 0), expected.map(|rule| rule as usize));
     }
 }

@@ -18,7 +18,6 @@
 //! multiple of that alone is not one of `mss*N`. Fragments and IPv6 extension headers have no shape,
 //! as in p0f.
 
-use super::facts::Facts;
 use super::misread::Misread;
 
 #[cfg(test)]
@@ -146,7 +145,7 @@ impl Quirks {
 }
 
 impl Signature {
-    /// The same, of what was seen of it before.
+    /// The same of a packet that was read before, for one signature after the other.
     pub(crate) fn matches_shape(&self, shape: &Shape) -> bool {
         // What the signature says of the other version is nothing that this packet could have.
         let asked = match (self.version, shape.version) {
@@ -175,12 +174,7 @@ impl Signature {
             }
     }
 
-    /// Whether a packet has the signature.
-    pub(crate) fn matches(&self, facts: &Facts<'_>) -> bool {
-        facts.ip().is_some_and(|packet| self.matches_packet(packet))
-    }
-
-    /// The same of a packet that is given from its IP header on.
+    /// Whether a packet, given from its IP header on, has the signature.
     pub(crate) fn matches_packet(&self, packet: &[u8]) -> bool {
         Shape::of(packet).is_some_and(|shape| self.matches_shape(&shape))
     }

@@ -178,9 +178,7 @@ impl Shape {
     /// The rest of an option that always has so many octets behind its kind, whatever length it
     /// gives; another one is a quirk.
     fn fixed<'o, const N: usize>(&mut self, rest: &mut &'o [u8]) -> Option<&'o [u8; N]> {
-        let Some((body, behind)) = rest.split_first_chunk::<N>() else {
-            return None;
-        };
+        let (body, behind) = rest.split_first_chunk::<N>()?;
         self.quirks.set(Quirks::BAD, usize::from(body[0]) != N + 1);
         *rest = behind;
         Some(body)

@@ -108,6 +108,7 @@ impl Display for Test {
             Self::Fingerprint(signature) => write!(f, "p0f \"{signature}\""),
             Self::Standing(Standing::Known) => f.write_str("known"),
             Self::Standing(Standing::Verified) => f.write_str("verified"),
+            Self::Standing(Standing::Surging) => f.write_str("surging"),
         }
     }
 }

@@ -19,6 +19,9 @@ pub(crate) enum Standing {
     Known,
     /// `verified`: its source has answered a challenge not long ago.
     Verified,
+    /// `surging`: it is one of very many to its destination that look alike, or that nobody
+    /// answers.
+    Surging,
 }
 
 /// Makes an enum of fields with a table of what each is called and means.

@@ -67,6 +67,7 @@ impl Vocabulary {
             ("dns.qry.name", Asked::QueryName(Outer)),
             ("known", Asked::Standing(Standing::Known)),
             ("verified", Asked::Standing(Standing::Verified)),
+            ("surging", Asked::Standing(Standing::Surging)),
             ("cbpf", Asked::Bytecode),
             ("p0f", Asked::Fingerprint),
             ("true", Asked::Always(true)),
@@ -120,7 +121,7 @@ mod tests {
     fn every_field_is_found_and_no_word_means_two_things() {
         let words = Vocabulary::new();
         let fields = NumberField::ALL.len() + AddressField::ALL.len() + Layer::ALL.len();
-        assert_eq!(words.0.len(), fields + SHORT.len() + 12);
+        assert_eq!(words.0.len(), fields + SHORT.len() + 13);
         for &field in NumberField::ALL {
             assert_eq!(words.find(field.name()), Some(Asked::Number(Scope::Outer, field)));
             let inner = format!("inner.{field}");

@@ -186,7 +186,9 @@ pub(crate) fn test(random: &mut Random) -> Test {
             Test::Bytecode(Arc::new(random.pick(&PROGRAMS).parse().unwrap()))
         }
         38 => Test::Fingerprint(Arc::new(random.pick(&SIGNATURES).parse().unwrap())),
-        _ => Test::Standing(*random.pick(&[Standing::Known, Standing::Verified])),
+        _ => {
+            Test::Standing(*random.pick(&[Standing::Known, Standing::Verified, Standing::Surging]))
+        }
     }
 }
 

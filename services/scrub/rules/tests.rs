@@ -1,5 +1,6 @@
 //! Texts of rules: what is read of them, and what is said of mistakes.
 
+mod manual;
 mod mistakes;
 mod random;
 mod reads;

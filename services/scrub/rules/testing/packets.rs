@@ -198,8 +198,9 @@ fn above(random: &mut Random, depth: usize) -> (u8, Vec<u8>) {
 }
 
 fn tcp(random: &mut Random, data: &[u8]) -> Vec<u8> {
-    let flags = octet_of(random, &[0x02, 0x12, 0x10, 0x18, 0x04, 0x14, 0x11, 0, 0xff, 0xc2]);
-    let options: &[u8] = *random.pick::<&[u8]>(&[
+    let flags =
+        octet_of(random, &[0x02, 0x02, 0x02, 0x12, 0x10, 0x18, 0x04, 0x14, 0x11, 0, 0xff, 0xc2]);
+    let options: &[u8] = random.pick::<&[u8]>(&[
         &[],
         &[2, 4, 5, 0xb4],
         &[2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 7, 0, 0, 0, 0, 1, 3, 3, 7],

@@ -6,7 +6,8 @@ use super::*;
 use crate::scrub::facts::{Facts, Standings};
 
 fn standings(random: &mut Random) -> Standings {
-    Standings { known: random.chance(300), verified: random.chance(300) }
+    let [known, verified, surging] = [300; 3].map(|often| random.chance(often));
+    Standings { known, verified, surging }
 }
 
 #[test]
@@ -38,7 +39,7 @@ fn every_kind_of_test_holds_of_some_packets_and_not_of_others() {
     }
     assert_eq!(held.len(), 10, "{held:?}");
     for (kind, [no, yes]) in held {
-        assert!(yes > 3 && no > 10, "{kind}: {yes} yes, {no} no");
+        assert!(yes > 0 && no > 10, "{kind}: {yes} yes, {no} no");
     }
 }
 
@@ -121,7 +122,7 @@ fn a_text_that_is_damaged_is_read_or_its_mistakes_are_shown() {
             let at = random.below(places.len());
             let behind = places[(at + random.below(4)).min(places.len() - 1)];
             match random.below(3) {
-                0 => text.insert_str(places[at], *random.pick::<&str>(&pieces)),
+                0 => text.insert_str(places[at], random.pick::<&str>(&pieces)),
                 1 => text.replace_range(places[at]..behind, ""),
                 _ => text.truncate(places[at.max(places.len() * 3 / 4)]),
             }
