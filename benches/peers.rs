@@ -12,6 +12,8 @@
 //! that sends, so those that drop in the kernel share that core with it, and only what drops in user
 //! space has the other one; per second of processor time, the generator's included, they compare
 //! best.
+#![allow(clippy::print_stdout)] // What a benchmark is for.
+
 mod common;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -313,7 +313,7 @@ fn a_filter_that_forbids_live_frames_is_said_once_and_packets_go_back_all_the_sa
     require_net!();
     const PORT: u16 = 5300;
     let (wire, folder) = (wire(2), Folder::new());
-    let config = echo(&unique(), "tide1")
+    let config = echo(&unique(), "tide1").replace("umem =", "queues = [0, 1]\numem =")
         + &format!(
             "\n[[service]]\nname = \"shield\"\nkind = \"scrub\"\n\
              selectors = [{{ destination = \"198.18.0.0/15\", protocol = \"udp\", \
