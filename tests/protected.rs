@@ -306,7 +306,6 @@ fn order_was_tried() -> bool {
     let stats = port.stats;
     let lost =
         stats.kernel_rx_dropped + stats.kernel_rx_ring_full + stats.kernel_rx_fill_ring_empty_descs;
-    println!("{sent} sent, {heard:?}, {lost} lost by name, {counters:?}");
     assert_eq!(report.unaccounted(), 0);
     if counters.get(Outcome::PassStalled).packets > 0 {
         return false;

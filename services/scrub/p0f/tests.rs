@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Makes a segment another one.
+type Change = fn(&mut Segment);
+
 fn signature(text: &str) -> Signature {
     text.parse().unwrap_or_else(|misread| panic!("{text}: {misread}"))
 }
@@ -158,7 +161,7 @@ fn a_signature_holds_of_what_it_describes_only() {
     let text = "*:64:0:*:mss*20,7:mss,sok,ts,nop,ws:df,id+:0";
     let linux = Segment::linux();
     assert!(signature(text).matches_packet(&linux.octets()));
-    let changes: [(&str, fn(&mut Segment)); 17] = [
+    let changes: [(&str, Change); 17] = [
         ("a TTL above", |s| s.ttl = 65),
         ("a TTL too far below", |s| s.ttl = 28),
         ("IP options", |s| s.ip_options = vec![1; 4]),
