@@ -146,7 +146,7 @@ pub struct PeaceCounts {
     pub octets: u64,
     /// TCP packets with SYN and without ACK.
     pub syn: u64,
-    /// Packets of flows that were not seen lately. Estimated.
+    /// Packets of flows that were not seen lately, and all that a verdict dropped. Estimated.
     pub new_flows: u64,
     /// Flows that a SYN began and that no ACK has followed. It goes down where an answer comes
     /// later: a rate made of it is at least 0. Estimated.

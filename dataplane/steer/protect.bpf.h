@@ -23,6 +23,8 @@
 // counted once too often is that of buckets with over four flows, P(Poisson(F/B) >= 4) (10,000
 // flows: 2e-5; 100,000: 0.07), and one flow in 8,192 is missed, by a mark that is another's.
 // Processors write buckets without a lock: one that loses its write counts that flow again.
+// A packet that a verdict drops is counted as a new flow and a SYN as one without an answer, without
+// a look at the bucket: a flood that is dropped early is still there to be seen.
 // A request counts as answered when an ACK of its flow finds its mark; a flood pushes marks out
 // within four new flows of the bucket, and what is pushed out stays unanswered.
 
@@ -211,7 +213,7 @@ INLINE __u32 flow_hash(const struct facts *facts)
 }
 
 // Notes the flow and what its TCP flags say, see above.
-INLINE void note_flow(struct peace *peace, __u32 hash, __u8 flags)
+INLINE void note_flow(const struct facts *facts, struct peace *peace, __u32 hash, __u8 flags)
 {
 	__u32 bucket = hash >> 16;
 	__u64 *marks = bpf_map_lookup_elem(&flows, &bucket);
@@ -220,7 +222,8 @@ INLINE void note_flow(struct peace *peace, __u32 hash, __u8 flags)
 	__u64 waits = 0x8000, word;
 	int place;
 
-	if (!marks)
+	// A datagram is one flow's in the fragment that shows it.
+	if (!marks || !(facts->known & FACT_PROTOCOL) || facts->known & FACT_LATER_FRAGMENT)
 		return;
 	word = *(volatile __u64 *)marks;
 	for (place = 0; place < 4; place++) {
@@ -244,22 +247,19 @@ INLINE void note_flow(struct peace *peace, __u32 hash, __u8 flags)
 	*(volatile __u64 *)marks = word << 16 | mark;
 }
 
-INLINE void count_peace(struct xdp_md *ctx, const struct facts *facts, struct peace *peace,
-			__u32 packet_len, __u32 hash)
+// Counts the packet, and returns its flags, of SYN and ACK those that it has.
+INLINE __u8 count_packet(struct xdp_md *ctx, const struct facts *facts, struct peace *peace, __u32 packet_len)
 {
 	__u8 flags = 0, *header;
 
 	peace->packets += 1;
 	peace->octets += packet_len;
-	// A datagram is one flow's in the fragment that shows it.
-	if (!(facts->known & FACT_PROTOCOL) || facts->known & FACT_LATER_FRAGMENT)
-		return;
-	if (facts->protocol == PROTOCOL_TCP && facts->l4 + TCP_FLAGS_LEN <= facts->end &&
+	if (facts->protocol == PROTOCOL_TCP && facts->l4 && facts->l4 + TCP_FLAGS_LEN <= facts->end &&
 	    at(ctx, facts->l4, TCP_FLAGS_LEN, (void **)&header))
 		flags = header[TCP_FLAGS_LEN - 1] & (TCP_SYN | TCP_ACK);
 	if (flags == TCP_SYN)
 		peace->syn += 1;
-	note_flow(peace, hash, flags);
+	return flags;
 }
 
 // The verdict, if it still holds.

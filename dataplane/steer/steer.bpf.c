@@ -322,34 +322,39 @@ APART __u32 protect(struct xdp_md *ctx, const struct facts *facts, __u32 place, 
 	enum outcome passes = PASS_NO_SELECTOR, outcome;
 	const struct verdict *verdict;
 	const struct shard *shard;
-	__u64 now_ns, *stamp;
+	__u64 now_ns = 0, *stamp;
 	const struct selector *selector;
-	__u8 state, stalled, flags = 0;
+	__u8 state, stalled, tcp_flags, flags = 0;
 
 	if (!generation || !peace || !told || !facts || place >= SELECTORS)
 		return PASS_NO_SELECTOR;
 	selector = &generation->selectors[place];
-	hash = flow_hash(facts);
-	count_peace(ctx, facts, peace, packet_len, hash);
+	tcp_flags = count_packet(ctx, facts, peace, packet_len);
 	HIDE(place);
 	HIDE(half);
 	state = *(volatile __u8 *)&told->states[half & 1][place & (SELECTORS - 1)];
-	if (state != STATE_ENGAGED && state != STATE_DRAINING)
-		return PASS_PEACE;
-
-	now_ns = bpf_ktime_get_coarse_ns();
-	if (state == STATE_DRAINING) {
-		passes = PASS_DRAINED;
-	} else {
+	if (state == STATE_ENGAGED) {
+		now_ns = bpf_ktime_get_coarse_ns();
 		verdict = cached(facts, selector->scope, told, now_ns);
 		if (verdict) {
 			count_hit(verdict, packet_len);
-			if (verdict->drop)
+			if (verdict->drop) {
+				peace->new_flows += 1;
+				peace->asked += tcp_flags == TCP_SYN;
 				return DROP_VERDICT;
+			}
 			passes = PASS_VERDICT;
-		} else if (has_socket(ctx, facts)) {
-			passes = PASS_SOCKET;
 		}
+	}
+	hash = flow_hash(facts);
+	note_flow(facts, peace, hash, tcp_flags);
+	if (state != STATE_ENGAGED && state != STATE_DRAINING)
+		return PASS_PEACE;
+	if (state == STATE_DRAINING) {
+		now_ns = bpf_ktime_get_coarse_ns();
+		passes = PASS_DRAINED;
+	} else if (passes == PASS_NO_SELECTOR && has_socket(ctx, facts)) {
+		passes = PASS_SOCKET;
 	}
 	shard = bpf_map_lookup_elem(&shards, &queue);
 	stamp = stamp_of(queue, hash, told);
