@@ -46,7 +46,8 @@ const STATES: usize = 0;
 pub(super) const KINDS: usize = 2 * SELECTORS_MAX;
 pub(super) const FLOOR: usize = KINDS + 4;
 const STAMPS_SHIFT: usize = FLOOR + 4;
-pub(super) const BOARD_OCTETS: usize = STAMPS_SHIFT + 8;
+pub(super) const CHANGES: usize = STAMPS_SHIFT + 4;
+pub(super) const BOARD_OCTETS: usize = CHANGES + 4;
 
 /// Places for stamps, `STAMPS` of steer.bpf.c, by two's logarithm.
 const STAMPS_BITS: u32 = 16;

@@ -49,6 +49,7 @@ struct facts {
 	__u8 protocol;
 	__u8 known;
 	__u8 otherwise; // Outcome if no selector matches.
+	__u8 tcp_flags; // SYN and ACK, of a destination that is protected.
 };
 
 INLINE __u16 swap16(__u16 be)
@@ -255,13 +256,18 @@ INLINE enum outcome read_link(struct xdp_md *ctx, struct facts *facts, __u32 pac
 	return PASS_NOT_IP;
 }
 
-APART int read_upper(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
+APART int read_upper_apart(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
 {
-	if (!facts)
-		return 0;
+	if (facts)
+		read_upper_ipv6(ctx, facts, packet_len);
+	return 0;
+}
+
+// Returns cost much where the kernel guards them against speculation: none for IPv4.
+INLINE void read_upper(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
+{
 	if (facts->family == 4)
 		read_upper_ipv4(ctx, facts, packet_len);
 	else
-		read_upper_ipv6(ctx, facts, packet_len);
-	return 0;
+		read_upper_apart(ctx, facts, packet_len);
 }

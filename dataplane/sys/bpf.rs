@@ -167,6 +167,8 @@ pub struct TestRun {
     pub action: u32,
     /// The packet afterwards, metadata in front.
     pub data: Vec<u8>,
+    /// Nanoseconds of one run, the mean of all.
+    pub run_ns: u32,
 }
 
 /// Runs the XDP program `prog` `repeat` times on `packet` (at least 14 octets), as if it came
@@ -207,7 +209,7 @@ pub fn prog_test_run(
     unsafe { bpf(BPF_PROG_RUN, &mut attr) }?;
     assert!(attr.data_size_out as usize <= data.len(), "the kernel wrote past its room");
     data.truncate(attr.data_size_out as usize);
-    Ok(TestRun { action: attr.retval, data })
+    Ok(TestRun { action: attr.retval, data, run_ns: attr.duration })
 }
 
 /// Runs the XDP program `prog` on `repeat` copies of `packet` in groups of `batch` (at most
