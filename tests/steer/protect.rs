@@ -1,15 +1,19 @@
 //! Protected destinations: counted in peace, engaged, drained; what is cached, what is numbered.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use tidegate::lab::Namespace;
 use tidegate_dataplane::steer::{
-    Cached, Epoch, Error, Flow, Fragments, Outcome, PeaceCounts, Prefix, Promotion, Protection,
-    Selector, Stalled, State, Tidings, Whose,
+    Cached, Epoch, Error, Flow, Fragments, Outcome, PeaceCounts, Prefix, Program, Promotion,
+    Protection, Selector, Stalled, State, Tidings, Whose,
 };
+use tidegate_dataplane::sys::bpf;
+use tidegate_dataplane::wire::checksum;
 use tidegate_runtime::clock::monotonic_ns as now_ns;
 
-use super::packets::{Ipv4, TCP, UDP, extension, fragment, ipv6, ports, tagged, udp, udp6};
+use super::packets::{
+    self, Ipv4, TCP, UDP, VICTIM, extension, fragment, ipv6, ports, tagged, udp, udp6,
+};
 use super::{Bench, to};
 
 use Outcome::{
@@ -521,6 +525,50 @@ fn connections_that_the_kernel_has_pass_untouched() {
             drop((there, here, listener));
         }
         assert_eq!(bench.program.counters().unwrap().unaccounted(), 0);
+    };
+    namespace.run(inside).unwrap();
+}
+
+/// The client is beyond a route, so that the SYN-ACK reaches nobody who would refuse it.
+#[test]
+fn a_handshake_in_flight_comes_to_its_end() {
+    require_net!();
+    let namespace = Namespace::new().unwrap();
+    let inside = || {
+        let mut netlink = namespace.netlink().unwrap();
+        netlink.add_address(1, VICTIM.into(), 32).unwrap();
+        netlink.add_route(packets::CLIENT.into(), 32, None, 1).unwrap();
+        let (mut bench, mut tidings) = engaged();
+        let _listener = TcpListener::bind((Ipv4Addr::from(VICTIM), 80)).unwrap();
+        let packet = |flags: u8| {
+            let mut segment = tcp(flags);
+            segment[12] = 0x50;
+            let length = u16::try_from(segment.len()).unwrap();
+            let sum = checksum::pseudo_v4(packets::CLIENT.into(), VICTIM.into(), TCP, length);
+            let sum = sum.add_octets(&segment).finish();
+            segment[16..18].copy_from_slice(&sum.to_be_bytes());
+            let mut packet = Ipv4::new(TCP).packet(&segment);
+            // The loopback's own address.
+            packet[..6].fill(0);
+            let sum = checksum::of(&packet[14..34]);
+            packet[24..26].copy_from_slice(&sum.to_be_bytes());
+            packet
+        };
+        let mut outcome = |packet: &[u8]| {
+            tidings.settle(tidings.numbered());
+            bench.run(packet).outcome
+        };
+        assert_eq!(outcome(&packet(ACK)), Redirected, "nobody asked yet");
+        let passes = Program::load().unwrap();
+        bpf::prog_run_live(passes.fd().unwrap(), &packet(SYN), 1, 1, 1).unwrap();
+        let asked = std::time::Instant::now();
+        while outcome(&packet(ACK)) != PassSocket {
+            assert!(asked.elapsed().as_secs() < 5, "the kernel does not know the request");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(outcome(&packet(RST)), PassSocket);
+        assert_eq!(outcome(&packet(SYN)), Redirected, "a flood could repeat it");
+        assert_eq!(outcome(&from_port(&packet(ACK), 40_001)), Redirected);
     };
     namespace.run(inside).unwrap();
 }
