@@ -631,7 +631,6 @@ fn agrees_with_the_model_where_no_flow_has_a_verdict() {
 /// With verdicts of these kinds.
 fn walk(kinds: std::ops::Range<usize>) {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
-    println!("SEED={seed}");
     // xorshift64*, Vigna 2016.
     let mut state = seed.max(1);
     let mut random = move |below: usize| {
@@ -690,7 +689,11 @@ fn walk(kinds: std::ops::Range<usize>) {
                 let expected = model.packet(source);
                 let got = bench.run(&packet);
                 let marked = got.metadata.is_some_and(|metadata| metadata.ordered);
-                assert_eq!((got.outcome, marked), expected, "step {step}, source {source}");
+                assert_eq!(
+                    (got.outcome, marked),
+                    expected,
+                    "SEED={seed} step {step}, source {source}"
+                );
                 met.insert(format!("{expected:?}"));
             }
         }
