@@ -159,6 +159,28 @@ fn a_crowd_that_reports_now_and_then_passes() {
 }
 
 #[test]
+fn what_many_hosts_report_passes_by_its_shape() {
+    let mut dice = Dice::new(4);
+    let to = |port| at("198.18.7.7", port);
+    let heads: [(u16, &[u8]); 5] = [
+        (514, b"<34>Oct 11 22:14:15 host su: "),
+        (162, b"\x30\x81\x90\x02\x01\x01\x04\x06public"),
+        (2055, b"\0\x09\0\x08"),
+        (6343, b"\0\0\0\x05\0\0\0\x01"),
+        (25_826, b"\0\0\0\x09host"),
+    ];
+    for (port, head) in heads {
+        let mut capture = Capture::new();
+        for number in 0..1000_u16 {
+            let from = (client(1 + (number % 200) as u8), 50_000 + number);
+            capture.add(datagram(from, to(port), &[head, &dice.bytes(150)].concat()));
+            capture.wait(2_000_000);
+        }
+        assert_untouched("reports", &capture);
+    }
+}
+
+#[test]
 fn a_house_full_of_discovery_passes() {
     let mut capture = Capture::new();
     let asks = [
