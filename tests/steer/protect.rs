@@ -689,11 +689,7 @@ fn walk(kinds: std::ops::Range<usize>) {
                 let expected = model.packet(source);
                 let got = bench.run(&packet);
                 let marked = got.metadata.is_some_and(|metadata| metadata.ordered);
-                assert_eq!(
-                    (got.outcome, marked),
-                    expected,
-                    "SEED={seed} step {step}, source {source}"
-                );
+                assert_eq!((got.outcome, marked), expected, "seed {seed}, step {step}");
                 met.insert(format!("{expected:?}"));
             }
         }
