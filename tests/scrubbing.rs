@@ -9,6 +9,7 @@
 //! What reaches the stack is counted by nftables where packets come in, by who sent it.
 
 mod captures;
+mod promotion;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -19,7 +20,7 @@ use tidegate::lab::flood::{Budget, Flood};
 use tidegate::lab::witness::{Witness, tcp};
 use tidegate::lab::{Namespace, Wire, WireOptions};
 use tidegate::run::Outcome;
-use tidegate_dataplane::steer::State;
+use tidegate_dataplane::steer::{self, State};
 
 use crate::require;
 use crate::under_load::{
@@ -116,7 +117,11 @@ fn law(wire: &Wire, outcome: &Outcome) {
     assert_eq!(shield.stats.rx_frames, judged, "{shield:#?}");
     assert_eq!(shield.counters["challenged"], transmitted, "{shield:#?}");
     assert_eq!(port.reinject_refused_packets, 0, "{port:#?}");
-    assert_eq!(seen(&wire.near.namespace, "total"), passed + reinjected, "{steering:?} {shield:#?}");
+    assert_eq!(
+        seen(&wire.near.namespace, "total"),
+        passed + reinjected,
+        "{steering:?} {shield:#?}"
+    );
 }
 
 #[test]
@@ -166,7 +171,7 @@ fn flooded(file: &str, wire: &Wire, frames: std::sync::Arc<[Vec<u8>]>) {
     let stage = Stage::start(wire, &config(wire, ROOMY, &shield(wire)));
     let (_server, _echo) = (server(wire), tcp::echo(near, (wire.near.ipv4, PORT).into()).unwrap());
     // Both began in peace, and go on through all of it.
-    let (asked, talked) = (ask_from(wire, 0, PORT, 2_500), talk(wire, 1_000));
+    let (asked, talked) = (ask_from(wire, 0, PORT, 3_500), talk(wire, 1_400));
     assert!(soon(|| talked.testimony().delivered > 50));
     assert_eq!(stage.state(), Some(State::Peace));
 
@@ -181,12 +186,15 @@ fn flooded(file: &str, wire: &Wire, frames: std::sync::Arc<[Vec<u8>]>) {
     // By the flood's own clock: less came than it sends in a second.
     let (before, passed_before) = (flood.offered(), seen(near, "flood"));
     assert!(before <= PACE, "{file}: engaged after {before}");
-    thread::sleep(Duration::from_secs(2));
+    thread::sleep(Duration::from_secs(4));
     let after = flood.stop().unwrap().1.taken() - before;
     assert!(after > PACE / 2, "{file}: there was no flood, {after}");
     assert_eq!(stage.state(), Some(State::Engaged), "{file}");
     let passed = seen(near, "flood") - passed_before;
-    assert!(passed * 100 <= after, "{file}: {passed} of {after} reached the stack");
+    // A machine that takes the shard's processor away has the program let all pass meanwhile.
+    let stalled = stage.program.steerings()[0].counters().unwrap().get(steer::Outcome::PassStalled);
+    let judged = passed.saturating_sub(stalled.packets);
+    assert!(judged * 100 <= after, "{file}: {passed} of {after} reached the stack, {stalled:?}");
 
     // It is over: back in the kernel, drained, by itself.
     assert!(soon(|| stage.state() == Some(State::Peace)), "{file}: {:?}", stage.state());
@@ -197,16 +205,16 @@ fn flooded(file: &str, wire: &Wire, frames: std::sync::Arc<[Vec<u8>]>) {
         lost(wire, &stage.program.snapshot()),
     );
     let quiet = stage.program.steerings()[0].counters().unwrap();
-    let of = |counters: &tidegate_dataplane::steer::Counters| {
-        counters.get(tidegate_dataplane::steer::Outcome::Redirected).packets
-    };
+    let of = |counters: &steer::Counters| counters.get(steer::Outcome::Redirected).packets;
     assert_eq!(of(&redirected), of(&quiet), "{file}: it is at peace");
 
     let (asked, talked) = (asked.wait().unwrap(), talked.wait().unwrap());
     let outcome = stage.leave();
     all_answered(&asked, lost(wire, &outcome.snapshot));
-    assert_eq!((talked.sent, talked.delivered, talked.wrong), (1_000, 1_000, 0), "{file}");
+    assert_eq!((talked.sent, talked.delivered, talked.wrong), (1_400, 1_400, 0), "{file}");
     assert!(steered(&outcome.snapshot, "pass_socket") > 0, "{file}");
     law(wire, &outcome);
-    println!("{file}: engaged after {before}, then {passed} of {after} reached the stack");
+    println!(
+        "{file}: engaged after {before}, then {passed} of {after} reached the stack, {stalled:?}"
+    );
 }
