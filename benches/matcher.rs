@@ -81,7 +81,7 @@ fn rule(random: &mut Random, number: usize) -> String {
         0 => format!("ip.src == {}", random.prefix(16)),
         1 => format!("udp.srcport == {port} and ip.len > {}", 200 + small),
         2 => format!("udp.dstport == {port} and payload[0:4] == ff:ff:ff:ff"),
-        3 => format!("tcp.dstport == {port} and tcp.flags & 0x12 == 0x02 and ip.ttl < {small}"),
+        3 => format!("tcp.dstport == {port} and tcp.flags & 0x12 == 0x02 and ip.ttl <= {small}"),
         4 => format!("ip.src == {} and udp and not udp.dstport == 53", random.prefix(16)),
         5 => format!("dns.qry.name == \"*.zone{number}.example\" and payload.len > {small}"),
         6 => format!("udp and payload[{}] == {small} and payload.len == {other}", number % 8),

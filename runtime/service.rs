@@ -83,7 +83,7 @@ pub trait Service: Sized + 'static {
     /// it stops the whole runtime, at a restart it counts as one more failure.
     fn build(options: &Self::Options, build: &mut Build<'_>) -> Result<Self, BuildError>;
 
-    /// Runs until the shard drains, which shows as [`Delivery::Drained`].
+    /// Runs until the shard drains, which shows as [`Delivery::Drained`](crate::burst::Delivery::Drained).
     ///
     /// # Errors
     ///

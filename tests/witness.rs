@@ -222,8 +222,8 @@ impl Quay {
         let flood = flood.map(|flood| flood.stop().unwrap().1);
         let ports = gate.open();
         if let (Some(sent), Guard::Tidegate) = (flood, guard) {
-            // The flood was one, and it ended here.
-            assert!(sent.offered > pace() * seconds() / 2, "{sent:?}");
+            // The flood was one, also where other work takes its processor, and it ended here.
+            assert!(sent.offered > pace() * seconds() / 5, "{sent:?}");
             assert!(ports.settled_drop > sent.taken() / 2, "{ports:?} of {sent:?}");
         }
         let wire = self.wire.far.link().unwrap().counters.tx_dropped - before;

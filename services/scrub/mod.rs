@@ -7,10 +7,10 @@
 //!                                      └─► hold: a part waits for the first of its datagram
 //! ```
 //!
-//! What is wanted and what not say rules, in a language of their own ([`rules`]; docs/rules.md).
+//! What is wanted and what not say rules, in a language of their own (`rules`; docs/rules.md).
 //! They are tried in order: the first that drops or passes decides, a limit ends what is over it and
-//! lets the rest go on. [`judge`] decides without doing anything: it is a function of rules, tables,
-//! octets and time. The [`service`] around it only settles and counts.
+//! lets the rest go on. `judge` decides without doing anything: it is a function of rules, tables,
+//! octets and time. The `service` around it only settles and counts.
 //!
 //! A packet is parsed once, however many rules there are. Every packet gets exactly one decision,
 //! malformed ones included, and every drop one reason. All tables have a fixed size and a hash with
@@ -20,41 +20,29 @@
 //! Not done here: reassembly, state of connections (the steering program asks the kernel's), and
 //! checksums: the kernel verifies those of what is given back.
 
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod cbpf;
 mod challenge;
 mod engage;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod facts;
 mod fragments;
 mod heavy;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod judge;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod limits;
 mod live;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 pub(crate) mod load;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod matcher;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod misread;
 pub(crate) mod offline;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod options;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod p0f;
 mod presets;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod protect;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod rules;
 mod service;
 mod siphash;
 mod surge;
 mod trial;
 mod verified;
-#[allow(dead_code, reason = "for who operates the service, which is to come")]
 mod wishes;
 
 #[cfg(test)]

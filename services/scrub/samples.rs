@@ -65,14 +65,6 @@ impl Sample {
         }
     }
 
-    #[allow(dead_code, reason = "for whoever compares lengths")]
-    /// Octets of the whole IP packet.
-    pub(super) fn length(&self) -> usize {
-        let fragment_header = if self.part == Part::Whole { 0 } else { 8 };
-        let ip = if self.source.is_ipv4() { 20 } else { 40 + fragment_header };
-        ip + self.above_ip().len()
-    }
-
     fn above_ip(&self) -> Vec<u8> {
         let octets = u16::try_from(self.payload.len()).unwrap();
         let header = match self.kind {

@@ -192,6 +192,7 @@ impl Book {
 
     /// Octets of payload that some rule looks at, counted from the first; `usize::MAX` where one
     /// looks at all.
+    #[cfg(test)]
     pub(crate) const fn reach(&self) -> usize {
         self.reach
     }

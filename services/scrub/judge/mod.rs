@@ -63,9 +63,7 @@ use super::wishes::Wish;
 mod book;
 mod carry;
 
-#[allow(unused_imports, reason = "for who operates the service")]
 pub(crate) use book::{Book, Tally, TooManyBuckets};
-#[allow(unused_imports, reason = "for who operates the service")]
 pub(crate) use carry::Carry;
 
 use book::Verdict;

@@ -96,6 +96,7 @@ impl Limiter {
     }
 
     /// Octets of `buckets`, as they are rounded up.
+    #[cfg(test)]
     pub(crate) const fn memory_octets(buckets: u32) -> usize {
         (buckets as usize).div_ceil(SLOTS).next_power_of_two() * size_of::<Group>()
     }

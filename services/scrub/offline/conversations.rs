@@ -9,8 +9,9 @@
 //!   where packets go both ways, or its destination has asked this source, or all (a multicast or
 //!   broadcast), from the port at which it is answered;
 //! - `surging` where it is of many that nobody answers: at least [`CROWD`] sources speak to one
-//!   destination in one protocol without an answer, and more than is answered; or one of them
-//!   speaks as fast as [`ALONE_PER_SECOND`].
+//!   destination in one protocol without an answer, more than is answered, and not as slowly as
+//!   who reports now and then ([`SLOW_PER_SECOND`]); or one of them speaks as fast as
+//!   [`ALONE_PER_SECOND`].
 //!
 //! A multicast or broadcast is never answered by its address, so it is no such destination.
 //!
@@ -29,6 +30,10 @@ const TALKS_MAX: usize = 1 << 20;
 /// Sources that make a crowd. Servers of logs, traps and flows hear a handful that they never
 /// answer; the smallest reflections come from hundreds.
 pub(super) const CROWD: usize = 16;
+
+/// Packets a second of a whole crowd below which it floods nobody: traps, logs and clocks of many
+/// hosts, of which a capture shows one direction. Published floods are stretched, yet not so far.
+const SLOW_PER_SECOND: u128 = 10;
 
 /// Packets a second of one unanswered source that make a flood of it: a hundred calls at once, or
 /// more than a gigabit at 1,400 octets in each 90,000.
@@ -163,6 +168,8 @@ impl Listener {
                     crowd.answered += packets;
                 } else {
                     crowd.unanswered += packets;
+                    crowd.first_ns = crowd.first_ns.min(talk.first_ns);
+                    crowd.last_ns = crowd.last_ns.max(talk.last_ns);
                     if crowd.sources.len() < CROWD {
                         crowd.sources.insert(ends.source.0);
                     }
@@ -174,9 +181,7 @@ impl Listener {
                 fast.insert(*pair);
             }
         }
-        let crowded = crowds
-            .into_iter()
-            .filter(|(_, crowd)| crowd.sources.len() >= CROWD && crowd.unanswered > crowd.answered);
+        let crowded = crowds.into_iter().filter(|(_, crowd)| crowd.floods());
         Heard {
             conversations,
             fast,
@@ -189,12 +194,30 @@ impl Listener {
 }
 
 /// What one destination hears in one protocol.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Crowd {
     /// Sources without an answer, up to [`CROWD`].
     sources: HashSet<IpAddr>,
     answered: u64,
     unanswered: u64,
+    /// When the first unanswered packet came, and the last.
+    first_ns: u64,
+    last_ns: u64,
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        let sources = HashSet::new();
+        Self { sources, answered: 0, unanswered: 0, first_ns: u64::MAX, last_ns: 0 }
+    }
+}
+
+impl Crowd {
+    fn floods(&self) -> bool {
+        let elapsed_ns = u128::from(self.last_ns.saturating_sub(self.first_ns));
+        let is_slow = u128::from(self.unanswered) * 1_000_000_000 < elapsed_ns * SLOW_PER_SECOND;
+        self.sources.len() >= CROWD && self.unanswered > self.answered && !is_slow
+    }
 }
 
 /// What a capture shows.

@@ -31,6 +31,7 @@ macro_rules! fields {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub(crate) enum $Enum { $($(#[doc = $help])+ $Name,)+ }
 
+        #[allow(dead_code, reason = "not each of the tables is asked all of it")]
         impl $Enum {
             /// All there are.
             pub(crate) const ALL: &[Self] = &[$(Self::$Name,)+];

@@ -5,7 +5,6 @@
 
 mod packets;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tidegate_config::Prefix;
@@ -16,7 +15,6 @@ use super::field::{AddressField, Layer, NumberField, Scope, Standing};
 use super::lexer::tokens;
 use super::mistake::Source;
 use super::parser::{Parser, last_of};
-use super::rule::{Action, Fallback, Rule, RuleSet};
 use super::sets::Sets;
 use super::subject::Vocabulary;
 use super::value::NameList;
@@ -76,28 +74,6 @@ pub(crate) fn condition(text: &str) -> Result<Expression, Mistake> {
         Ok(expression)
     };
     read().map_err(|wrong| source.mistake(wrong))
-}
-
-/// Rules of random conditions, some of which may be impossible; every fourth passes.
-pub(crate) fn rule_set(random: &mut Random, count: usize) -> RuleSet {
-    let rules = (0..count).map(|index| {
-        let when = expression(random, 3);
-        Rule {
-            name: format!("r{index}").into(),
-            action: match random.below(8) {
-                0 | 1 => Action::Pass,
-                2 => Action::Challenge,
-                3 => Action::Sample(NonZeroU32::MIN),
-                _ => Action::Drop,
-            },
-            dry_run: random.chance(100),
-            promote: None,
-            text: when.to_string().into(),
-            when,
-            line: u32::try_from(index + 1).unwrap(),
-        }
-    });
-    RuleSet { rules: rules.collect(), default: Fallback::Pass }
 }
 
 /// An expression with at most so many parts in each other.

@@ -147,6 +147,18 @@ fn streams_that_nobody_answers_pass() {
 }
 
 #[test]
+fn a_crowd_that_reports_now_and_then_passes() {
+    let mut dice = Dice::new(3);
+    let mut capture = Capture::new();
+    for number in 0..200_u16 {
+        let from = (client(1 + (number % 50) as u8), 50_000 + number);
+        capture.add(datagram(from, at("198.18.7.7", 5514), &dice.bytes(200)));
+        capture.wait(200_000_000);
+    }
+    assert_untouched("reports", &capture);
+}
+
+#[test]
 fn a_house_full_of_discovery_passes() {
     let mut capture = Capture::new();
     let asks = [
