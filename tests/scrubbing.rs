@@ -218,7 +218,4 @@ fn flooded(file: &str, thousandths: u64, wire: &Wire, frames: Arc<[Vec<u8>]>) {
     assert_eq!((talked.sent, talked.delivered, talked.wrong), (1_400, 1_400, 0), "{file}");
     assert!(steered(&outcome.snapshot, "pass_socket") > 0, "{file}");
     law(wire, &outcome);
-    println!(
-        "{file}: engaged after {before}, then {passed} of {after} reached the stack, {stalled:?}"
-    );
 }

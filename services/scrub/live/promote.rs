@@ -9,7 +9,7 @@
 //! generations, and the verdicts of all are voided when a generation ends. A verdict that was on its
 //! way meanwhile is of an epoch that is over, so it never holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +60,9 @@ fn forget(service: &str, rule: &str) {
     numbers.of.remove(&(service.into(), rule.into()));
 }
 
+/// Networks with a verdict at once, as many as a program has room for.
+const NETWORKS_MAX: usize = 16_384;
+
 /// What became of wishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -99,7 +102,7 @@ pub(crate) struct Promoter {
     /// Lists to be exchanged for full ones.
     rooms: Vec<Vec<Wish>>,
     /// Networks with a verdict, and until when: the kernel keeps them until they are taken out.
-    networks: HashMap<Prefix, u64>,
+    networks: BTreeMap<(IpAddr, u8), u64>,
     counts: Counts,
     failing: bool,
 }
@@ -129,7 +132,7 @@ impl Promoter {
             names: BTreeMap::new(),
             asked: Vec::new(),
             rooms: Vec::new(),
-            networks: HashMap::new(),
+            networks: BTreeMap::new(),
             counts: Counts::default(),
             failing: false,
         }
@@ -210,7 +213,13 @@ impl Promoter {
         }
         let verdict = if wish.passes { Cached::Pass } else { Cached::Drop };
         if let Whose::Prefix(network) = whose {
-            self.networks.insert(network, until_ns);
+            let key = (network.address(), network.bits());
+            // The programs have no more room either.
+            if self.networks.len() >= NETWORKS_MAX && !self.networks.contains_key(&key) {
+                self.counts.refused += 1;
+                return;
+            }
+            self.networks.insert(key, until_ns);
         }
         for Program { steering, scope, epoch } in &self.programs {
             let (scope, epoch) = (*scope, *epoch);
@@ -231,12 +240,12 @@ impl Promoter {
     /// Takes out networks whose time is over.
     fn forget_networks(&mut self, now_ns: u64) {
         let programs = &self.programs;
-        self.networks.retain(|network, until_ns| {
+        self.networks.retain(|&(address, bits), until_ns| {
             let holds = now_ns < *until_ns;
-            if !holds {
+            if !holds && let Ok(network) = Prefix::new(address, bits) {
                 for Program { steering, scope, .. } in programs {
                     // One that is not there was never taken.
-                    let _ = steering.forget(*scope, &Whose::Prefix(*network));
+                    let _ = steering.forget(*scope, &Whose::Prefix(network));
                 }
             }
             holds
