@@ -86,6 +86,8 @@ pub struct Place {
     pub selector: u16,
     /// Which of the service's selectors it is.
     pub of_service: usize,
+    /// For which verdicts in the program's cache hold, if it is protected.
+    pub scope: u8,
 }
 
 /// A service and who answers for it.

@@ -21,6 +21,7 @@ mod outside;
 mod pixels;
 mod protected;
 mod readme;
+mod scrubbing;
 mod sockets;
 mod steer;
 mod stream;

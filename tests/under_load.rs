@@ -37,24 +37,26 @@ use tidegate_config::Config;
 use tidegate_runtime::metrics::PortStats;
 use tidegate_runtime::metrics::snapshot::{ServiceSnapshot, Snapshot};
 
+pub(crate) use reinject::nft;
+
 /// Port that is flooded, and asked by those who mean it.
-const PORT: u16 = 5300;
+pub(crate) const PORT: u16 = 5300;
 
 /// Packets a second that two shared cores carry in a debug build, all witnesses beside it.
-const PACE: u64 = 50_000;
+pub(crate) const PACE: u64 = 50_000;
 
 /// Rings that do not overflow at that pace when the shard loses its processor for a while.
-const ROOMY: &str = "umem = { frames = 16384 }\nring_entries = 8192\n";
+pub(crate) const ROOMY: &str = "umem = { frames = 16384 }\nring_entries = 8192\n";
 
 /// A wire, and the program at its near end.
-struct Stage {
-    wire: Wire,
-    program: Program,
+pub(crate) struct Stage {
+    pub(crate) wire: Wire,
+    pub(crate) program: Program,
 }
 
 impl Stage {
     /// Starts the stock program with `config`.
-    fn start(wire: &Wire, config: &str) -> Self {
+    pub(crate) fn start(wire: &Wire, config: &str) -> Self {
         let program = start(&wire.near.namespace, config, &Registry::stock()).unwrap();
         Self { wire: wire.clone(), program }
     }
@@ -65,14 +67,14 @@ impl Stage {
     }
 
     /// Stops the program, and holds what it did against the law.
-    fn leave(self) -> Outcome {
+    pub(crate) fn leave(self) -> Outcome {
         let outcome = self.program.stop();
         law(&outcome);
         outcome
     }
 }
 
-fn wire(options: &WireOptions) -> Wire {
+pub(crate) fn wire(options: &WireOptions) -> Wire {
     let (near, far) = (Namespace::new().unwrap(), Namespace::new().unwrap());
     Wire::new(&near, &far, options).unwrap()
 }
@@ -105,7 +107,7 @@ fn instance() -> String {
 }
 
 /// A config of one shard: the near end with `interface`'s keys, and `services`.
-fn config(wire: &Wire, interface: &str, services: &str) -> String {
+pub(crate) fn config(wire: &Wire, interface: &str, services: &str) -> String {
     let (instance, name) = (instance(), &wire.near.name);
     format!(
         "[runtime]\ninstance = \"{instance}\"\nshards = 1\n\n\
@@ -134,7 +136,7 @@ rules = "spoofed: drop when ip.src in {{ 198.19.0.0/16, 2001:db8:f100::/64 }}"
 }
 
 /// A kernel socket at [`PORT`] of the near end.
-fn server(wire: &Wire) -> udp::Server {
+pub(crate) fn server(wire: &Wire) -> udp::Server {
     let at = SocketAddr::from((wire.near.ipv4, PORT));
     udp::Server::start(&wire.near.namespace, at).unwrap()
 }
@@ -145,7 +147,7 @@ fn ask(wire: &Wire, count: u32) -> Witness {
 }
 
 /// Asks port `to` from port `from`.
-fn ask_from(wire: &Wire, from: u16, to: u16, count: u32) -> Witness {
+pub(crate) fn ask_from(wire: &Wire, from: u16, to: u16, count: u32) -> Witness {
     let patience = Duration::from_secs(3);
     udp::ask(
         &wire.far.namespace,
@@ -157,19 +159,19 @@ fn ask_from(wire: &Wire, from: u16, to: u16, count: u32) -> Witness {
 }
 
 /// Every question was answered, but for those that the kernel dropped by name.
-fn all_answered(testimony: &Testimony, dropped: u64) {
+pub(crate) fn all_answered(testimony: &Testimony, dropped: u64) {
     let Testimony { sent, delivered, wrong, duplicate, .. } = *testimony;
     assert!(sent > 0 && sent - delivered <= dropped, "{testimony:?}, {dropped} dropped");
     assert_eq!((wrong, duplicate), (0, 0), "{testimony:?}");
 }
 
 /// Packets that the wire itself lost, on their way to the near end, or into its socket.
-fn lost(wire: &Wire, snapshot: &Snapshot) -> u64 {
+pub(crate) fn lost(wire: &Wire, snapshot: &Snapshot) -> u64 {
     wire.far.link().unwrap().counters.tx_dropped + ports(snapshot, &wire.near.name).kernel_losses()
 }
 
 /// Whether `true` comes within a time that only something broken needs.
-fn soon(mut is_so: impl FnMut() -> bool) -> bool {
+pub(crate) fn soon(mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is_so() {
         if Instant::now() > deadline {
@@ -181,25 +183,25 @@ fn soon(mut is_so: impl FnMut() -> bool) -> bool {
 }
 
 /// The ports of an interface, summed.
-fn ports(snapshot: &Snapshot, interface: &str) -> PortStats {
+pub(crate) fn ports(snapshot: &Snapshot, interface: &str) -> PortStats {
     let ports = snapshot.shards.iter().flat_map(|shard| &shard.ports);
     let of_it = ports.filter(|port| port.interface == interface);
     of_it.fold(PortStats::default(), |sum, port| sum.combine(&port.stats))
 }
 
 /// A service by name.
-fn service<'a>(snapshot: &'a Snapshot, name: &str) -> &'a ServiceSnapshot {
+pub(crate) fn service<'a>(snapshot: &'a Snapshot, name: &str) -> &'a ServiceSnapshot {
     let mut services = snapshot.shards.iter().flat_map(|shard| &shard.services);
     services.find(|service| service.name == name).unwrap()
 }
 
 /// What the steering of the near end counted under `name`.
-fn steered(snapshot: &Snapshot, name: &str) -> u64 {
+pub(crate) fn steered(snapshot: &Snapshot, name: &str) -> u64 {
     snapshot.steering[0].counters[name]
 }
 
 /// No packet is nowhere: from the wire to the verdict.
-fn law(outcome: &Outcome) {
+pub(crate) fn law(outcome: &Outcome) {
     let Outcome { report, snapshot, .. } = outcome;
     assert!(report.is_clean(), "{report:#?}");
     assert!(report.shards.iter().all(|shard| shard.leaked == 0), "{report:#?}");

@@ -148,12 +148,12 @@ fn listed(answer: &Value) -> String {
 fn hits(answer: &Value) -> String {
     let mut screen = format!("generation {}\n", number(answer, "generation"));
     let rules = list(answer, "rules");
-    let mut table = Table::new(&["rule", "packets", "octets", "dry-run", "by core"]);
+    let mut table = Table::new(&["rule", "packets", "octets", "dry-run", "in XDP", "by core"]);
     let mut idle = 0;
     for rule in rules {
-        let keys = ["packets", "octets", "dry_run"];
+        let keys = ["packets", "octets", "dry_run", "promoted"];
         let numbers = keys.map(|key| number(rule, key));
-        if numbers == [0; 3] {
+        if numbers == [0; 4] {
             idle += 1;
             continue;
         }
@@ -201,7 +201,7 @@ default pass
         let core = |shard: u32, packets: u64| json!({ "shard": shard, "packets": packets });
         let bad = json!({
             "name": "bad", "packets": 12_000, "octets": 720_000, "dry_run": 0,
-            "cores": [core(0, 2_000), core(3, 10_000)],
+            "promoted": 7, "cores": [core(0, 2_000), core(3, 10_000)],
         });
         let answer = json!({ "generation": 7, "rules": [bad, { "name": "idle" }] });
         assert_eq!(
@@ -209,8 +209,8 @@ default pass
             "\
 generation 7
 
-rule  packets  octets  dry-run         by core
-bad     12.0k    720k        0  0:2000 3:10.0k
+rule  packets  octets  dry-run  in XDP         by core
+bad     12.0k    720k        0       7  0:2000 3:10.0k
 
 1 of 2 rules did nothing
 "

@@ -140,6 +140,7 @@ fn manned(
                 steering: Arc::clone(steering),
                 selector: u16::try_from(selector).expect("at most 64"),
                 of_service,
+                scope: translate::scope(index),
             }));
         }
         let attended = Attended {

@@ -97,12 +97,17 @@ pub(super) fn selector(service: usize, selector: &config::Selector) -> steer::Se
             config::Fragments::Take => steer::Fragments::Take,
         },
         protection: selector.protection.map(|protection| steer::Protection {
-            // Services beyond 255 would share the verdicts of one; there are 64 selectors at most.
-            scope: u8::try_from(service).unwrap_or(u8::MAX),
+            scope: scope(service),
             stalled: if protection.closed { steer::Stalled::Closed } else { steer::Stalled::Open },
             state: if protection.engaged { steer::State::Engaged } else { steer::State::Peace },
         }),
     }
+}
+
+/// For which the cached verdicts of the service of this number hold.
+pub(super) fn scope(service: usize) -> u8 {
+    // Services beyond 255 would share the verdicts of one; there are 64 selectors at most.
+    u8::try_from(service).unwrap_or(u8::MAX)
 }
 
 fn prefix(prefix: config::Prefix) -> steer::Prefix {

@@ -47,6 +47,12 @@ impl Options {
         &self.protect
     }
 
+    /// Packets a second at which the last of its destinations is engaged, where any is by packets.
+    pub(crate) fn engaged_at(&self) -> Option<u64> {
+        let thresholds = self.protect.iter().map(|protect| protect.policy.thresholds);
+        thresholds.filter_map(|thresholds| thresholds.packets_per_second).max()
+    }
+
     /// What is run when a destination leaves the kernel and when it goes back.
     pub(crate) fn hook(&self) -> Option<&str> {
         self.hook.as_deref()

@@ -84,7 +84,10 @@ impl Service for Scrub {
         let longest = build.ports().iter().map(|port| port.packet_capacity_octets).max();
         // Other rules may look further than those of today.
         let memory = Vec::with_capacity(longest.unwrap_or(0));
-        let judge = Judge::new(book, key);
+        let mut judge = Judge::new(book, key);
+        if let Some(packets_per_second) = options.engaged_at() {
+            judge.set_engaged_at(packets_per_second);
+        }
         Ok(Self { judge, live, waiting: Waiting::new(), accounts, memory })
     }
 

@@ -26,7 +26,7 @@ const RULES: &str = "table inet seen {
 }";
 
 /// What `nft` answers to `script`; nothing where there is no `nft`, or it may do nothing.
-pub(super) fn nft(namespace: &Namespace, script: &str) -> Option<String> {
+pub(crate) fn nft(namespace: &Namespace, script: &str) -> Option<String> {
     let mut command = Command::new("nft");
     command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = namespace.spawn(&mut command).ok()?;

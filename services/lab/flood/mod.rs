@@ -230,6 +230,26 @@ impl Flood {
         Ok(Self { end: end.clone(), source, frame_octets, next: 0 })
     }
 
+    /// Prepares one of these frames, in turn and again from the first, by the generator of packets.
+    ///
+    /// # Errors
+    ///
+    /// Where the generator cannot be had.
+    ///
+    /// # Panics
+    ///
+    /// Where there are no frames.
+    pub fn of_frames(end: &End, frames: Arc<[Vec<u8>]>) -> Result<Self, LabError> {
+        let frame_octets = frames[0].len() as u64;
+        let count = frames.len() as u64;
+        let packets = packets::Packets::new(end, move |frame, number| {
+            let place = usize::try_from(number % count).expect("less than there are");
+            frame.clone_from(&frames[place]);
+        });
+        let source = Source::Packets(packets?);
+        Ok(Self { end: end.clone(), source, frame_octets, next: 0 })
+    }
+
     /// The generator that it has, never [`Generator::Auto`].
     pub const fn generator(&self) -> Generator {
         match self.source {

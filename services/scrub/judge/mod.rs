@@ -194,6 +194,11 @@ impl Judge {
         }
     }
 
+    /// As [`Surge::set_engaged_at`].
+    pub(crate) fn set_engaged_at(&mut self, packets_per_second: u64) {
+        self.surge.set_engaged_at(packets_per_second);
+    }
+
     /// The rules that it goes by.
     pub(crate) const fn book(&self) -> &Book {
         &self.book

@@ -10,6 +10,7 @@ use super::generation::Generation;
 use super::tap::{Fate, Judged, Tap};
 use crate::scrub::heavy::{Heavy, Secret, Seen, Windows};
 use crate::scrub::judge::{self, Book, Carry, Judge, Judgement, Tally};
+use crate::scrub::wishes::Wish;
 
 /// What is asked of an instance. All memory that the answer needs comes with it.
 pub(crate) enum Order {
@@ -17,6 +18,8 @@ pub(crate) enum Order {
     Succeed(Succession),
     /// Say what each rule did; the vector has room for all.
     Tallies(Vec<Tally>),
+    /// Give the verdicts that the kernel is to have, in exchange for an empty list.
+    Wishes(Vec<Wish>),
     /// Say who sends most.
     Heavy(Box<Windows>),
     /// Show packets to this one from now on; none: to nobody.
@@ -42,6 +45,8 @@ pub(crate) enum Done {
     Succeeded(Succession),
     /// By the rules of this generation, in their order.
     Tallies(u64, Vec<Tally>),
+    /// What was wished, by the rules of this generation.
+    Wishes(u64, Vec<Wish>),
     /// The windows that were sent, filled.
     Heavy(Box<Windows>),
     /// The tap before.
@@ -53,6 +58,7 @@ impl fmt::Debug for Order {
         f.write_str(match self {
             Self::Succeed(_) => "Succeed",
             Self::Tallies(_) => "Tallies",
+            Self::Wishes(_) => "Wishes",
             Self::Heavy(_) => "Heavy",
             Self::Tap(_) => "Tap",
         })
@@ -64,6 +70,7 @@ impl fmt::Debug for Done {
         f.write_str(match self {
             Self::Succeeded(_) => "Succeeded",
             Self::Tallies(..) => "Tallies",
+            Self::Wishes(..) => "Wishes",
             Self::Heavy(_) => "Heavy",
             Self::Tap(_) => "Tap",
         })
@@ -125,6 +132,7 @@ impl Instance {
                 tallies.extend_from_slice(&mine[..room]);
                 Done::Tallies(self.generation.number, tallies)
             }
+            Order::Wishes(room) => Done::Wishes(self.generation.number, judge.take_wishes(room)),
             Order::Heavy(mut windows) => {
                 self.heavy.copy_to(&mut windows, now_ns);
                 Done::Heavy(windows)

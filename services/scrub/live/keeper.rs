@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_dataplane::steer;
 use tidegate_runtime::instances::{AskError, Asked, Instances};
 use tidegate_runtime::shards::ReplyError;
 use tracing::{info, warn};
@@ -52,6 +53,8 @@ pub(crate) struct Hits {
     pub(crate) all: Tally,
     /// By shard, where it did something.
     pub(crate) by_shard: Vec<(u32, Tally)>,
+    /// What the steering programs did by its verdicts, before any shard.
+    pub(crate) promoted: steer::Tally,
 }
 
 /// Whoever has this may put rules in force.

@@ -22,6 +22,7 @@ mod hook;
 mod instance;
 mod keeper;
 mod operator;
+mod promote;
 mod ring;
 mod show;
 mod tap;

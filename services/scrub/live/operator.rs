@@ -14,8 +14,10 @@ use tracing::{info, warn};
 
 use super::capture::{Capture, Request, Running};
 use super::edit;
+use super::generation::Generation;
 use super::guard::{Gate, Guard, Protected};
-use super::keeper::{Change, Keeper};
+use super::keeper::{Change, Hits, Keeper};
+use super::promote::Promoter;
 use super::{show, top};
 use crate::operator::{Ground, Operator, Place, Stream};
 use crate::scrub::engage::Counts;
@@ -32,6 +34,9 @@ pub(crate) struct Scrubber {
     keeper: Keeper,
     guard: Mutex<Guard>,
     ground: OnceLock<Ground>,
+    /// Once it runs, where it protects anything.
+    promoter: OnceLock<Mutex<Promoter>>,
+    protects: bool,
     /// A capture goes on.
     capturing: Arc<AtomicBool>,
 }
@@ -45,6 +50,8 @@ impl Scrubber {
             keeper: Keeper::new(service, Arc::clone(options.current())),
             guard: Mutex::new(guard),
             ground: OnceLock::new(),
+            promoter: OnceLock::new(),
+            protects: !options.protect().is_empty(),
             capturing: Arc::default(),
         }
     }
@@ -59,6 +66,38 @@ impl Scrubber {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn promoter(&self) -> Option<MutexGuard<'_, Promoter>> {
+        let promoter = self.promoter.get()?;
+        Some(promoter.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other rules in force; verdicts by those before are void when it returns.
+    fn change(
+        &self,
+        make: impl FnOnce(&Generation) -> Result<Change, String>,
+    ) -> Result<Value, String> {
+        self.void(self.keeper.change(make))
+    }
+
+    /// Voids the verdicts of rules that are no longer in force.
+    fn void(&self, changed: Result<Value, String>) -> Result<Value, String> {
+        if let Some(mut promoter) = self.promoter() {
+            promoter.succeed(&self.keeper.current());
+        }
+        changed
+    }
+
+    /// What the rules in force did, on shards and before them.
+    fn hits(&self) -> Result<(Arc<Generation>, Vec<Hits>), String> {
+        let (generation, mut hits) = self.keeper.hits()?;
+        if let Some(promoter) = self.promoter() {
+            for (hits, promoted) in hits.iter_mut().zip(promoter.hits(&generation)) {
+                hits.promoted = promoted;
+            }
+        }
+        Ok((generation, hits))
+    }
+
     fn rules(&self, request: &Value) -> Result<Value, String> {
         let text = |key: &str| {
             request[key].as_str().ok_or_else(|| format!("rules: the request has no {key:?}"))
@@ -66,18 +105,18 @@ impl Scrubber {
         match text("do")? {
             "list" => Ok(self.keeper.list()),
             "hits" => {
-                let (generation, hits) = self.keeper.hits()?;
+                let (generation, hits) = self.hits()?;
                 Ok(show::hits(&generation, &hits))
             }
-            "add" => self.keeper.add(text("rule")?, &place(&request["place"])?),
-            "remove" => self.keeper.remove(text("name")?),
+            "add" => self.void(self.keeper.add(text("rule")?, &place(&request["place"])?)),
+            "remove" => self.void(self.keeper.remove(text("name")?)),
             "replace" => {
                 let (rules, name) = (text("text")?, text("name")?);
                 let mut files = |file: &str| match request["files"][file].as_str() {
                     Some(text) => Ok(text.to_owned()),
                     None => Err(io::Error::from(io::ErrorKind::NotFound)),
                 };
-                self.keeper.change(|_| change(rules, name, &mut files))
+                self.change(|_| change(rules, name, &mut files))
             }
             other => Err(format!(
                 "rules: {other:?} cannot be done; there are list, hits, add, remove and replace"
@@ -110,7 +149,7 @@ impl Scrubber {
             return;
         }
         let change = Change::all(rules.rules.clone(), &from);
-        if let Err(error) = self.keeper.change(|_| Ok(change)) {
+        if let Err(error) = self.change(|_| Ok(change)) {
             warn!(service, "SIGHUP: the rules were not taken: {error}");
         }
     }
@@ -119,6 +158,9 @@ impl Scrubber {
 impl Operator for Scrubber {
     fn begin(&self, ground: Ground) {
         self.keeper.begin(ground.instances.clone());
+        if self.protects {
+            let _ = self.promoter.set(Mutex::new(Promoter::new(&self.service, &ground)));
+        }
         let _ = self.ground.set(ground);
     }
 
@@ -152,6 +194,10 @@ impl Operator for Scrubber {
         if let Some(ground) = self.ground.get() {
             self.guard().tick(&Steered::read(ground), now_ns);
         }
+        if let Some(mut promoter) = self.promoter() {
+            promoter.succeed(&self.keeper.current());
+            promoter.tick(now_ns);
+        }
     }
 
     fn reread(&self, options: Option<&Written>) {
@@ -178,7 +224,10 @@ impl Operator for Scrubber {
             tables.extend(show::destinations(&self.service, &guard, monotonic_ns()));
             tables.extend(show::hooks(&self.service, &guard));
         }
-        if let Ok((generation, hits)) = self.keeper.hits() {
+        if let Some(promoter) = self.promoter() {
+            tables.extend(show::promotions(&self.service, promoter.counts()));
+        }
+        if let Ok((generation, hits)) = self.hits() {
             tables.extend(show::rules(&self.service, &generation, &hits));
         }
         tables

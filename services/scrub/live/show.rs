@@ -8,6 +8,7 @@ use tidegate_runtime::metrics::snapshot::{RowSnapshot, TableSnapshot};
 use super::generation::Generation;
 use super::guard::{Guard, Standing};
 use super::keeper::Hits;
+use super::promote;
 use crate::scrub::judge::Tally;
 use crate::scrub::rules::rule::Rule;
 
@@ -33,6 +34,8 @@ pub(super) fn hits(generation: &Generation, hits: &[Hits]) -> Value {
             "octets": hits.all.octets,
             "dry_run": hits.all.would,
             "met": hits.all.met,
+            "promoted": hits.promoted.packets,
+            "promoted_octets": hits.promoted.octets,
             "cores": hits.by_shard.iter().map(core).collect::<Vec<_>>(),
         })
     };
@@ -47,11 +50,15 @@ fn busiest<'a>(
     count: usize,
 ) -> Vec<(&'a Rule, &'a Hits)> {
     let mut busy: Vec<_> = (generation.rules.set().rules.iter().zip(hits))
-        .filter(|(_, hits)| hits.all != Tally::default())
+        .filter(|(_, hits)| hits.all != Tally::default() || hits.promoted.packets > 0)
         .collect();
-    busy.sort_by_key(|(_, hits)| std::cmp::Reverse(hits.all.ended + hits.all.would));
+    busy.sort_by_key(|(_, hits)| std::cmp::Reverse(decided(hits)));
     busy.truncate(count);
     busy
+}
+
+const fn decided(hits: &Hits) -> u64 {
+    hits.all.ended + hits.all.would + hits.promoted.packets
 }
 
 /// The `count` rules that decided most.
@@ -84,6 +91,7 @@ pub(super) fn rules(
             ("packets", hits.all.ended),
             ("octets", hits.all.octets),
             ("dry_run", hits.all.would),
+            ("promoted", hits.promoted.packets),
         ]),
         ..RowSnapshot::default()
     };
@@ -101,6 +109,18 @@ pub(super) fn hooks(service: &str, guard: &Guard) -> Option<TableSnapshot> {
         ..RowSnapshot::default()
     };
     let (service, name) = (service.to_owned(), "command".to_owned());
+    Some(TableSnapshot { service, name, rows: vec![row] })
+}
+
+/// What became of verdicts that the steering programs were to have, in `stats`.
+pub(super) fn promotions(service: &str, counts: Option<promote::Counts>) -> Option<TableSnapshot> {
+    let promote::Counts { promoted, refused } = counts?;
+    let row = RowSnapshot {
+        name: "cache".to_owned(),
+        counters: map([("promoted", promoted), ("refused", refused)]),
+        ..RowSnapshot::default()
+    };
+    let (service, name) = (service.to_owned(), "verdicts".to_owned());
     Some(TableSnapshot { service, name, rows: vec![row] })
 }
 

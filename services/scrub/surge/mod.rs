@@ -5,7 +5,7 @@
 //!    ├─ (destination, protocol, source port)                            reflection of any kind
 //!    └─ (destination, protocol, port, length, first octets of payload)  copies with forged sources
 //!         └─► slot ► packets and sources of this second and of the one before
-//!               surging: more than [`PACKETS_PER_SECOND`] from more than [`SOURCES`]
+//!               surging: more than `packets_per_second` from more than [`SOURCES`]
 //! ```
 //!
 //! Rules know the floods that have a shape of their own. For the others there is this: a table of
@@ -29,9 +29,13 @@ use super::rules::field::{AddressField, NumberField, Scope};
 use super::siphash::{self, Key};
 
 /// Packets a second with one thing in common, above which they surge: a tenth of the packets at which
-/// a destination is engaged. Lower, and a popular server's questions are a flood; higher, and
-/// what is left of a flood in ten kinds passes.
+/// a destination is engaged, where nothing else is said ([`Surge::set_engaged_at`]). Lower, and a
+/// popular server's questions are a flood; higher, and what is left of a flood in ten kinds passes.
 const PACKETS_PER_SECOND: u32 = 10_000;
+
+/// As few surge at least, however early a destination is engaged: a page of a few hundred parts
+/// from as many servers is no flood.
+const PACKETS_PER_SECOND_MIN: u32 = 200;
 
 /// Sources a second that surge. Fewer can be limited one by one.
 const SOURCES: u32 = 64;
@@ -64,19 +68,19 @@ struct Slot {
 
 impl Slot {
     /// What it says of `second`, as far as that can be said.
-    const fn turn(&mut self, second: u64) {
+    const fn turn(&mut self, second: u64, most: u32) {
         if self.second == second {
             return;
         }
         // Only the second right before has a say, also where time was set back.
-        self.surged = self.second.wrapping_add(1) == second && self.is_over();
+        self.surged = self.second.wrapping_add(1) == second && self.is_over(most);
         self.second = second;
         self.packets = 0;
         self.sources = 0;
     }
 
-    const fn is_over(&self) -> bool {
-        self.packets > PACKETS_PER_SECOND && self.sources.count_ones() >= bits_of(SOURCES)
+    const fn is_over(&self, most: u32) -> bool {
+        self.packets > most && self.sources.count_ones() >= bits_of(SOURCES)
     }
 }
 
@@ -96,12 +100,20 @@ const fn bits_of(sources: u32) -> u32 {
 pub(crate) struct Surge {
     key: Key,
     groups: Box<[[Slot; SLOTS]]>,
+    packets_per_second: u32,
 }
 
 impl Surge {
     /// Nothing met yet.
     pub(crate) fn new(key: Key) -> Self {
-        Self { key, groups: vec![[Slot::default(); SLOTS]; TABLE / SLOTS].into() }
+        let groups = vec![[Slot::default(); SLOTS]; TABLE / SLOTS].into();
+        Self { key, groups, packets_per_second: PACKETS_PER_SECOND }
+    }
+
+    /// What it looks after is engaged at so many packets a second: a tenth of them surge.
+    pub(crate) fn set_engaged_at(&mut self, packets_per_second: u64) {
+        let tenth = u32::try_from(packets_per_second / 10).unwrap_or(u32::MAX);
+        self.packets_per_second = tenth.max(PACKETS_PER_SECOND_MIN);
     }
 
     /// Takes in a packet that is neither known nor verified; whether it is of a surge. TCP never is:
@@ -131,16 +143,16 @@ impl Surge {
 
     /// Counts one packet of `tag`; whether it surges.
     fn count(&mut self, tag: u64, source: u64, second: u64) -> bool {
-        let mask = self.groups.len() - 1;
+        let (mask, most) = (self.groups.len() - 1, self.packets_per_second);
         #[expect(clippy::cast_possible_truncation, reason = "less than the table's length")]
         let group = &mut self.groups[tag as usize & mask];
         for slot in group.iter_mut() {
-            slot.turn(second);
+            slot.turn(second, most);
         }
         if let Some(slot) = group.iter_mut().find(|slot| slot.tag == tag) {
             slot.packets = slot.packets.saturating_add(1);
             slot.sources |= 1 << source;
-            return slot.surged || slot.is_over();
+            return slot.surged || slot.is_over(most);
         }
         // Who surged is not forgotten for who comes first in the next second.
         if let Some(slot) = group.iter_mut().filter(|slot| !slot.surged).min_by_key(|it| it.packets)
