@@ -115,8 +115,8 @@ impl Instance {
                 // It is judged, and shown, when its first part has come, or will not.
                 judge::Fate::Hold => return,
             };
-            let rule = judgement.rule;
-            tap.offer(&Judged { head, octets, at_ns, fate, rule, reason });
+            let Judgement { rule, sampled, .. } = *judgement;
+            tap.offer(&Judged { head, octets, at_ns, fate, rule, sampled, reason });
         }
     }
 

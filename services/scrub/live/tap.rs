@@ -32,7 +32,7 @@ impl Fate {
 pub(crate) struct Wanted {
     /// With this fate; `None`: with any.
     pub(crate) fate: Option<Fate>,
-    /// On which the rule of this name decided; `None`: whoever decided.
+    /// On which the rule of this name decided, or which it offers; `None`: whoever decided.
     pub(crate) rule: Option<Box<str>>,
     /// One of so many of them.
     pub(crate) sample: NonZeroU32,
@@ -51,6 +51,8 @@ pub(crate) struct Judged<'a> {
     pub(crate) fate: Fate,
     /// The rule that decided.
     pub(crate) rule: Option<u32>,
+    /// A rule that samples, and offers this one.
+    pub(crate) sampled: Option<u32>,
     /// Why, in a word.
     pub(crate) reason: &'static str,
 }
@@ -89,7 +91,9 @@ impl Tap {
     pub(crate) fn offer(&mut self, judged: &Judged<'_>) {
         let Wanted { fate, sample, .. } = self.wanted;
         let is_wanted = fate.is_none_or(|fate| fate == judged.fate)
-            && self.rule.is_none_or(|rule| rule.is_some() && rule == judged.rule);
+            && self.rule.is_none_or(|rule| {
+                rule.is_some() && (rule == judged.rule || rule == judged.sampled)
+            });
         if !is_wanted {
             return;
         }
@@ -115,7 +119,15 @@ mod tests {
     use super::*;
 
     fn judged(fate: Fate, rule: Option<u32>) -> Judged<'static> {
-        Judged { head: &[0xa5; 60], octets: 60, at_ns: 7, fate, rule, reason: "rule" }
+        Judged {
+            head: &[0xa5; 60],
+            octets: 60,
+            at_ns: 7,
+            fate,
+            rule,
+            sampled: None,
+            reason: "rule",
+        }
     }
 
     /// How many of these are taken.
@@ -153,6 +165,25 @@ mod tests {
         assert_eq!([count(Some(Passed), None), count(Some(Challenged), None)], [2, 1]);
         assert_eq!([count(None, Some("bad")), count(Some(Dropped), Some("bad"))], [2, 1]);
         assert_eq!(count(None, Some("gone")), 0, "not what no rule decided on");
+    }
+
+    #[test]
+    fn what_a_rule_offers_is_taken_under_its_name() {
+        let taken = |rule: &str, sampled| {
+            let ring = Arc::new(Ring::new());
+            let wanted = Wanted { fate: None, rule: Some(rule.into()), sample: NonZeroU32::MIN };
+            let mut tap = Tap::new(wanted, Arc::clone(&ring));
+            tap.set_generation(3, |name| (name == "look").then_some(7));
+            tap.offer(&Judged { sampled, ..judged(Fate::Dropped, Some(4)) });
+            let mut shelf = Shelf::new();
+            ring.swap(&mut shelf);
+            shelf.iter().count()
+        };
+        assert_eq!(
+            [taken("look", Some(7)), taken("look", Some(6)), taken("look", None)],
+            [1, 0, 0]
+        );
+        assert_eq!(taken("gone", None), 0);
     }
 
     #[test]
