@@ -13,7 +13,7 @@ use super::judge::{Fate, Judge, Reason};
 use super::*;
 
 /// The captures' directory, or `None` with a printed reason.
-pub(super) fn corpus() -> Option<PathBuf> {
+pub(in crate::scrub) fn corpus() -> Option<PathBuf> {
     let place = std::env::var_os("TIDEGATE_CORPUS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
         PathBuf::from,

@@ -120,67 +120,11 @@ impl Kind {
             return never_unless(self != Self::NotIp);
         }
         match field {
-            F::FrameLength | F::EtherType | F::VlanId | F::VlanPriority | F::VlanInnerId => {
-                Presence::Maybe
-            }
-            F::IpVersion
-            | F::IpLength
-            | F::IpHeaderLength
-            | F::IpTtl
-            | F::IpDscp
-            | F::IpEcn
-            | F::IpProtocol
-            | F::IpMoreFragments
-            | F::IpFragmentOffset
-            | F::IpFragment => surely(self != Self::NotIp),
-            F::IpDontFragment | F::IpReserved => surely(self.is_v4()),
             F::IpId if self.is_v6() => Presence::Maybe,
-            F::IpId => surely(self.is_v4()),
-            F::IpFlowLabel | F::IpExtensions => surely(self.is_v6()),
             F::SourcePort | F::DestinationPort => surely(self.is_tcp() || self.is_udp()),
             F::TcpMss | F::TcpWindowScale => never_unless(self.is_tcp()),
-            F::TcpSourcePort
-            | F::TcpDestinationPort
-            | F::TcpFlags
-            | F::TcpFin
-            | F::TcpSyn
-            | F::TcpReset
-            | F::TcpPush
-            | F::TcpAckFlag
-            | F::TcpUrgent
-            | F::TcpEce
-            | F::TcpCwr
-            | F::TcpSequence
-            | F::TcpAcknowledgement
-            | F::TcpWindow
-            | F::TcpUrgentPointer
-            | F::TcpHeaderLength
-            | F::TcpLength
-            | F::TcpSackPermitted
-            | F::TcpTimestamps => surely(self.is_tcp()),
-            F::UdpSourcePort | F::UdpDestinationPort | F::UdpLength | F::UdpChecksum => {
-                surely(self.is_udp())
-            }
-            F::IcmpType | F::IcmpCode => surely(self == Self::V4Icmp),
-            F::Icmpv6Type | F::Icmpv6Code => surely(self == Self::V6Icmp),
-            F::GreProtocol => never_unless(self.is_other()),
-            F::VxlanVni => never_unless(self.is_udp()),
             F::PayloadLength if self.is_other() => Presence::Maybe,
-            F::PayloadLength => surely(self != Self::NotIp),
-            F::DnsId
-            | F::DnsResponse
-            | F::DnsOpcode
-            | F::DnsAuthoritative
-            | F::DnsTruncated
-            | F::DnsRecursionDesired
-            | F::DnsRecursionAvailable
-            | F::DnsResponseCode
-            | F::DnsQuestions
-            | F::DnsAnswers
-            | F::DnsAuthorities
-            | F::DnsAdditionals
-            | F::DnsQueryType
-            | F::DnsQueryClass => never_unless(self.is_udp() || self.is_tcp()),
+            _ => field.layer().map_or(Presence::Maybe, |layer| self.layer(scope, layer)),
         }
     }
 }

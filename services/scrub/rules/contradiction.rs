@@ -103,7 +103,7 @@ impl<'e> Known<'e> {
         match test {
             Test::Has(scope, layer) => self.has(*scope, *layer),
             Test::Number { scope, field, mask, ranges } => {
-                let why = implied(*field).and_then(|layer| self.has(*scope, layer));
+                let why = field.layer().and_then(|layer| self.has(*scope, layer));
                 let first = is_in_first_part(*field).then(|| self.is_first(*scope)).flatten();
                 let shown = format!("`{}`", Expression::Test(test.clone()));
                 why.or(first).or_else(|| self.number(*scope, *field, *mask, ranges, shown))
@@ -302,71 +302,6 @@ const fn is_transport(layer: Layer) -> bool {
             | Layer::Vxlan
             | Layer::Dns
     )
-}
-
-/// The header that a field is of.
-const fn implied(field: NumberField) -> Option<Layer> {
-    use NumberField as F;
-    Some(match field {
-        F::FrameLength | F::EtherType => return None,
-        F::VlanId | F::VlanPriority | F::VlanInnerId => Layer::Vlan,
-        F::IpVersion
-        | F::IpLength
-        | F::IpHeaderLength
-        | F::IpTtl
-        | F::IpDscp
-        | F::IpEcn
-        | F::IpProtocol
-        | F::IpId
-        | F::IpMoreFragments
-        | F::IpFragmentOffset
-        | F::IpFragment
-        | F::SourcePort
-        | F::DestinationPort
-        | F::PayloadLength => Layer::Ip,
-        F::IpDontFragment | F::IpReserved => Layer::Ipv4,
-        F::IpFlowLabel | F::IpExtensions => Layer::Ipv6,
-        F::TcpSourcePort
-        | F::TcpDestinationPort
-        | F::TcpFlags
-        | F::TcpFin
-        | F::TcpSyn
-        | F::TcpReset
-        | F::TcpPush
-        | F::TcpAckFlag
-        | F::TcpUrgent
-        | F::TcpEce
-        | F::TcpCwr
-        | F::TcpSequence
-        | F::TcpAcknowledgement
-        | F::TcpWindow
-        | F::TcpUrgentPointer
-        | F::TcpHeaderLength
-        | F::TcpLength
-        | F::TcpMss
-        | F::TcpWindowScale
-        | F::TcpSackPermitted
-        | F::TcpTimestamps => Layer::Tcp,
-        F::UdpSourcePort | F::UdpDestinationPort | F::UdpLength | F::UdpChecksum => Layer::Udp,
-        F::IcmpType | F::IcmpCode => Layer::Icmp,
-        F::Icmpv6Type | F::Icmpv6Code => Layer::Icmpv6,
-        F::GreProtocol => Layer::Gre,
-        F::VxlanVni => Layer::Vxlan,
-        F::DnsId
-        | F::DnsResponse
-        | F::DnsOpcode
-        | F::DnsAuthoritative
-        | F::DnsTruncated
-        | F::DnsRecursionDesired
-        | F::DnsRecursionAvailable
-        | F::DnsResponseCode
-        | F::DnsQuestions
-        | F::DnsAnswers
-        | F::DnsAuthorities
-        | F::DnsAdditionals
-        | F::DnsQueryType
-        | F::DnsQueryClass => Layer::Dns,
-    })
 }
 
 /// Whether two lists of disjoint networks have an address in common.

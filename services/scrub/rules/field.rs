@@ -254,3 +254,71 @@ fields! {
         Carried "inner" 1;
     }
 }
+
+impl NumberField {
+    /// The header that it is of: without that, it is not there. A few ask for more: options, ports,
+    /// the identification of IPv6.
+    pub(crate) const fn layer(self) -> Option<Layer> {
+        use NumberField as F;
+        Some(match self {
+            F::FrameLength | F::EtherType => return None,
+            F::VlanId | F::VlanPriority | F::VlanInnerId => Layer::Vlan,
+            F::IpVersion
+            | F::IpLength
+            | F::IpHeaderLength
+            | F::IpTtl
+            | F::IpDscp
+            | F::IpEcn
+            | F::IpProtocol
+            | F::IpId
+            | F::IpMoreFragments
+            | F::IpFragmentOffset
+            | F::IpFragment
+            | F::SourcePort
+            | F::DestinationPort
+            | F::PayloadLength => Layer::Ip,
+            F::IpDontFragment | F::IpReserved => Layer::Ipv4,
+            F::IpFlowLabel | F::IpExtensions => Layer::Ipv6,
+            F::TcpSourcePort
+            | F::TcpDestinationPort
+            | F::TcpFlags
+            | F::TcpFin
+            | F::TcpSyn
+            | F::TcpReset
+            | F::TcpPush
+            | F::TcpAckFlag
+            | F::TcpUrgent
+            | F::TcpEce
+            | F::TcpCwr
+            | F::TcpSequence
+            | F::TcpAcknowledgement
+            | F::TcpWindow
+            | F::TcpUrgentPointer
+            | F::TcpHeaderLength
+            | F::TcpLength
+            | F::TcpMss
+            | F::TcpWindowScale
+            | F::TcpSackPermitted
+            | F::TcpTimestamps => Layer::Tcp,
+            F::UdpSourcePort | F::UdpDestinationPort | F::UdpLength | F::UdpChecksum => Layer::Udp,
+            F::IcmpType | F::IcmpCode => Layer::Icmp,
+            F::Icmpv6Type | F::Icmpv6Code => Layer::Icmpv6,
+            F::GreProtocol => Layer::Gre,
+            F::VxlanVni => Layer::Vxlan,
+            F::DnsId
+            | F::DnsResponse
+            | F::DnsOpcode
+            | F::DnsAuthoritative
+            | F::DnsTruncated
+            | F::DnsRecursionDesired
+            | F::DnsRecursionAvailable
+            | F::DnsResponseCode
+            | F::DnsQuestions
+            | F::DnsAnswers
+            | F::DnsAuthorities
+            | F::DnsAdditionals
+            | F::DnsQueryType
+            | F::DnsQueryClass => Layer::Dns,
+        })
+    }
+}

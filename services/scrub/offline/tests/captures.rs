@@ -3,25 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::craft::judge;
-
-/// The captures' directory, or `None` with a printed reason.
-fn corpus() -> Option<PathBuf> {
-    let place = std::env::var_os("TIDEGATE_CORPUS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
-        PathBuf::from,
-    );
-    let captures = place.join("pcap");
-    if captures.is_dir() {
-        return Some(captures);
-    }
-    let required = std::env::var_os("REQUIRE_CORPUS").is_some_and(|value| value == "1");
-    assert!(!required, "REQUIRE_CORPUS=1, but {} is not there", captures.display());
-    eprintln!(
-        "skipped: no captures at {}; TIDEGATE_CORPUS names another place",
-        captures.display()
-    );
-    None
-}
+use crate::scrub::corpus::corpus;
 
 /// The captures of one kind.
 fn files(corpus: &Path, kind: &str) -> Vec<PathBuf> {
