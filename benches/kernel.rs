@@ -7,12 +7,13 @@
 //! ```
 //!
 //! Rounds of all contenders alternate, and the least of each counts: whatever else the machine does
-//! makes a round longer, never shorter. `cargo bench --bench kernel`, as root.
+//! makes a round longer, never shorter. `cargo bench --bench kernel`, as root; `ONLY=alone`, `wire` or `memory`
+//! for one of them.
 #![expect(clippy::print_stdout, reason = "what it is for")]
 
 mod common;
 
-use std::fs;
+use std::{env, fs};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -43,9 +44,11 @@ const ROUNDS: usize = 9;
 static BARE: &[u8] = aya::include_bytes_aligned!("common/bare.bpf.o");
 
 fn main() {
-    alone();
-    on_a_wire();
-    memory();
+    let only = env::var("ONLY").unwrap_or_default();
+    let parts: [(&str, fn()); 3] = [("alone", alone), ("wire", on_a_wire), ("memory", memory)];
+    for (_, part) in parts.iter().filter(|(name, _)| only.is_empty() || only == *name) {
+        part();
+    }
 }
 
 fn selector(destination: &str, state: Option<State>) -> Selector {
@@ -89,6 +92,17 @@ fn packet(ipv6: bool, protocol: u8) -> Vec<u8> {
     packet
 }
 
+fn drop_of(whose: Whose, program: &Program) -> Promotion {
+    Promotion {
+        scope: 0,
+        whose,
+        verdict: Cached::Drop,
+        rule: 0,
+        epoch: program.cache().epoch(),
+        until_ns: u64::MAX,
+    }
+}
+
 fn run_ns(program: BorrowedFd<'_>, packet: &[u8]) -> f64 {
     // By the kernel's own clock: the call costs milliseconds beside the runs.
     bpf::prog_test_run(program, packet, None, REPEAT).expect("a run").run_ns.into()
@@ -104,6 +118,15 @@ fn alone() {
     let mut last = nobody.clone();
     last[63] = peace[0].clone();
     let draining = [selector("198.18.0.80", Some(State::Draining))];
+    let engaged = |source: &str| {
+        let program = program(&[
+            selector("198.18.0.80", Some(State::Engaged)),
+            selector("2001:db8::50", Some(State::Engaged)),
+        ]);
+        let promotion = drop_of(Whose::Source(source.parse().expect("an address")), &program);
+        program.cache().promote(&promotion).expect("room");
+        program
+    };
     let programs = [
         ("no selector has the destination (1)", program(&nobody[..1]), packet(false, 17)),
         ("no selector has the destination (64)", program(&nobody), packet(false, 17)),
@@ -113,6 +136,9 @@ fn alone() {
         ("protected, in peace, TCP", program(&peace), packet(false, 6)),
         ("protected, in peace, TCP over IPv6", program(&peace), packet(true, 6)),
         ("protected, draining, no socket", program(&draining), packet(false, 17)),
+        ("its source dropped, UDP", engaged("198.19.7.7"), packet(false, 17)),
+        ("its source dropped, TCP", engaged("198.19.7.7"), packet(false, 6)),
+        ("its source dropped, UDP over IPv6", engaged("2001:db8:7::7"), packet(true, 17)),
     ];
     let mut least = vec![f64::MAX; programs.len() + 1];
     for _ in 0..CALLS {

@@ -31,6 +31,9 @@
 #define PROTOCOL_HIP 139
 #define PROTOCOL_SHIM6 140
 
+// Octets that the first of several buffers has, at the least.
+#define FIRST_BUFFER_LEAST 1024
+
 #define FACT_PROTOCOL 1
 #define FACT_PORTS 2
 #define FACT_LATER_FRAGMENT 4
@@ -69,6 +72,15 @@ INLINE int at(struct xdp_md *ctx, __u32 offset, __u32 len, void **found)
 		return 0;
 	*found = data + offset;
 	return 1;
+}
+
+// Octets of the packet, in all its buffers. A call, so only where there can be another buffer: drivers
+// fill the first before they take a second, and none has such short ones.
+INLINE __u32 length(struct xdp_md *ctx)
+{
+	__u32 first = ctx->data_end - ctx->data;
+
+	return first < FIRST_BUFFER_LEAST ? first : bpf_xdp_get_buff_len(ctx);
 }
 
 // Why `at` said 0: the packet is short, or its headers span buffers.

@@ -479,7 +479,7 @@ INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, __u32 *matched)
 SEC("xdp.frags")
 int tidegate_steer(struct xdp_md *ctx)
 {
-	__u32 packet_len = bpf_xdp_get_buff_len(ctx);
+	__u32 packet_len = length(ctx);
 	__u32 zero = 0, matched = 0, outcome, ordered;
 	struct counters *counts = bpf_map_lookup_elem(&counters, &zero);
 
