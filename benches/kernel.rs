@@ -24,7 +24,7 @@ use common::wire;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use tidegate::dataplane::steer::{
-    self, CacheSizes, Cached, Fragments, Prefix, Program, Promotion, Protection, Protocol,
+    self, Cache, CacheSizes, Cached, Fragments, Prefix, Program, Promotion, Protection, Protocol,
     Selector, State, Steering, Whose,
 };
 use tidegate::dataplane::sys::bpf;
@@ -36,9 +36,11 @@ const PORT: u16 = 9;
 /// contender.
 const REPEAT: u32 = 20_000;
 const CALLS: usize = 100;
-/// Packets of one round on the wire, and rounds of each contender.
-const PACKETS: u64 = 1_000_000;
-const ROUNDS: usize = 9;
+/// Packets before each round on the wire, so that all sources were seen; packets of the round, more
+/// than come until each source is looked up anew; and rounds of each contender.
+const WARM_UP: u64 = 200_000;
+const PACKETS: u64 = 8_000_000;
+const ROUNDS: usize = 7;
 
 /// Made from common/bare.bpf.c by `dataplane/steer/rebuild`.
 static BARE: &[u8] = aya::include_bytes_aligned!("common/bare.bpf.o");
@@ -92,13 +94,13 @@ fn packet(ipv6: bool, protocol: u8) -> Vec<u8> {
     packet
 }
 
-fn drop_of(whose: Whose, program: &Program) -> Promotion {
+fn drop_of(whose: Whose, cache: &Cache) -> Promotion {
     Promotion {
         scope: 0,
         whose,
         verdict: Cached::Drop,
         rule: 0,
-        epoch: program.cache().epoch(),
+        epoch: cache.epoch(),
         until_ns: u64::MAX,
     }
 }
@@ -123,8 +125,8 @@ fn alone() {
             selector("198.18.0.80", Some(State::Engaged)),
             selector("2001:db8::50", Some(State::Engaged)),
         ]);
-        let promotion = drop_of(Whose::Source(source.parse().expect("an address")), &program);
-        program.cache().promote(&promotion).expect("room");
+        let source = Whose::Source(source.parse().expect("an address"));
+        program.cache().promote(&drop_of(source, program.cache())).expect("room");
         program
     };
     let programs = [
@@ -189,17 +191,18 @@ fn on_a_wire() {
     println!("  prefix, to bare XDP_DROP: {:.3}", least[2] / least[4]);
 }
 
-fn round_ns(flood: &mut Flood, packets: u64) -> f64 {
-    let budget = Budget {
+fn round_ns(flood: &mut Flood) -> f64 {
+    let budget = |packets| Budget {
         packets,
         time: Duration::from_secs(20),
         packets_per_second: None,
         processor: Some(1),
     };
+    flood.run(&budget(WARM_UP)).expect("a flood");
     // Of processor time, so that other processes cost nothing but what they leave of the caches. The
     // generator's thread receives too, and nothing else of this process works.
     let before = cpu_seconds();
-    let sent = flood.run(&budget).expect("a flood");
+    let sent = flood.run(&budget(PACKETS)).expect("a flood");
     let seconds = cpu_seconds() - before;
     #[expect(clippy::cast_precision_loss, reason = "millions")]
     let offered = sent.offered as f64;
@@ -227,14 +230,6 @@ fn stand(near: &End, standing: &Standing, flood: &mut Flood) -> f64 {
             .expect("a thread")
             .expect("it")
     };
-    let promotion = |steering: &Steering, whose| Promotion {
-        scope: 0,
-        whose,
-        verdict: Cached::Drop,
-        rule: 0,
-        epoch: steering.cache().epoch(),
-        until_ns: u64::MAX,
-    };
     match standing {
         Standing::Bare(name) => {
             let program = loaded(&mut ebpf, name);
@@ -242,27 +237,28 @@ fn stand(near: &End, standing: &Standing, flood: &mut Flood) -> f64 {
                 .run(|| program.attach_to_if_index(near.index, XdpMode::Driver))
                 .expect("a thread")
                 .expect("attached");
-            round_ns(flood, PACKETS)
+            round_ns(flood)
         }
         Standing::Peace => {
             let _steering = steering(State::Peace, 1);
-            round_ns(flood, PACKETS)
+            round_ns(flood)
         }
         Standing::Promoted => {
             let steering = steering(State::Engaged, 131_072);
             for source in sources() {
-                let promotion = promotion(&steering, Whose::Source(source));
+                let promotion = drop_of(Whose::Source(source), steering.cache());
                 steering.promote(&promotion).expect("room");
             }
-            let ns = round_ns(flood, PACKETS);
+            let ns = round_ns(flood);
             all_dropped(&steering);
             ns
         }
         Standing::PromotedPrefix => {
             let steering = steering(State::Engaged, 1);
             let prefix = Prefix::new(Ipv4Addr::from(base()).into(), 16).expect("a prefix");
-            steering.promote(&promotion(&steering, Whose::Prefix(prefix))).expect("room");
-            let ns = round_ns(flood, PACKETS);
+            let promotion = drop_of(Whose::Prefix(prefix), steering.cache());
+            steering.promote(&promotion).expect("room");
+            let ns = round_ns(flood);
             all_dropped(&steering);
             ns
         }
@@ -292,15 +288,8 @@ fn memory() {
     let cache = program.cache();
     let start = Instant::now();
     for host in 0..SOURCES {
-        let promotion = Promotion {
-            scope: 0,
-            whose: Whose::Source(Ipv4Addr::from(0xc612_0000 + host).into()),
-            verdict: Cached::Drop,
-            rule: 0,
-            epoch: cache.epoch(),
-            until_ns: u64::MAX,
-        };
-        cache.promote(&promotion).expect("room");
+        let source = Whose::Source(Ipv4Addr::from(0xc612_0000 + host).into());
+        cache.promote(&drop_of(source, cache)).expect("room");
     }
     let each_us = start.elapsed().as_secs_f64() * 1e6 / f64::from(SOURCES);
     println!("memory: {SOURCES} sources promoted, {each_us:.2} us each; maps of the program");

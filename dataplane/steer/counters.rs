@@ -1,5 +1,7 @@
 //! What became of every packet, as the program counts it.
 
+use super::selector::SELECTORS_MAX;
+
 /// Number of outcomes a packet can have.
 pub const OUTCOME_COUNT: usize = OUTCOMES.len();
 
@@ -65,16 +67,13 @@ pub struct Tally {
     pub octets: u64,
 }
 
-impl Tally {
-    const fn add(&mut self, packets: u64, octets: u64) {
-        self.packets += packets;
-        self.octets += octets;
-    }
-}
-
-/// `struct counters` of steer.bpf.c in 64-bit words, two to a tally.
+/// `struct counters` of steer.bpf.c in 64-bit words.
 pub(super) type Words = [u64; WORDS];
-const WORDS: usize = 2 * (1 + OUTCOME_COUNT + super::SELECTORS_MAX + 1);
+/// Those that are tallies, of two words each.
+const TALLIES: usize = 2 * (1 + OUTCOME_COUNT + 1 + SELECTORS_MAX);
+/// Words of `struct peace`.
+const PEACE: usize = 8;
+const WORDS: usize = TALLIES + PEACE * SELECTORS_MAX;
 
 /// Everything the program counted, on one processor or on all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +83,12 @@ pub struct Counters {
     /// In the order of [`OUTCOMES`].
     pub outcomes: [Tally; OUTCOME_COUNT],
     /// What was redirected, by the selector's index.
-    pub selectors: [Tally; super::SELECTORS_MAX],
+    pub selectors: [Tally; SELECTORS_MAX],
     /// Of what was redirected: packets that pass, and were redirected for their place in their flow
     /// ([`Metadata::ordered`](super::Metadata::ordered)).
     pub ordered: Tally,
+    /// What the destinations of protecting selectors got, by the selector's index.
+    pub(super) peaces: [PeaceCounts; SELECTORS_MAX],
 }
 
 impl Default for Counters {
@@ -95,24 +96,33 @@ impl Default for Counters {
         Self {
             received: Tally::default(),
             outcomes: [Tally::default(); OUTCOME_COUNT],
-            selectors: [Tally::default(); super::SELECTORS_MAX],
+            selectors: [Tally::default(); SELECTORS_MAX],
             ordered: Tally::default(),
+            peaces: [PeaceCounts::default(); SELECTORS_MAX],
         }
     }
 }
 
 impl Counters {
-    /// Adds the counters of one processor.
-    pub(super) fn add(&mut self, words: &Words) {
-        let tallies = std::iter::once(&mut self.received)
-            .chain(&mut self.outcomes)
-            .chain(&mut self.selectors)
-            .chain(std::iter::once(&mut self.ordered));
-        let (pairs, rest) = words.as_chunks::<2>();
-        debug_assert!(rest.is_empty());
-        for (tally, [packets, octets]) in tallies.zip(pairs) {
-            tally.add(*packets, *octets);
+    /// The sum of processors.
+    pub(super) fn of<'a>(processors: impl Iterator<Item = &'a Words>) -> Self {
+        let sum = processors.fold([0; WORDS], |mut sum: Words, words| {
+            sum.iter_mut().zip(words).for_each(|(sum, word)| *sum += word);
+            sum
+        });
+        let (tallies, peaces) = sum.split_at(TALLIES);
+        let mut counters = Self::default();
+        let all = std::iter::once(&mut counters.received)
+            .chain(&mut counters.outcomes)
+            .chain(std::iter::once(&mut counters.ordered))
+            .chain(&mut counters.selectors);
+        for (tally, [packets, octets]) in all.zip(tallies.as_chunks::<2>().0) {
+            *tally = Tally { packets: *packets, octets: *octets };
         }
+        for (counts, words) in counters.peaces.iter_mut().zip(peaces.as_chunks().0) {
+            *counts = PeaceCounts::of(words);
+        }
+        counters
     }
 
     /// Packets with this outcome.
@@ -136,7 +146,7 @@ impl Counters {
 /// What a protected destination got, in peace and in war: by a selector's index, on all
 /// processors since the program was loaded.
 ///
-/// Packets and octets are exact. Of the others `syn` is, and the rest are estimates, whose errors
+/// Packets, octets, what was dropped and `syn` are exact. The rest are estimates, whose errors
 /// `protect.bpf.h` bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeaceCounts {
@@ -144,6 +154,8 @@ pub struct PeaceCounts {
     pub packets: u64,
     /// Octets, Ethernet header included.
     pub octets: u64,
+    /// Of these, what a cached verdict dropped.
+    pub dropped: Tally,
     /// TCP packets with SYN and without ACK.
     pub syn: u64,
     /// Packets of flows that were not seen lately, and all that a verdict dropped. Estimated.
@@ -153,20 +165,19 @@ pub struct PeaceCounts {
     pub unanswered_syn: u64,
 }
 
-/// `struct peace` of protect.bpf.h in 64-bit words.
-pub(super) type PeaceWords = [u64; 6];
-
 impl PeaceCounts {
-    /// Sums the processors.
-    pub(super) fn of<'a>(processors: impl Iterator<Item = &'a PeaceWords>) -> Self {
-        let sum = processors.fold([0; 6], |mut sum: PeaceWords, words| {
-            sum.iter_mut().zip(words).for_each(|(sum, word)| *sum += word);
-            sum
-        });
-        let [packets, octets, syn, new_flows, asked, answered] = sum;
-        // Asked on one processor and answered on another: only the sums are in order.
-        let unanswered_syn = asked.saturating_sub(answered);
-        Self { packets, octets, syn, new_flows, unanswered_syn }
+    /// Of the words of `struct peace`, summed over processors: what one asked may be answered on
+    /// another.
+    fn of(words: &[u64; PEACE]) -> Self {
+        let [packets, octets, dropped, dropped_octets, syn, new_flows, asked, answered] = *words;
+        Self {
+            packets,
+            octets,
+            dropped: Tally { packets: dropped, octets: dropped_octets },
+            syn,
+            new_flows: new_flows + dropped,
+            unanswered_syn: asked.saturating_sub(answered),
+        }
     }
 }
 
@@ -193,22 +204,25 @@ mod tests {
     }
 
     #[test]
-    fn sums_processors_tally_by_tally() {
+    fn sums_processors_word_by_word() {
         let mut words = [0; WORDS];
         words[0] = 3;
         words[1] = 180;
         words[2 + 2 * Outcome::PassNotIp as usize] = 1;
         words[2 + 2 * Outcome::Redirected as usize] = 2;
-        words[WORDS - 3] = 120;
-        words[WORDS - 2] = 1;
-        let mut counters = Counters::default();
-        counters.add(&words);
-        counters.add(&words);
+        words[2 + 2 * OUTCOME_COUNT] = 1;
+        words[TALLIES - 1] = 120;
+        words[TALLIES..TALLIES + 3].copy_from_slice(&[5, 300, 4]);
+        let counters = Counters::of([words, words].iter());
         assert_eq!(counters.received, Tally { packets: 6, octets: 360 });
         assert_eq!(counters.get(Outcome::PassNotIp).packets, 2);
         assert_eq!(counters.get(Outcome::Redirected).packets, 4);
-        assert_eq!(counters.selectors[63], Tally { packets: 0, octets: 240 });
         assert_eq!(counters.ordered, Tally { packets: 2, octets: 0 });
+        assert_eq!(counters.selectors[63], Tally { packets: 0, octets: 240 });
+        let dropped = Tally { packets: 8, octets: 0 };
+        let expected =
+            PeaceCounts { packets: 10, octets: 600, dropped, new_flows: 8, ..PeaceCounts::default() };
+        assert_eq!(counters.peaces[0], expected);
         assert_eq!(counters.unaccounted(), 0);
     }
 
@@ -216,18 +230,15 @@ mod tests {
     fn tells_a_packet_without_an_outcome() {
         let mut words = [0; WORDS];
         words[0] = 3;
-        let mut counters = Counters::default();
-        counters.add(&words);
-        assert_eq!(counters.unaccounted(), 3);
+        assert_eq!(Counters::of([words].iter()).unaccounted(), 3);
     }
 
     #[test]
     fn what_is_answered_elsewhere_is_answered() {
-        let there = [1, 60, 1, 1, 1, 0];
-        let here = [2, 120, 0, 0, 0, 1];
-        let counts = PeaceCounts::of([there, here].iter());
-        let expected =
-            PeaceCounts { packets: 3, octets: 180, syn: 1, new_flows: 1, unanswered_syn: 0 };
-        assert_eq!(counts, expected);
+        let (mut there, mut here) = ([0; WORDS], [0; WORDS]);
+        there[TALLIES + 6] = 1;
+        here[TALLIES + 7] = 1;
+        assert_eq!(Counters::of([there].iter()).peaces[0].unanswered_syn, 1);
+        assert_eq!(Counters::of([there, here].iter()).peaces[0].unanswered_syn, 0);
     }
 }

@@ -171,12 +171,8 @@ impl Steering {
     }
 
     /// As [`Program::pass_all`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn pass_all(&self, closed: bool) -> Result<(), Error> {
-        self.program().pass_all(closed)
+    pub fn pass_all(&self, closed: bool) {
+        self.program().pass_all(closed);
     }
 
     /// As [`Program::counters`].

@@ -10,9 +10,11 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
+use nix::sys::time::TimeValLike;
+use nix::time::ClockId;
 
 use super::cache::{Cache, CacheSizes};
-use super::counters::{Counters, PeaceCounts, PeaceWords, Words};
+use super::counters::{Counters, PeaceCounts, Words};
 use super::error::{Error, LOAD};
 use super::privilege::errno;
 use super::selector::{SELECTOR_OCTETS, SELECTORS_MAX, Selector, State};
@@ -37,20 +39,24 @@ const TABLES: usize = 8 + SELECTORS_MAX * SELECTOR_OCTETS;
 const GENERATION_OCTETS: usize = TABLES + (TABLES_IPV4 + TABLES_IPV6) * 256 * 8;
 type Generation = [u8; GENERATION_OCTETS];
 
-// The bits of the `config` map.
-const CONFIG_GENERATION: u32 = 1;
-const CONFIG_PASS_ALL: u32 = 2;
+// The bits of the board's switches.
+const SWITCH_GENERATION: u32 = 1;
+const SWITCH_PASS_ALL: u32 = 2;
 
 /// Where the fields of `struct board` in protect.bpf.h are, and its length.
-const STATES: usize = 0;
-pub(super) const KINDS: usize = 2 * SELECTORS_MAX;
+const SWITCHES: usize = 0;
+pub(super) const KINDS: usize = SWITCHES + 4;
 pub(super) const FLOOR: usize = KINDS + 4;
 const STAMPS_SHIFT: usize = FLOOR + 4;
 pub(super) const CHANGES: usize = STAMPS_SHIFT + 4;
-pub(super) const BOARD_OCTETS: usize = CHANGES + 4;
+const STATES: usize = CHANGES + 4;
+pub(super) const BOARD_OCTETS: usize = STATES + 2 * SELECTORS_MAX;
 
 /// Places for stamps, `STAMPS` of steer.bpf.c, by two's logarithm.
 const STAMPS_BITS: u32 = 16;
+
+/// How long a word holds that the program keeps in front of its cached verdicts, at the most.
+const QUICK_NS: u64 = 2_600_000_000;
 
 /// Keys of the program's hash.
 const HASH_KEYS: usize = 12;
@@ -66,11 +72,9 @@ const GRACE: Duration = Duration::from_millis(50);
 /// ([`bpf::prog_test_run`]).
 pub struct Program {
     ebpf: Ebpf,
-    config: Array<MapData, u32>,
     generations: Array<MapData, Generation>,
     counters: PerCpuArray<MapData, Words>,
     sockets: XskMap<MapData>,
-    peaces: PerCpuArray<MapData, PeaceWords>,
     board: SharedValues,
     cache: Arc<Cache>,
     /// States of the protecting selectors, by index; of others `None`.
@@ -79,7 +83,7 @@ pub struct Program {
     look: Option<Look>,
     /// Most queues that had a socket.
     queues: u32,
-    /// What `config` says.
+    /// What the board says of them.
     switches: u32,
     /// Whether the generation that is not active was so before.
     stale: bool,
@@ -114,6 +118,7 @@ impl Program {
         let keys: [u64; HASH_KEYS] = std::array::from_fn(|_| RandomState::new().hash_one(0));
         let mut ebpf = EbpfLoader::new()
             .override_global("hash_keys", keys.as_slice(), true)
+            .override_global("quick_shift", &quick_shift(jiffy_ns()), true)
             .map_max_entries("by_flow", sizes.flows.max(1))
             .map_max_entries("by_source", sizes.sources.max(1))
             .map_max_entries("by_prefix", sizes.prefixes.max(1))
@@ -123,18 +128,14 @@ impl Program {
         board.store(STAMPS_SHIFT, STAMPS_BITS);
         let cache = Arc::new(Cache::new(&mut ebpf)?);
         let mut map = |name| ebpf.take_map(name).expect(OBJECT_KNOWN);
-        let config = Array::try_from(map("config")).expect(OBJECT_KNOWN);
         let generations = Array::try_from(map("generations")).expect(OBJECT_KNOWN);
         let counters = PerCpuArray::try_from(map("counters")).expect(OBJECT_KNOWN);
         let sockets = XskMap::try_from(map("sockets")).expect(OBJECT_KNOWN);
-        let peaces = PerCpuArray::try_from(map("peaces")).expect(OBJECT_KNOWN);
         let mut program = Self {
             ebpf,
-            config,
             generations,
             counters,
             sockets,
-            peaces,
             board,
             cache,
             states: Vec::new(),
@@ -196,7 +197,7 @@ impl Program {
         if self.stale && bpf::wait_for_programs().is_err() {
             thread::sleep(GRACE);
         }
-        let next = (self.switches ^ CONFIG_GENERATION) & CONFIG_GENERATION;
+        let next = (self.switches ^ SWITCH_GENERATION) & SWITCH_GENERATION;
         let state = |selector: &Selector| selector.protection.map(|it| it.state);
         let states: Vec<Option<State>> = selectors.iter().map(state).collect();
         for (index, state) in states.iter().enumerate() {
@@ -205,7 +206,7 @@ impl Program {
         self.generations
             .set(next, generation, 0)
             .map_err(|error| Error::from_call("writing the selectors", error))?;
-        self.switch(self.switches ^ CONFIG_GENERATION)?;
+        self.switch(self.switches ^ SWITCH_GENERATION);
         self.stale = true;
         self.states = states;
         self.look = None;
@@ -226,7 +227,7 @@ impl Program {
             Some(Some(known)) => *known = state,
             _ => return Err(Error::NotProtecting { selector }),
         }
-        self.board.write(state_at(self.switches & CONFIG_GENERATION, selector), &[state as u8]);
+        self.board.write(state_at(self.switches & SWITCH_GENERATION, selector), &[state as u8]);
         self.look = None;
         Ok(())
     }
@@ -286,17 +287,12 @@ impl Program {
     ///
     /// [`Error::Os`].
     pub fn selector_counts(&self) -> Result<Vec<PeaceCounts>, Error> {
-        let counts = |(index, state): (u32, &Option<State>)| {
-            if state.is_none() {
-                return Ok(PeaceCounts::default());
-            }
-            let processors = self
-                .peaces
-                .get(&index, 0)
-                .map_err(|error| Error::from_call("reading the counts of a selector", error))?;
-            Ok(PeaceCounts::of(processors.iter()))
+        let peaces = self.counters()?.peaces;
+        let of = |(state, counts): (&Option<State>, &PeaceCounts)| match state {
+            Some(_) => *counts,
+            None => PeaceCounts::default(),
         };
-        (0..).zip(&self.states).map(counts).collect()
+        Ok(self.states.iter().zip(&peaces).map(of).collect())
     }
 
     /// The cached verdicts.
@@ -318,23 +314,16 @@ impl Program {
 
     /// Closes the gate (`true`): everything passes to the kernel, whatever the selectors
     /// say. Or opens it again.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Os`].
-    pub fn pass_all(&mut self, closed: bool) -> Result<(), Error> {
-        let gate = if closed { CONFIG_PASS_ALL } else { 0 };
-        self.switch(self.switches & !CONFIG_PASS_ALL | gate)
+    pub fn pass_all(&mut self, closed: bool) {
+        let gate = if closed { SWITCH_PASS_ALL } else { 0 };
+        self.switch(self.switches & !SWITCH_PASS_ALL | gate);
     }
 
-    fn switch(&mut self, switches: u32) -> Result<(), Error> {
+    fn switch(&mut self, switches: u32) {
         // All switches are in the lowest octet, so that no reader sees half a write.
         debug_assert!(switches < 256);
-        self.config
-            .set(0, switches, 0)
-            .map_err(|error| Error::from_call("writing the program's switches", error))?;
+        self.board.store(SWITCHES, switches);
         self.switches = switches;
-        Ok(())
     }
 
     /// Lets selected packets of `queue` go to `socket`, an AF_XDP socket bound to it.
@@ -382,12 +371,7 @@ impl Program {
             .counters
             .get(&0, 0)
             .map_err(|error| Error::from_call("reading the program's counters", error))?;
-        let counted = |words: &Words| {
-            let mut counters = Counters::default();
-            counters.add(words);
-            counters
-        };
-        Ok(values.iter().map(counted).collect())
+        Ok(values.iter().map(|words| Counters::of(std::iter::once(words))).collect())
     }
 
     /// What the program counted, on all processors.
@@ -400,9 +384,7 @@ impl Program {
             .counters
             .get(&0, 0)
             .map_err(|error| Error::from_call("reading the program's counters", error))?;
-        let mut counters = Counters::default();
-        values.iter().for_each(|words| counters.add(words));
-        Ok(counters)
+        Ok(Counters::of(values.iter()))
     }
 }
 
@@ -415,9 +397,20 @@ struct Look {
     redirected: [u64; SELECTORS_MAX],
 }
 
+/// Length of a jiffy: the coarse clocks go on by one at a time.
+fn jiffy_ns() -> u64 {
+    let resolution = ClockId::CLOCK_MONOTONIC_COARSE.res().expect("Linux has it");
+    u64::try_from(resolution.num_nanoseconds()).expect("a clock's tick is short")
+}
+
+/// The most jiffies that are not longer than [`QUICK_NS`], by two's logarithm.
+const fn quick_shift(jiffy_ns: u64) -> u32 {
+    (QUICK_NS / jiffy_ns).ilog2()
+}
+
 /// Where the state of a selector of a generation is on the board.
 const fn state_at(generation: u32, selector: usize) -> usize {
-    STATES + generation as usize * SELECTORS_MAX + selector
+    STATES + 2 * selector + generation as usize
 }
 
 /// A map that is still in the loaded object.
@@ -540,8 +533,8 @@ mod tests {
         assert_eq!(defined("SELECTORS"), 64);
         assert_eq!(SELECTORS_MAX, 64);
         assert_eq!(defined("QUEUES"), QUEUES_MAX);
-        assert_eq!(defined("CONFIG_GENERATION"), CONFIG_GENERATION);
-        assert_eq!(defined("CONFIG_PASS_ALL"), CONFIG_PASS_ALL);
+        assert_eq!(defined("SWITCH_GENERATION"), SWITCH_GENERATION);
+        assert_eq!(defined("SWITCH_PASS_ALL"), SWITCH_PASS_ALL);
         assert_eq!(defined("TABLES_IPV4") as usize, TABLES_IPV4);
         assert_eq!(defined("TABLES_IPV6") as usize, TABLES_IPV6);
         assert_eq!(defined("STAMPS"), 1 << STAMPS_BITS);

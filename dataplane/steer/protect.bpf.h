@@ -38,23 +38,14 @@
 #define TCP_FLAGS_LEN 14
 
 
-// Estimated counts of one selector on one processor, whatever its state.
-struct peace {
-	__u64 packets;
-	__u64 octets;
-	__u64 syn;
-	__u64 new_flows;
-	__u64 asked;    // Requests for a TCP connection, by flow.
-	__u64 answered; // Of these, the flow went on.
-};
-
 // What user space tells beside the selectors; mapped by it.
 struct board {
-	__u8 states[2][SELECTORS]; // By generation.
+	__u32 switches;            // SWITCH_*.
 	__u32 kinds;               // Which kinds of verdicts there may be: KIND_*.
 	__u32 floor;               // Verdicts of an epoch below it are void.
 	__u32 stamps_shift;        // Each queue has 1 << it stamps.
 	__u32 changes;             // Counts what made cached verdicts other than they were.
+	__u8 states[SELECTORS][2]; // Of both generations.
 };
 
 #define KIND_FLOW 1
@@ -65,8 +56,7 @@ struct board {
 #define QUICK_SETS_SHIFT 15
 #define QUICK_SETS (1 << QUICK_SETS_SHIFT)
 #define QUICK_WAYS 4
-// A word holds for this many jiffies at the most, by two's logarithm: 0.26 s at 1000 Hz, 2.6 s at 100 Hz.
-#define QUICK_JIFFIES_SHIFT 8
+// No word holds for longer.
 #define QUICK_NS 2600000000ull
 
 // What a shard tells of its queue, and what is told to it. A cache line each.
@@ -206,15 +196,11 @@ struct {
 	__type(value, struct tally);
 } hits SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SELECTORS);
-	__type(key, __u32);
-	__type(value, struct peace);
-} peaces SEC(".maps");
-
 // Random, set by the loader: whoever does not know them cannot make flows meet.
 const volatile __u64 hash_keys[12] = { 0 };
+// A word holds for this many jiffies at the most, by two's logarithm. Set by the loader, which knows
+// their length: at least half of QUICK_NS.
+const volatile __u32 quick_shift = 0;
 
 // Strongly universal on 32-bit words (Lemire and Kaser 2014, multilinear): the upper half of a sum
 // of products with random keys.
@@ -241,7 +227,7 @@ INLINE __u32 flow_hash(const struct facts *facts)
 // When it was written is jiffies, coarse, and changes by user space, added: neither goes back, so a
 // word that is of now was written since the last change. User space counts a change behind making
 // it, and changes are read here before the verdict is looked for: what was found of the state before
-// is written as of before. The sum returns after 99 days of 1000 Hz, for a quarter of a second.
+// is written as of before. The sum returns after a year, for two seconds.
 struct place {
 	__u32 set;
 	__u64 word; // Of rule 0.
@@ -255,7 +241,7 @@ INLINE struct place quick_place(const struct facts *facts, __u8 scope, const str
 	__u64 when = *(volatile __u32 *)&told->changes;
 	__u32 mixed = facts->source[0] * ((__u32)hash_keys[11] | 1);
 
-	when += (bpf_jiffies64() >> QUICK_JIFFIES_SHIFT) + 1;
+	when += (bpf_jiffies64() >> (quick_shift & 63)) + 1;
 	mixed ^= mixed >> 16;
 	mixed *= (__u32)(hash_keys[11] >> 32) | 1;
 	return (struct place){
@@ -340,8 +326,7 @@ INLINE __u8 count_packet(struct xdp_md *ctx, const struct facts *facts, struct p
 {
 	__u8 flags = 0, *header;
 
-	peace->packets += 1;
-	peace->octets += packet_len;
+	count(&peace->in, packet_len);
 	if (facts->protocol == PROTOCOL_TCP && facts->l4 && facts->l4 + TCP_FLAGS_LEN <= facts->end &&
 	    at(ctx, facts->l4, TCP_FLAGS_LEN, (void **)&header))
 		flags = header[TCP_FLAGS_LEN - 1] & (TCP_SYN | TCP_ACK);
@@ -411,10 +396,8 @@ INLINE void count_hit(__u32 rule, __u32 packet_len)
 {
 	struct tally *tally = bpf_map_lookup_elem(&hits, &rule);
 
-	if (!tally)
-		return;
-	tally->packets += 1;
-	tally->octets += packet_len;
+	if (tally)
+		count(tally, packet_len);
 }
 
 // Whether the kernel has a connection that the packet belongs to: a TCP socket, or a UDP socket that

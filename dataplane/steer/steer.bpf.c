@@ -131,11 +131,23 @@ struct tally {
 	__u64 octets;
 };
 
+// Counts of a selector that protects, whatever its state. A cache line.
+struct peace {
+	struct tally in;
+	struct tally dropped; // Of these, by a verdict.
+	__u64 syn;
+	// Estimates, without those that were dropped:
+	__u64 new_flows;
+	__u64 asked;    // Requests for a TCP connection, by flow; all that were dropped.
+	__u64 answered; // Of these, the flow went on.
+};
+
 struct counters {
 	struct tally in;
 	struct tally outcomes[OUTCOMES];
+	struct tally ordered;              // Redirected and marked ORDERED.
 	struct tally selectors[SELECTORS]; // Redirected, by selector.
-	struct tally ordered;              // Of these, marked ORDERED.
+	struct peace peaces[SELECTORS];
 };
 
 struct metadata {
@@ -151,16 +163,9 @@ struct numbered_metadata {
 	struct metadata metadata;
 };
 
-// The switchboard: one octet, so that a write of it cannot be seen half done.
-#define CONFIG_GENERATION 1 // Which of the two generations is active.
-#define CONFIG_PASS_ALL 2   // The gate is closed.
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} config SEC(".maps");
+// Bits of the board's switches: one octet, so that a write of it cannot be seen half done.
+#define SWITCH_GENERATION 1 // Which of the two generations is active.
+#define SWITCH_PASS_ALL 2   // The gate is closed.
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -182,6 +187,12 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } sockets SEC(".maps");
+
+INLINE void count(struct tally *tally, __u32 octets)
+{
+	tally->packets += 1;
+	tally->octets += octets;
+}
 
 #include "read.bpf.h"
 
@@ -228,10 +239,13 @@ INLINE __u32 lowest(__u64 mask)
 
 INLINE int matches(const struct selector *selector, const struct facts *facts)
 {
-	if (facts->family == 6 && !in_prefix(facts->destination, selector->destination, selector->destination_mask))
+	if (facts->family == 4) {
+		if ((facts->source[0] & selector->source_mask[0]) ^ selector->source[0])
+			return 0;
+	} else if (!in_prefix(facts->destination, selector->destination, selector->destination_mask) ||
+		   !in_prefix(facts->source, selector->source, selector->source_mask)) {
 		return 0;
-	if (!in_prefix(facts->source, selector->source, selector->source_mask))
-		return 0;
+	}
 	if (!(selector->flags & SELECTOR_ANY_PROTOCOL) &&
 	    (!(facts->known & FACT_PROTOCOL) || selector->protocol != facts->protocol))
 		return 0;
@@ -314,8 +328,9 @@ INLINE enum outcome redirect_numbered(struct xdp_md *ctx, const struct facts *fa
 INLINE enum outcome drop_verdict(const struct facts *facts, struct peace *peace, __u32 rule, __u32 packet_len)
 {
 	count_hit(rule, packet_len);
-	peace->new_flows += 1;
-	peace->asked += facts->tcp_flags == TCP_SYN;
+	count(&peace->dropped, packet_len);
+	if (facts->tcp_flags == TCP_SYN)
+		peace->asked += 1;
 	return DROP_VERDICT;
 }
 
@@ -324,20 +339,19 @@ INLINE enum outcome drop_verdict(const struct facts *facts, struct peace *peace,
 //
 // Counts every packet; the flow is noted here in peace only.
 INLINE __u32 protect_quickly(struct xdp_md *ctx, struct facts *facts, const struct selector *selector, __u32 place,
-			     __u32 half, __u32 packet_len)
+			     __u32 half, const struct board *told, struct counters *counts, __u32 packet_len)
 {
-	struct peace *peace = bpf_map_lookup_elem(&peaces, &place);
-	__u32 zero = 0, rule;
-	const struct board *told = bpf_map_lookup_elem(&board, &zero);
+	struct peace *peace;
 	struct place quick;
+	__u32 rule;
 	__u8 state;
 
-	if (!peace || !told)
-		return PASS_NO_SELECTOR;
-	facts->tcp_flags = count_packet(ctx, facts, peace, packet_len);
 	HIDE(place);
 	HIDE(half);
-	state = *(volatile __u8 *)&told->states[half & 1][place & (SELECTORS - 1)];
+	place &= SELECTORS - 1;
+	peace = &counts->peaces[place];
+	facts->tcp_flags = count_packet(ctx, facts, peace, packet_len);
+	state = *(volatile __u8 *)&told->states[place][half & 1];
 	if (state == STATE_ENGAGED) {
 		// A flow's verdict goes before its source's.
 		if (told->kinds & KIND_FLOW || facts->family != 4)
@@ -359,8 +373,9 @@ APART __u32 protect(struct xdp_md *ctx, const struct facts *facts, __u32 place, 
 {
 	const struct generation *generation = bpf_map_lookup_elem(&generations, &half);
 	__u32 zero = 0, queue = ctx->rx_queue_index, hash;
-	struct peace *peace = bpf_map_lookup_elem(&peaces, &place);
+	struct counters *counts = bpf_map_lookup_elem(&counters, &zero);
 	const struct board *told = bpf_map_lookup_elem(&board, &zero);
+	struct peace *peace;
 	enum outcome passes = PASS_NO_SELECTOR, outcome;
 	const struct verdict *verdict;
 	const struct shard *shard;
@@ -369,12 +384,13 @@ APART __u32 protect(struct xdp_md *ctx, const struct facts *facts, __u32 place, 
 	struct place quick;
 	__u8 state, stalled, flags = 0;
 
-	if (!generation || !peace || !told || !facts || place >= SELECTORS)
+	if (!generation || !counts || !told || !facts || place >= SELECTORS)
 		return PASS_NO_SELECTOR;
 	selector = &generation->selectors[place];
+	peace = &counts->peaces[place];
 	HIDE(place);
 	HIDE(half);
-	state = *(volatile __u8 *)&told->states[half & 1][place & (SELECTORS - 1)];
+	state = *(volatile __u8 *)&told->states[place & (SELECTORS - 1)][half & 1];
 	now_ns = bpf_ktime_get_coarse_ns();
 	if (state == STATE_ENGAGED) {
 		quick = quick_place(facts, selector->scope, told);
@@ -434,23 +450,20 @@ APART __u32 find(const struct facts *facts, __u64 mask, __u32 half)
 	return SELECTORS;
 }
 
-INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, __u32 *matched)
+INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, const struct board *told, struct counters *counts,
+		   __u32 *matched)
 {
 	struct facts facts = { .otherwise = PASS_NO_SELECTOR };
 	const struct generation *generation;
-	__u32 zero = 0, half, place, outcome;
+	__u32 half, place, outcome;
 	const struct selector *selector;
 	enum outcome refusal;
-	__u32 *config_octets;
 	__u64 mask;
 
-	config_octets = bpf_map_lookup_elem(&config, &zero);
-	if (!config_octets)
+	half = *(volatile __u32 *)&told->switches;
+	if (half & SWITCH_PASS_ALL)
 		return PASS_GATE_CLOSED;
-	half = *(volatile __u32 *)config_octets;
-	if (half & CONFIG_PASS_ALL)
-		return PASS_GATE_CLOSED;
-	half &= CONFIG_GENERATION;
+	half &= SWITCH_GENERATION;
 
 	refusal = read_link(ctx, &facts, packet_len);
 	if (refusal != REDIRECTED)
@@ -470,7 +483,7 @@ INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, __u32 *matched)
 	*matched = place;
 	selector = &generation->selectors[place];
 	if (selector->flags & SELECTOR_PROTECTS) {
-		outcome = protect_quickly(ctx, &facts, selector, place, half, packet_len);
+		outcome = protect_quickly(ctx, &facts, selector, place, half, told, counts, packet_len);
 		return outcome < OUTCOMES ? outcome : protect(ctx, &facts, place, half, packet_len);
 	}
 	return redirect(ctx, &facts, place);
@@ -482,31 +495,25 @@ int tidegate_steer(struct xdp_md *ctx)
 	__u32 packet_len = length(ctx);
 	__u32 zero = 0, matched = 0, outcome, ordered;
 	struct counters *counts = bpf_map_lookup_elem(&counters, &zero);
+	const struct board *told = bpf_map_lookup_elem(&board, &zero);
 
-	if (!counts)
+	if (!counts || !told)
 		return XDP_PASS;
-	outcome = steer(ctx, packet_len, &matched);
+	outcome = steer(ctx, packet_len, told, counts, &matched);
 	ordered = outcome & ORDERED;
 	outcome &= ORDERED - 1;
-	counts->in.packets += 1;
-	counts->in.octets += packet_len;
-	if (outcome < OUTCOMES) {
-		counts->outcomes[outcome].packets += 1;
-		counts->outcomes[outcome].octets += packet_len;
-	}
+	count(&counts->in, packet_len);
+	if (outcome < OUTCOMES)
+		count(&counts->outcomes[outcome], packet_len);
 	if (outcome == DROP_VERDICT || outcome == DROP_STALLED)
 		return XDP_DROP;
 	if (outcome != REDIRECTED)
 		return XDP_PASS;
 	HIDE(matched);
-	if (matched < SELECTORS) {
-		counts->selectors[matched].packets += 1;
-		counts->selectors[matched].octets += packet_len;
-	}
-	if (ordered) {
-		counts->ordered.packets += 1;
-		counts->ordered.octets += packet_len;
-	}
+	if (matched < SELECTORS)
+		count(&counts->selectors[matched], packet_len);
+	if (ordered)
+		count(&counts->ordered, packet_len);
 	return XDP_REDIRECT;
 }
 

@@ -183,7 +183,7 @@ fn attach(
     };
     let steering = Steering::attach(&options)?;
     // Opened by the runtime when services are there to take what comes.
-    steering.pass_all(true)?;
+    steering.pass_all(true);
     Ok(Arc::new(steering))
 }
 
