@@ -169,10 +169,11 @@ impl PeaceCounts {
     /// Of the words of `struct peace`, summed over processors: what one asked may be answered on
     /// another.
     fn of(words: &[u64; PEACE]) -> Self {
-        let [packets, octets, dropped, dropped_octets, syn, new_flows, asked, answered] = *words;
+        let [dropped, dropped_octets, others, other_octets, syn, new_flows, asked, answered] =
+            *words;
         Self {
-            packets,
-            octets,
+            packets: dropped + others,
+            octets: dropped_octets + other_octets,
             dropped: Tally { packets: dropped, octets: dropped_octets },
             syn,
             new_flows: new_flows + dropped,
@@ -212,14 +213,14 @@ mod tests {
         words[2 + 2 * Outcome::Redirected as usize] = 2;
         words[2 + 2 * OUTCOME_COUNT] = 1;
         words[TALLIES - 1] = 120;
-        words[TALLIES..TALLIES + 3].copy_from_slice(&[5, 300, 4]);
+        words[TALLIES..TALLIES + 4].copy_from_slice(&[4, 240, 1, 60]);
         let counters = Counters::of([words, words].iter());
         assert_eq!(counters.received, Tally { packets: 6, octets: 360 });
         assert_eq!(counters.get(Outcome::PassNotIp).packets, 2);
         assert_eq!(counters.get(Outcome::Redirected).packets, 4);
         assert_eq!(counters.ordered, Tally { packets: 2, octets: 0 });
         assert_eq!(counters.selectors[63], Tally { packets: 0, octets: 240 });
-        let dropped = Tally { packets: 8, octets: 0 };
+        let dropped = Tally { packets: 8, octets: 480 };
         let expected =
             PeaceCounts { packets: 10, octets: 600, dropped, new_flows: 8, ..PeaceCounts::default() };
         assert_eq!(counters.peaces[0], expected);

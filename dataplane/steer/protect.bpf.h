@@ -129,20 +129,11 @@ struct {
 	__type(value, struct queue);
 } queues SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, STAMPS);
-	__type(key, __u32);
-	__type(value, __u64);
-} stamps SEC(".maps");
+// What nobody but this program reads is ordinary memory, and needs no look-up.
+static __u64 stamps[STAMPS];
 
 // Four marks of 16 bits, the last one lowest: 15 of the flow's hash, and whether it waits for an answer.
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, BUCKETS);
-	__type(key, __u32);
-	__type(value, __u64);
-} flows SEC(".maps");
+static __u64 flows[BUCKETS];
 
 // The sizes of these are the loader's.
 struct {
@@ -160,17 +151,8 @@ struct {
 } by_source SEC(".maps");
 
 // In front of sources and prefixes, a cache line for what was found there and drops: they cost
-// calls, and a source three cache misses. Words of four fields, see `quick_word`.
-struct quick {
-	__u64 ways[QUICK_WAYS];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, QUICK_SETS);
-	__type(key, __u32);
-	__type(value, struct quick);
-} quick_drops SEC(".maps");
+// calls, and a source three cache misses. Words of four fields, see `quick_place`.
+static __u64 quick_drops[QUICK_SETS][QUICK_WAYS];
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -260,14 +242,12 @@ INLINE struct place quick_place(const struct facts *facts, __u8 scope, const str
 // wrong, for the price of forty instructions.
 INLINE __u32 quick_rule(const struct place *place)
 {
-	const struct quick *quick = bpf_map_lookup_elem(&quick_drops, &place->set);
+	const volatile __u64 *ways = quick_drops[place->set & (QUICK_SETS - 1)];
 	__u64 word, differs, found = 0;
 	int way;
 
-	if (!quick)
-		return RULES;
 	for (way = 0; way < QUICK_WAYS; way++) {
-		word = *(volatile __u64 *)&quick->ways[way];
+		word = ways[way];
 		// Its highest bit is 0: one below it is negative only where nothing differs.
 		differs = ((word ^ place->word) << QUICK_RULE_BITS) - 1;
 		HIDE(differs);
@@ -280,46 +260,46 @@ INLINE __u32 quick_rule(const struct place *place)
 // Over a word that is not of now, or else over one that the tag says.
 INLINE void quick_write(const struct place *place, const struct verdict *verdict, __u64 now_ns)
 {
-	struct quick *quick = bpf_map_lookup_elem(&quick_drops, &place->set);
+	volatile __u64 *ways = quick_drops[place->set & (QUICK_SETS - 1)];
 	__u64 word = place->word | (__u64)verdict->rule << QUICK_RULE_SHIFT;
 	int way;
 
 	// What would outlive its verdict is not written.
-	if (!quick || verdict->expires_ns - now_ns < QUICK_NS || verdict->rule >= RULES)
+	if (verdict->expires_ns - now_ns < QUICK_NS || verdict->rule >= RULES)
 		return;
 	for (way = 0; way < QUICK_WAYS; way++) {
-		if (!((*(volatile __u64 *)&quick->ways[way] ^ word) & QUICK_WHEN))
+		if (!((ways[way] ^ word) & QUICK_WHEN))
 			continue;
-		*(volatile __u64 *)&quick->ways[way] = word;
+		ways[way] = word;
 		return;
 	}
-	*(volatile __u64 *)&quick->ways[word & (QUICK_WAYS - 1)] = word;
+	ways[word & (QUICK_WAYS - 1)] = word;
 }
 
 // Notes the flow and what its TCP flags say, see above.
-INLINE void note_flow(const struct facts *facts, struct peace *peace, __u32 hash, __u8 flags)
+INLINE void note_flow(const struct facts *facts, struct peace *peace, __u32 hash)
 {
-	__u32 bucket = hash >> 16;
-	__u64 *marks = bpf_map_lookup_elem(&flows, &bucket);
+	__u8 flags = facts->tcp_flags;
+	volatile __u64 *marks = &flows[hash >> 16];
 	// A mark of 0 is an empty place.
 	__u64 mark = hash & 0x7fff ? hash & 0x7fff : 1;
 	__u64 waits = 0x8000, word;
 	int place;
 
 	// A datagram is one flow's in the fragment that shows it.
-	if (!marks || !(facts->known & FACT_PROTOCOL) || facts->known & FACT_LATER_FRAGMENT)
+	if (!(facts->known & FACT_PROTOCOL) || facts->known & FACT_LATER_FRAGMENT)
 		return;
-	word = *(volatile __u64 *)marks;
+	word = *marks;
 	for (place = 0; place < 4; place++) {
 		if ((word >> 16 * place & 0x7fff) != mark)
 			continue;
 		waits <<= 16 * place;
 		if (flags == TCP_SYN && !(word & waits)) {
 			peace->asked += 1;
-			*(volatile __u64 *)marks = word | waits;
+			*marks = word | waits;
 		} else if (flags == TCP_ACK && word & waits) {
 			peace->answered += 1;
-			*(volatile __u64 *)marks = word & ~waits;
+			*marks = word & ~waits;
 		}
 		return;
 	}
@@ -328,21 +308,16 @@ INLINE void note_flow(const struct facts *facts, struct peace *peace, __u32 hash
 		peace->asked += 1;
 		mark |= waits;
 	}
-	*(volatile __u64 *)marks = word << 16 | mark;
+	*marks = word << 16 | mark;
 }
 
-// Counts the packet, and returns its flags, of SYN and ACK those that it has.
-INLINE __u8 count_packet(struct xdp_md *ctx, const struct facts *facts, struct peace *peace, __u32 packet_len)
+INLINE void read_flags(struct xdp_md *ctx, struct facts *facts)
 {
-	__u8 flags = 0, *header;
+	__u8 *header;
 
-	count(&peace->in, packet_len);
 	if (facts->protocol == PROTOCOL_TCP && facts->l4 && facts->l4 + TCP_FLAGS_LEN <= facts->end &&
 	    at(ctx, facts->l4, TCP_FLAGS_LEN, (void **)&header))
-		flags = header[TCP_FLAGS_LEN - 1] & (TCP_SYN | TCP_ACK);
-	if (flags == TCP_SYN)
-		peace->syn += 1;
-	return flags;
+		facts->tcp_flags = header[TCP_FLAGS_LEN - 1] & (TCP_SYN | TCP_ACK);
 }
 
 // The verdict, if it still holds.
@@ -459,5 +434,5 @@ INLINE __u64 *stamp_of(__u32 queue, __u32 hash, const struct board *told)
 	__u32 shift = told->stamps_shift & 31;
 	__u32 place = (queue << shift | hash >> (32 - shift & 31)) & (STAMPS - 1);
 
-	return bpf_map_lookup_elem(&stamps, &place);
+	return &stamps[place];
 }

@@ -110,14 +110,15 @@ INLINE void read_ports(struct xdp_md *ctx, struct facts *facts, __u32 packet_len
 	facts->known |= FACT_PORTS;
 }
 
-// RFC 791. Returns REDIRECTED for "go on", else the outcome.
-INLINE enum outcome read_ipv4(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
+// RFC 791. Returns REDIRECTED for "go on", with where the header is; else the outcome.
+INLINE enum outcome read_ipv4(struct xdp_md *ctx, struct facts *facts, __u32 packet_len, __u8 **found)
 {
 	__u8 *header;
 	__u32 header_len, total_len;
 
 	if (!at(ctx, facts->l3, IPV4_LEN, (void **)&header))
 		return missing(packet_len, facts->l3, IPV4_LEN);
+	*found = header;
 	header_len = (header[0] & 15) * 4;
 	total_len = swap16(*(__u16 *)(header + 2));
 	if (header[0] >> 4 != 4 || header_len < IPV4_LEN || total_len < header_len)
@@ -132,13 +133,10 @@ INLINE enum outcome read_ipv4(struct xdp_md *ctx, struct facts *facts, __u32 pac
 }
 
 // The rest of a header that `read_ipv4` has read.
-INLINE void read_upper_ipv4(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
+INLINE void read_upper_ipv4(struct xdp_md *ctx, struct facts *facts, __u32 packet_len, const __u8 *header)
 {
-	__u8 *header;
 	__u16 fragment;
 
-	if (!at(ctx, facts->l3, IPV4_LEN, (void **)&header))
-		return;
 	facts->protocol = header[9];
 	facts->known = FACT_PROTOCOL;
 	// RFC 791: the bit says that more follow, the lower 13 are the offset.
@@ -243,7 +241,7 @@ INLINE void read_upper_ipv6(struct xdp_md *ctx, struct facts *facts, __u32 packe
 	read_ports(ctx, facts, packet_len);
 }
 
-INLINE enum outcome read_link(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
+INLINE enum outcome read_link(struct xdp_md *ctx, struct facts *facts, __u32 packet_len, __u8 **ipv4)
 {
 	__u32 offset = ETHERNET_LEN;
 	__u16 ethertype, *type;
@@ -262,7 +260,7 @@ INLINE enum outcome read_link(struct xdp_md *ctx, struct facts *facts, __u32 pac
 	}
 	facts->l3 = offset;
 	if (ethertype == ETHERTYPE_IPV4)
-		return read_ipv4(ctx, facts, packet_len);
+		return read_ipv4(ctx, facts, packet_len, ipv4);
 	if (ethertype == ETHERTYPE_IPV6)
 		return read_ipv6(ctx, facts, packet_len);
 	return PASS_NOT_IP;
@@ -276,10 +274,10 @@ APART int read_upper_apart(struct xdp_md *ctx, struct facts *facts, __u32 packet
 }
 
 // Returns cost much where the kernel guards them against speculation: none for IPv4.
-INLINE void read_upper(struct xdp_md *ctx, struct facts *facts, __u32 packet_len)
+INLINE void read_upper(struct xdp_md *ctx, struct facts *facts, __u32 packet_len, const __u8 *ipv4)
 {
-	if (facts->family == 4)
-		read_upper_ipv4(ctx, facts, packet_len);
+	if (ipv4)
+		read_upper_ipv4(ctx, facts, packet_len, ipv4);
 	else
 		read_upper_apart(ctx, facts, packet_len);
 }

@@ -133,13 +133,13 @@ struct tally {
 
 // Counts of a selector that protects, whatever its state. A cache line.
 struct peace {
-	struct tally in;
-	struct tally dropped; // Of these, by a verdict.
+	struct tally dropped; // By a verdict.
+	struct tally others;
 	__u64 syn;
-	// Estimates, without those that were dropped:
-	__u64 new_flows;
-	__u64 asked;    // Requests for a TCP connection, by flow; all that were dropped.
-	__u64 answered; // Of these, the flow went on.
+	// Estimates:
+	__u64 new_flows; // Of the others.
+	__u64 asked;     // Requests for a TCP connection, by flow; all that were dropped.
+	__u64 answered;  // Of these, the flow went on.
 };
 
 struct counters {
@@ -337,7 +337,7 @@ INLINE enum outcome drop_verdict(const struct facts *facts, struct peace *peace,
 // What becomes of a packet of a protected destination, where it can be told without a call: all in
 // peace, and those of a source that is known to be dropped. OUTCOMES for the others.
 //
-// Counts every packet; the flow is noted here in peace only.
+// Of the others nothing is counted here but SYN.
 INLINE __u32 protect_quickly(struct xdp_md *ctx, struct facts *facts, const struct selector *selector, __u32 place,
 			     __u32 half, const struct board *told, struct counters *counts, __u32 packet_len)
 {
@@ -350,7 +350,9 @@ INLINE __u32 protect_quickly(struct xdp_md *ctx, struct facts *facts, const stru
 	HIDE(half);
 	place &= SELECTORS - 1;
 	peace = &counts->peaces[place];
-	facts->tcp_flags = count_packet(ctx, facts, peace, packet_len);
+	read_flags(ctx, facts);
+	if (facts->tcp_flags == TCP_SYN)
+		peace->syn += 1;
 	state = *(volatile __u8 *)&told->states[place][half & 1];
 	if (state == STATE_ENGAGED) {
 		// A flow's verdict goes before its source's.
@@ -362,7 +364,8 @@ INLINE __u32 protect_quickly(struct xdp_md *ctx, struct facts *facts, const stru
 	}
 	if (state == STATE_DRAINING)
 		return OUTCOMES;
-	note_flow(facts, peace, flow_hash(facts), facts->tcp_flags);
+	count(&peace->others, packet_len);
+	note_flow(facts, peace, flow_hash(facts));
 	return PASS_PEACE;
 }
 
@@ -402,8 +405,9 @@ APART __u32 protect(struct xdp_md *ctx, const struct facts *facts, __u32 place, 
 			passes = PASS_VERDICT;
 		}
 	}
+	count(&peace->others, packet_len);
 	hash = flow_hash(facts);
-	note_flow(facts, peace, hash, facts->tcp_flags);
+	note_flow(facts, peace, hash);
 	if (state != STATE_ENGAGED && state != STATE_DRAINING)
 		return PASS_PEACE;
 	if (state == STATE_DRAINING) {
@@ -458,6 +462,7 @@ INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, const struct board *tol
 	__u32 half, place, outcome;
 	const struct selector *selector;
 	enum outcome refusal;
+	__u8 *ipv4 = 0;
 	__u64 mask;
 
 	half = *(volatile __u32 *)&told->switches;
@@ -465,7 +470,7 @@ INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, const struct board *tol
 		return PASS_GATE_CLOSED;
 	half &= SWITCH_GENERATION;
 
-	refusal = read_link(ctx, &facts, packet_len);
+	refusal = read_link(ctx, &facts, packet_len, &ipv4);
 	if (refusal != REDIRECTED)
 		return refusal;
 	generation = bpf_map_lookup_elem(&generations, &half);
@@ -474,7 +479,7 @@ INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, const struct board *tol
 	mask = candidates(generation, &facts);
 	if (!mask)
 		return PASS_NO_SELECTOR;
-	read_upper(ctx, &facts, packet_len);
+	read_upper(ctx, &facts, packet_len, ipv4);
 	place = lowest(mask) & (SELECTORS - 1);
 	if (!matches(&generation->selectors[place], &facts))
 		place = find(&facts, mask & (mask - 1), half);
