@@ -34,6 +34,8 @@ use std::path::Path;
 use tidegate_dataplane::pcap::link::{as_ethernet, length_as_ethernet};
 use tidegate_dataplane::pcap::{self, Record};
 
+use tidegate_dataplane::wire::ethernet::ether_type;
+use tidegate_dataplane::wire::{Ethernet, protocol};
 use super::engage::Policy;
 use super::facts::{Facts, Standings};
 use super::judge::{Fate, Judgement};
@@ -134,6 +136,10 @@ fn frame(record: &Record) -> Option<Frame<'_>> {
     let mut head = as_ethernet(record)?;
     let octets = length_as_ethernet(record, &head);
     let is_cut = head.len() < octets;
+    if let Some(length) = offloaded(&head, octets) {
+        let at = length.at;
+        head.to_mut()[at..at + 2].copy_from_slice(&length.octets.to_be_bytes());
+    }
     if is_cut && Facts::of(&head, octets, Standings::default()).is_err() {
         let whole = octets.min(HEADERS_OCTETS).max(head.len());
         head.to_mut().resize(whole, 0);
@@ -142,6 +148,25 @@ fn frame(record: &Record) -> Option<Frame<'_>> {
 }
 
 /// Whether a frame goes to a group of hosts. Other links than Ethernet do not say.
+/// A length field of IPv4 that its sender left to the network card.
+struct Offloaded {
+    /// Where it is in the frame.
+    at: usize,
+    /// What it would be.
+    octets: u16,
+}
+
+/// What the length of a packet of TCP would be that has 0 there: some systems capture what they
+/// hand to the card, which makes several segments of it and writes each one's length. No such packet
+/// comes from a wire; the kernel drops it, and so does the running service.
+fn offloaded(head: &[u8], octets: usize) -> Option<Offloaded> {
+    let ethernet = Ethernet::parse(head).ok().filter(|it| it.ether_type() == ether_type::IPV4)?;
+    let (at, ip) = (ethernet.header_octets() + 2, ethernet.payload());
+    let is_left_out = ip.get(2..4)? == [0, 0] && *ip.get(9)? == protocol::TCP;
+    let whole = octets - ethernet.header_octets();
+    is_left_out.then(|| Offloaded { at, octets: u16::try_from(whole).unwrap_or(u16::MAX) })
+}
+
 fn is_to_all(record: &Record, frame: &[u8]) -> bool {
     record.link_type == pcap::LINK_ETHERNET && frame.first().is_some_and(|octet| octet & 1 == 1)
 }

@@ -389,6 +389,22 @@ fn a_capture_that_begins_within_connections_keeps_them() {
 }
 
 #[test]
+fn a_length_that_was_left_to_the_card_is_no_mistake() {
+    let mut capture = Capture::new();
+    connection(&mut capture, at("203.0.113.9", 40_000), at("198.18.7.7", 443), 50);
+    for record in capture.records.iter_mut().filter(|it| it.bytes.len() > 1000) {
+        record.bytes[16..18].fill(0);
+    }
+    assert_untouched("segments by the card", &capture);
+    // Of other protocols nobody leaves it out.
+    let mut frame = datagram(at("203.0.113.9", 40_000), at("198.18.7.7", 53), &[7; 90]);
+    frame[16..18].fill(0);
+    let mut capture = Capture::new();
+    capture.add(frame);
+    assert_eq!(judge_made(&capture, true).dropped, 1);
+}
+
+#[test]
 fn tunnels_pings_and_link_protocols_that_are_answered_pass() {
     let (one, other): (IpAddr, IpAddr) = (client(1), "198.18.7.7".parse().unwrap());
     for number in [4, 41, 47, 50, 51, 89, 112, 115, 132] {
