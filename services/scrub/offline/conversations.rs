@@ -309,3 +309,5 @@ fn is_group(address: IpAddr, to_all: bool) -> bool {
         IpAddr::V6(address) => address.is_multicast(),
     }
 }
+        // Who speaks with himself has not asked another.
+            && ends.source.0 != ends.destination.0

@@ -504,6 +504,30 @@ fn one_loud_source_is_stopped() {
 }
 
 #[test]
+fn what_comes_from_its_own_destination_is_stopped() {
+    for address in ["198.18.7.7", "2001:db8::7"] {
+        let host: IpAddr = address.parse().unwrap();
+        let mut dice = Dice::new(15);
+        let mut capture = Capture::new();
+        for _ in 0..300 {
+            let (from, to) = ((host, dice.port()), (host, dice.port()));
+            capture.add(datagram(from, to, b"land"));
+            capture.add(segment((host, 80), (host, 80), 0x02, (1, 0), b""));
+            capture.wait(1_000_000_000);
+        }
+        let summary = judge_made(&capture, true);
+        assert_eq!(summary.by(), [("tcp_land", 300), ("udp_land", 300)], "{summary}");
+    }
+    // Neighbours whose addresses have three words of four in common are two.
+    let mut capture = Capture::new();
+    for other in ["2001:db8::8", "2001:db8:0:1::7", "2001:db9::7", "2001:db8::1:0:7"] {
+        let from = ("2001:db8::7".parse().unwrap(), 40_000);
+        capture.add(datagram(from, (other.parse().unwrap(), 40_000), b"hello"));
+    }
+    assert_eq!(judge_made(&capture, true).dropped, 0);
+}
+
+#[test]
 fn a_flood_engages_by_its_own_clock_and_is_judged_from_there_on() {
     let mut capture = Capture::new();
     let mut dice = Dice::new(8);
