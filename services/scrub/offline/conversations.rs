@@ -10,8 +10,7 @@
 //!   broadcast), from the port at which it is answered;
 //! - `surging` where it is of many that nobody answers: at least [`CROWD`] sources speak to one
 //!   destination in one protocol without an answer, more than is answered, and not as slowly as
-//!   who reports now and then ([`SLOW_PER_SECOND`]); or one of them speaks as fast as
-//!   [`ALONE_PER_SECOND`].
+//!   who reports now and then ([`SLOW_PER_SECOND`]); or fewer, as fast as [`ALONE_PER_SECOND`].
 //!
 //! A multicast or broadcast is never answered by its address, so it is no such destination.
 //!
@@ -35,11 +34,11 @@ pub(super) const CROWD: usize = 16;
 /// hosts, of which a capture shows one direction. Published floods are stretched, yet not so far.
 const SLOW_PER_SECOND: u128 = 10;
 
-/// Packets a second of one unanswered source that make a flood of it: a hundred calls at once, or
-/// more than a gigabit at 1,400 octets in each 90,000.
+/// Packets a second of one unanswered pair, or of all that a destination never answers, that make a
+/// flood of it: a hundred calls at once. A gigabit at 1,400 octets in each is 90,000.
 pub(super) const ALONE_PER_SECOND: u64 = 5_000;
 
-/// Packets of one unanswered source below which it has no rate.
+/// Packets without an answer below which there is no rate.
 const ALONE_PACKETS: u64 = 2_000;
 
 /// How far behind what was said an acknowledgement can be: the largest window without much memory
@@ -94,12 +93,16 @@ impl Talk {
     }
 
     fn is_fast(&self) -> bool {
-        let packets = self.packets[0] + self.packets[1];
-        // A capture whose clock stood still says nothing of rates; a tenth of a second is its least.
-        let elapsed = self.last_ns.saturating_sub(self.first_ns).max(100_000_000);
-        let per_second = u128::from(packets) * 1_000_000_000 / u128::from(elapsed);
-        packets >= ALONE_PACKETS && per_second >= u128::from(ALONE_PER_SECOND)
+        is_fast(self.packets[0] + self.packets[1], self.first_ns, self.last_ns)
     }
+}
+
+/// Whether so many packets between two times are as fast as [`ALONE_PER_SECOND`].
+fn is_fast(packets: u64, first_ns: u64, last_ns: u64) -> bool {
+    // A capture whose clock stood still says nothing of rates; a tenth of a second is its least.
+    let elapsed = last_ns.saturating_sub(first_ns).max(100_000_000);
+    let per_second = u128::from(packets) * 1_000_000_000 / u128::from(elapsed);
+    packets >= ALONE_PACKETS && per_second >= u128::from(ALONE_PER_SECOND)
 }
 
 /// Takes in a capture, packet by packet.
@@ -216,7 +219,9 @@ impl Crowd {
     fn floods(&self) -> bool {
         let elapsed_ns = u128::from(self.last_ns.saturating_sub(self.first_ns));
         let is_slow = u128::from(self.unanswered) * 1_000_000_000 < elapsed_ns * SLOW_PER_SECOND;
-        self.sources.len() >= CROWD && self.unanswered > self.answered && !is_slow
+        let is_crowd = self.sources.len() >= CROWD && !is_slow;
+        self.unanswered > self.answered
+            && (is_crowd || is_fast(self.unanswered, self.first_ns, self.last_ns))
     }
 }
 
