@@ -125,12 +125,16 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     ///
-    /// When the stream cannot be read or does not start like a capture.
+    /// When the stream cannot be read or does not start like a capture, or is compressed.
     pub fn new(path: impl Into<PathBuf>, mut stream: R) -> Result<Self, Error> {
         let path = path.into();
         let mut start = Vec::new();
         if let Err(source) = stream.by_ref().take(4).read_to_end(&mut start) {
             return Err(Error::Io { path, source });
+        }
+        if let Some(program) = unpacked_by(&start) {
+            let what = format!("it is compressed: unpack it with `{program}` first").into();
+            return Err(Error::Format { path, records: 0, what });
         }
         let is_next_generation = start == PCAPNG_MAGIC;
         let stream = io::Cursor::new(start).chain(stream);
@@ -171,6 +175,17 @@ impl<R: Read> Iterator for Reader<R> {
                 Some(Err(explain(self.path.clone(), self.records, error)))
             }
         }
+    }
+}
+
+/// What unpacks a file that begins so, where it is one of those in which captures are handed out.
+fn unpacked_by(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0x1f, 0x8b, ..] => Some("gzip -d"),
+        [b'B', b'Z', b'h', ..] => Some("bzip2 -d"),
+        [0xfd, b'7', b'z', b'X'] => Some("xz -d"),
+        [0x28, 0xb5, 0x2f, 0xfd] => Some("zstd -d"),
+        _ => None,
     }
 }
 

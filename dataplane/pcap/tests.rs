@@ -146,3 +146,20 @@ fn refuses_to_write_what_readers_would_refuse() {
         "capture x.pcap: after 0 records: Invalid field value: PcapPacket: incl_len > snap_len"
     );
 }
+
+#[test]
+fn says_what_unpacks_a_compressed_capture() {
+    let cases: [(&[u8], &str); 4] = [
+        (b"\x1f\x8b\x08\x00\x00", "gzip"),
+        (b"BZh91AY", "bzip2"),
+        (b"\xfd7zXZ\x00", "xz"),
+        (b"\x28\xb5\x2f\xfd\x04", "zstd"),
+    ];
+    for (start, program) in cases {
+        let refusal = Reader::new("x.pcap.z", start).map(|_| ()).unwrap_err().to_string();
+        let expected = format!(
+            "capture x.pcap.z: after 0 records: it is compressed: unpack it with `{program} -d` first"
+        );
+        assert_eq!(refusal, expected);
+    }
+}

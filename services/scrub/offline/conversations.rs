@@ -7,11 +7,14 @@
 //!   other said (so a SYN that is answered, and an answer that is reset, are no conversation); of
 //!   ICMP errors, where the packet that they quote was passed; of echoes, where the ping was; else,
 //!   where packets go both ways, or its destination has asked this source, or all (a multicast or
-//!   broadcast), from the port at which it is answered;
+//!   broadcast), from the port at which it is answered. A capture of one direction shows no answers,
+//!   so where nothing in it surges, a pair of TCP is known by itself: its segments go on where the
+//!   one before ended, [`FOLLOWS`] times and more. Those of floods have numbers that are random, or
+//!   all the same;
+//! - `verified` where its pair speaks with each other, or its source mostly gets connections;
 //! - `surging` where it is of many that nobody answers: at least [`CROWD`] sources speak to one
 //!   destination in one protocol without an answer, more than is answered, and not as slowly as
-//!   who reports now and then ([`SLOW_PER_SECOND`]); or one of them speaks as fast as
-//!   [`ALONE_PER_SECOND`].
+//!   who reports now and then ([`SLOW_PER_SECOND`]); or fewer, as fast as [`ALONE_PER_SECOND`].
 //!
 //! A multicast or broadcast is never answered by its address, so it is no such destination.
 //!
@@ -35,11 +38,11 @@ pub(super) const CROWD: usize = 16;
 /// hosts, of which a capture shows one direction. Published floods are stretched, yet not so far.
 const SLOW_PER_SECOND: u128 = 10;
 
-/// Packets a second of one unanswered source that make a flood of it: a hundred calls at once, or
-/// more than a gigabit at 1,400 octets in each 90,000.
+/// Packets a second of one unanswered pair, or of all that a destination never answers, that make a
+/// flood of it: a hundred calls at once. A gigabit at 1,400 octets in each is 90,000.
 pub(super) const ALONE_PER_SECOND: u64 = 5_000;
 
-/// Packets of one unanswered source below which it has no rate.
+/// Packets without an answer below which there is no rate.
 const ALONE_PACKETS: u64 = 2_000;
 
 /// How far behind what was said an acknowledgement can be: the largest window without much memory
@@ -48,6 +51,13 @@ const BEHIND_MAX: u32 = 1 << 22;
 
 /// How far before what was said it can be: what the capture lost, or a probe that repeats an octet.
 const AHEAD_MAX: u32 = 1 << 20;
+
+/// How often one direction of TCP has to go on where it was. A request does so from its handshake to
+/// its end; with less, a forged segment that is sent again would.
+const FOLLOWS: u32 = 3;
+
+/// Of how many segments that go on one may be far off: what the capture lost.
+const FOLLOWS_ASTRAY: u32 = 10;
 
 /// One pair of ends.
 #[derive(Debug, Default)]
@@ -60,6 +70,11 @@ struct Talk {
     acknowledged: [Option<u32>; 2],
     /// Whether that was what the other said.
     right: [bool; 2],
+    /// Segments of each end that go on where the one before ended, and those that are far off.
+    follows: [u32; 2],
+    astray: [u32; 2],
+    /// Whether the last segment of each end had anything that is counted.
+    has_said: [bool; 2],
     first_ns: u64,
     last_ns: u64,
 }
@@ -72,6 +87,16 @@ impl Talk {
         }
     }
 
+    /// Whether only one end of TCP is heard, and goes on as in a connection.
+    fn goes_on(&self, protocol: u8) -> bool {
+        protocol == protocol::TCP
+            && [(0, 1), (1, 0)].into_iter().any(|(own, other)| {
+                self.packets[other] == 0
+                    && self.follows[own] >= FOLLOWS
+                    && self.astray[own].saturating_mul(FOLLOWS_ASTRAY) <= self.follows[own]
+            })
+    }
+
     fn hear(&mut self, side: Side, segment: &Segment) {
         // A reset says what the other end wants to hear, not what there is.
         if segment.reset {
@@ -79,6 +104,19 @@ impl Talk {
         }
         let is_later = |next: u32| segment.next.wrapping_sub(next) < 1 << 31;
         let own = side as usize;
+        if let Some(next) = self.next[own] {
+            // Something was said since, by this end or by the other.
+            let last = self.acknowledged[own];
+            let is_heard = segment.ack
+                && last.is_some_and(|last| {
+                    (1..=BEHIND_MAX).contains(&segment.acknowledgement.wrapping_sub(last))
+                });
+            let goes_on = segment.sequence == next && (is_heard || self.has_said[own]);
+            self.follows[own] = self.follows[own].saturating_add(u32::from(goes_on));
+            let is_astray = !is_near(next.wrapping_sub(segment.sequence));
+            self.astray[own] = self.astray[own].saturating_add(u32::from(is_astray));
+        }
+        self.has_said[own] = segment.next != segment.sequence;
         if segment.syn || self.next[own].is_none_or(is_later) {
             self.next[own] = Some(segment.next);
         }
@@ -87,18 +125,51 @@ impl Talk {
         }
         for own in [0, 1] {
             if let (Some(next), Some(acknowledged)) = (self.next[1 - own], self.acknowledged[own]) {
-                let behind = next.wrapping_sub(acknowledged);
-                self.right[own] |= behind <= BEHIND_MAX || behind.wrapping_neg() <= AHEAD_MAX;
+                self.right[own] |= is_near(next.wrapping_sub(acknowledged));
             }
         }
     }
 
     fn is_fast(&self) -> bool {
-        let packets = self.packets[0] + self.packets[1];
-        // A capture whose clock stood still says nothing of rates; a tenth of a second is its least.
-        let elapsed = self.last_ns.saturating_sub(self.first_ns).max(100_000_000);
-        let per_second = u128::from(packets) * 1_000_000_000 / u128::from(elapsed);
-        packets >= ALONE_PACKETS && per_second >= u128::from(ALONE_PER_SECOND)
+        is_fast(self.packets[0] + self.packets[1], self.first_ns, self.last_ns)
+    }
+}
+
+/// Whether a number is so little behind another, or before it, that both are of one connection.
+const fn is_near(behind: u32) -> bool {
+    behind <= BEHIND_MAX || behind.wrapping_neg() <= AHEAD_MAX
+}
+
+/// Whether so many packets between two times are as fast as [`ALONE_PER_SECOND`].
+fn is_fast(packets: u64, first_ns: u64, last_ns: u64) -> bool {
+    // A capture whose clock stood still says nothing of rates; a tenth of a second is its least.
+    let elapsed = last_ns.saturating_sub(first_ns).max(100_000_000);
+    let per_second = u128::from(packets) * 1_000_000_000 / u128::from(elapsed);
+    packets >= ALONE_PACKETS && per_second >= u128::from(ALONE_PER_SECOND)
+}
+
+/// How a source of TCP fares: pairs, and its packets in them.
+#[derive(Debug, Default)]
+struct Fare {
+    conversations: u64,
+    conversation_packets: u64,
+    others: u64,
+    other_packets: u64,
+}
+
+impl Fare {
+    const fn tell(&mut self, is_conversation: bool, packets: u64) {
+        let (pairs, sum) = match is_conversation {
+            true => (&mut self.conversations, &mut self.conversation_packets),
+            false => (&mut self.others, &mut self.other_packets),
+        };
+        *pairs += 1;
+        *sum += packets;
+    }
+
+    /// Whether it mostly gets connections: who scans or floods does not.
+    const fn is_honest(&self) -> bool {
+        self.conversations > self.others && self.conversation_packets > self.other_packets
     }
 }
 
@@ -151,8 +222,14 @@ impl Listener {
     pub(super) fn conclude(self) -> Heard {
         let mut crowds: BTreeMap<(IpAddr, u8), Crowd> = BTreeMap::new();
         let (mut conversations, mut fast) = (HashSet::new(), HashSet::new());
+        let mut fares: BTreeMap<IpAddr, Fare> = BTreeMap::new();
+        let mut alone = Vec::new();
         for (pair, talk) in &self.talks {
             let is_conversation = talk.is_conversation(pair.protocol);
+            if !is_conversation && talk.goes_on(pair.protocol) {
+                alone.push(*pair);
+                continue;
+            }
             for (ends, packets) in [
                 (*pair, talk.packets[0]),
                 (
@@ -162,6 +239,9 @@ impl Listener {
             ] {
                 if packets == 0 {
                     continue;
+                }
+                if pair.protocol == protocol::TCP {
+                    fares.entry(ends.source.0).or_default().tell(is_conversation, packets);
                 }
                 let crowd = crowds.entry((ends.destination.0, ends.protocol)).or_default();
                 if is_conversation {
@@ -181,13 +261,18 @@ impl Listener {
                 fast.insert(*pair);
             }
         }
-        let crowded = crowds.into_iter().filter(|(_, crowd)| crowd.floods());
+        let crowded: HashSet<(IpAddr, u8)> =
+            crowds.into_iter().filter(|(_, crowd)| crowd.floods()).map(|it| it.0).collect();
+        if crowded.is_empty() && fast.is_empty() {
+            conversations.extend(alone);
+        }
         Heard {
             conversations,
             fast,
             asked: self.asked,
             parts: self.parts,
-            crowded: crowded.map(|(key, _)| key).collect(),
+            crowded,
+            honest: fares.into_iter().filter(|(_, it)| it.is_honest()).map(|it| it.0).collect(),
             forgotten: self.forgotten,
         }
     }
@@ -216,7 +301,9 @@ impl Crowd {
     fn floods(&self) -> bool {
         let elapsed_ns = u128::from(self.last_ns.saturating_sub(self.first_ns));
         let is_slow = u128::from(self.unanswered) * 1_000_000_000 < elapsed_ns * SLOW_PER_SECOND;
-        self.sources.len() >= CROWD && self.unanswered > self.answered && !is_slow
+        let is_crowd = self.sources.len() >= CROWD && !is_slow;
+        self.unanswered > self.answered
+            && (is_crowd || is_fast(self.unanswered, self.first_ns, self.last_ns))
     }
 }
 
@@ -228,6 +315,8 @@ pub(super) struct Heard {
     asked: HashSet<(End, Option<IpAddr>)>,
     parts: BTreeMap<Datagram, Ends>,
     crowded: HashSet<(IpAddr, u8)>,
+    /// Sources of TCP that mostly get connections.
+    honest: HashSet<IpAddr>,
     /// Packets of conversations that there was no room for.
     pub(super) forgotten: u64,
 }
@@ -249,9 +338,17 @@ impl Heard {
         self.conversations.contains(&self.ends(word).pair().0)
     }
 
+    /// Whether its source would answer a challenge: its connection comes about, or most of its do.
+    pub(super) fn is_verified(&self, word: &Word) -> bool {
+        self.is_conversation(word)
+            || word.ends.protocol == protocol::TCP && self.honest.contains(&word.ends.source.0)
+    }
+
     /// Whether the packet's destination asked for it: this source, or all.
     fn is_asked(&self, ends: &Ends) -> bool {
+        // Who speaks with himself has not asked another.
         ends.protocol == protocol::UDP
+            && ends.source.0 != ends.destination.0
             && [Some(ends.source.0), None]
                 .into_iter()
                 .any(|whom| self.asked.contains(&(ends.destination, whom)))

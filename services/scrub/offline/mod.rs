@@ -13,7 +13,8 @@
 //!
 //! The first reading stands for what the service had seen before the attack began. So a SYN is of a
 //! `verified` source if its connection comes about in the capture, with right numbers from both
-//! ends: who does that answers a challenge, too.
+//! ends, or if its source has more connections that do than others: who does that answers a
+//! challenge, too.
 //!
 //! Every packet is in exactly one of the two files, with its octets, its lengths, its link type and
 //! its time. What is no IP, and what has a link that is not read here, is passed.
@@ -33,6 +34,8 @@ use std::path::Path;
 
 use tidegate_dataplane::pcap::link::{as_ethernet, length_as_ethernet};
 use tidegate_dataplane::pcap::{self, Record};
+use tidegate_dataplane::wire::ethernet::ether_type;
+use tidegate_dataplane::wire::{Ethernet, protocol};
 
 use super::engage::Policy;
 use super::facts::{Facts, Standings};
@@ -133,12 +136,35 @@ const HEADERS_OCTETS: usize = 128;
 fn frame(record: &Record) -> Option<Frame<'_>> {
     let mut head = as_ethernet(record)?;
     let octets = length_as_ethernet(record, &head);
+    if let Some(length) = offloaded(&head, octets) {
+        let at = length.at;
+        head.to_mut()[at..at + 2].copy_from_slice(&length.octets.to_be_bytes());
+    }
     let is_cut = head.len() < octets;
     if is_cut && Facts::of(&head, octets, Standings::default()).is_err() {
         let whole = octets.min(HEADERS_OCTETS).max(head.len());
         head.to_mut().resize(whole, 0);
     }
     Some(Frame { head, octets })
+}
+
+/// A length field of IPv4 that its sender left to the network card.
+struct Offloaded {
+    /// Where it is in the frame.
+    at: usize,
+    /// What it would be.
+    octets: u16,
+}
+
+/// What the length of a packet of TCP would be that has 0 there: some systems capture what they
+/// hand to the card, which makes several segments of it and writes each one's length. No such packet
+/// comes from a wire; the kernel drops it, and so does the running service.
+fn offloaded(head: &[u8], octets: usize) -> Option<Offloaded> {
+    let ethernet = Ethernet::parse(head).ok().filter(|it| it.ether_type() == ether_type::IPV4)?;
+    let (at, ip) = (ethernet.header_octets() + 2, ethernet.payload());
+    let is_left_out = ip.get(2..4)? == [0, 0] && *ip.get(9)? == protocol::TCP;
+    let whole = octets - ethernet.header_octets();
+    is_left_out.then(|| Offloaded { at, octets: u16::try_from(whole).unwrap_or(u16::MAX) })
 }
 
 /// Whether a frame goes to a group of hosts. Other links than Ethernet do not say.
@@ -232,7 +258,7 @@ impl Bench {
         let to_all = is_to_all(record, &frame.head);
         let standing = word.as_ref().map_or_else(Standings::default, |word| Standings {
             known: self.passed.is_known(&self.heard, word),
-            verified: self.heard.is_conversation(word),
+            verified: self.heard.is_verified(word),
             surging: self.passed.is_surging(&self.heard, word, to_all),
         });
         let comes = word.as_ref().is_some_and(|word| self.heard.has_first(word));

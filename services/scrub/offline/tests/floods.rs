@@ -504,6 +504,55 @@ fn one_loud_source_is_stopped() {
 }
 
 #[test]
+fn few_loud_sources_are_stopped_whatever_ports_they_use() {
+    let mut dice = Dice::new(14);
+    for sources in [1, 2, 8] {
+        let bots: Vec<IpAddr> = (0..sources).map(|_| dice.address()).collect();
+        let mut capture = Capture::new();
+        for number in 0..PACKETS {
+            let from = (bots[number % sources], dice.port());
+            let to = (victim(), dice.port());
+            capture.add(datagram(from, to, &dice.bytes(500)));
+        }
+        assert_stopped("few", &capture);
+    }
+}
+
+#[test]
+fn what_comes_from_its_own_destination_is_stopped() {
+    for address in ["198.18.7.7", "2001:db8::7"] {
+        let host: IpAddr = address.parse().unwrap();
+        let mut dice = Dice::new(15);
+        let mut capture = Capture::new();
+        for _ in 0..300 {
+            let (from, to) = ((host, dice.port()), (host, dice.port()));
+            capture.add(datagram(from, to, b"land"));
+            capture.add(segment((host, 80), (host, 80), 0x02, (1, 0), b""));
+            capture.wait(1_000_000_000);
+        }
+        let summary = judge_made(&capture, true);
+        assert_eq!(summary.by(), [("tcp_land", 300), ("udp_land", 300)], "{summary}");
+    }
+    // Neighbours whose addresses have three words of four in common are two.
+    let mut capture = Capture::new();
+    for other in ["2001:db8::8", "2001:db8:0:1::7", "2001:db9::7", "2001:db8::1:0:7"] {
+        let from = ("2001:db8::7".parse().unwrap(), 40_000);
+        capture.add(datagram(from, (other.parse().unwrap(), 40_000), b"hello"));
+    }
+    assert_eq!(judge_made(&capture, true).dropped, 0);
+}
+
+#[test]
+fn forged_reports_are_no_more_than_a_collector_takes() {
+    let line = b"<34>Oct 11 22:14:15 host su: failed";
+    let flood = spoofed(|dice, source| datagram((source, dice.port()), (victim(), 514), line));
+    let summary = judge_made(&flood, true);
+    // 10,000 a second: what fills the bucket at once, and 1,000 a second of what comes after.
+    let seconds = flood.records.len() as u64 / 10_000 + 1;
+    assert!(summary.passed <= 1000 + 1000 * seconds, "{summary}");
+}
+
+#[test]
 fn a_flood_engages_by_its_own_clock_and_is_judged_from_there_on() {
     let mut capture = Capture::new();
     let mut dice = Dice::new(8);

@@ -389,6 +389,78 @@ fn a_capture_that_begins_within_connections_keeps_them() {
 }
 
 #[test]
+fn one_direction_of_a_connection_passes_where_nothing_surges() {
+    let (client, server) = (at("203.0.113.9", 40_000), at("198.18.7.7", 443));
+    let mut both = Capture::new();
+    connection(&mut both, client, server, 20);
+    for source in [client, server] {
+        let mut capture = both.clone();
+        let IpAddr::V4(address) = source.0 else { unreachable!("both are IPv4") };
+        capture.records.retain(|record| record.bytes[26..30] == address.octets());
+        let attack = judge_made(&capture, true);
+        // What opens a connection is known by nothing.
+        let opening = u64::from(source == client);
+        assert!(attack.dropped <= opening, "{attack}");
+        // Beside a flood it is not taken for a connection: forged segments could be made like it.
+        let mut dice = Dice::new(12);
+        for _ in 0..200 {
+            let (from, to) = ((dice.address(), dice.port()), (server.0, 27_015));
+            capture.add(datagram(from, to, &dice.bytes(60)));
+        }
+        let flooded = judge_made(&capture, true);
+        assert_eq!(flooded.passed, 0, "{flooded}");
+    }
+    // The same octets again and again, and numbers at random, are no connection.
+    let mut dice = Dice::new(13);
+    for forged in [false, true] {
+        let mut capture = Capture::new();
+        for _ in 0..40 {
+            let numbers = if forged { (dice.word(), dice.word()) } else { (5, 6) };
+            capture.add(segment(client, server, 0x18, numbers, &[7; 40]));
+        }
+        let attack = judge_made(&capture, true);
+        assert_eq!(attack.passed, 0, "{attack}");
+    }
+}
+
+#[test]
+fn who_mostly_gets_connections_may_fail_to_get_one() {
+    let server = "198.18.7.7";
+    let mut capture = Capture::new();
+    for port in 0..5 {
+        connection(&mut capture, (client(1), 40_000 + port), at(server, 443), 20);
+    }
+    let mut scan = capture.clone();
+    for port in 0..3 {
+        capture.add(segment((client(1), 50_000 + port), at(server, 444), 0x02, (1, 0), b""));
+    }
+    let attack = judge_made(&capture, true);
+    assert_eq!(attack.dropped, 0, "{attack}");
+    // Whoever fails as often is asked, whatever connections it has.
+    for port in 0..5 {
+        scan.add(segment((client(1), 50_000 + port), at(server, 400 + port), 0x02, (1, 0), b""));
+    }
+    let attack = judge_made(&scan, true);
+    assert_eq!((attack.challenged, attack.dropped), (5, 5), "{attack}");
+}
+
+#[test]
+fn a_length_that_was_left_to_the_card_is_no_mistake() {
+    let mut capture = Capture::new();
+    connection(&mut capture, at("203.0.113.9", 40_000), at("198.18.7.7", 443), 50);
+    for record in capture.records.iter_mut().filter(|it| it.bytes.len() > 1000) {
+        record.bytes[16..18].fill(0);
+    }
+    assert_untouched("segments by the card", &capture);
+    // Of other protocols nobody leaves it out.
+    let mut frame = datagram(at("203.0.113.9", 40_000), at("198.18.7.7", 53), &[7; 90]);
+    frame[16..18].fill(0);
+    let mut capture = Capture::new();
+    capture.add(frame);
+    assert_eq!(judge_made(&capture, true).dropped, 1);
+}
+
+#[test]
 fn tunnels_pings_and_link_protocols_that_are_answered_pass() {
     let (one, other): (IpAddr, IpAddr) = (client(1), "198.18.7.7".parse().unwrap());
     for number in [4, 41, 47, 50, 51, 89, 112, 115, 132] {
