@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate::lab::Wire;
-use tidegate::lab::flood::Sent;
 use tidegate_dataplane::steer;
 
 use super::{
@@ -51,17 +50,21 @@ fn frames(wire: &Wire) -> Arc<[Vec<u8>]> {
     (1..=SOURCES).map(frame).collect()
 }
 
-/// A piece of the flood.
-fn send(wire: &Wire) -> Sent {
+/// So many packets, these in turn, all of them on the wire when it returns.
+pub(super) fn sent(wire: &Wire, frames: Arc<[Vec<u8>]>, packets: u64) {
     let budget = Budget {
-        packets: PIECE,
+        packets,
         time: Duration::from_secs(20),
         packets_per_second: NonZeroU64::new(10_000),
         processor: None,
     };
-    let sent = Flood::of_frames(&wire.far, frames(wire)).unwrap().run(&budget).unwrap();
-    assert_eq!((sent.offered, sent.refused), (PIECE, 0));
-    sent
+    let sent = Flood::of_frames(&wire.far, frames).unwrap().run(&budget).unwrap();
+    assert_eq!((sent.offered, sent.refused), (packets, 0));
+}
+
+/// A piece of the flood.
+fn send(wire: &Wire) {
+    sent(wire, frames(wire), PIECE);
 }
 
 fn shield(wire: &Wire) -> String {
@@ -92,14 +95,14 @@ impl Stage {
     }
 
     /// What a rule ended: on shards, and in the program.
-    fn hits(&self, name: &str) -> (u64, u64) {
+    pub(super) fn hits(&self, name: &str) -> (u64, u64) {
         let answer = self.ask(&json!({ "command": "rules", "do": "hits" }));
         let rules = answer["rules"].as_array().unwrap();
         let rule = rules.iter().find(|rule| rule["name"] == name).unwrap();
         (rule["packets"].as_u64().unwrap(), rule["promoted"].as_u64().unwrap())
     }
 
-    fn outcome(&self, outcome: steer::Outcome) -> u64 {
+    pub(super) fn outcome(&self, outcome: steer::Outcome) -> u64 {
         self.program.steerings()[0].counters().unwrap().get(outcome).packets
     }
 }
