@@ -10,6 +10,7 @@
 
 mod captures;
 mod promotion;
+mod queues;
 mod verdicts;
 
 use std::net::SocketAddr;
