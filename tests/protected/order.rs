@@ -220,7 +220,7 @@ fn stays_in_order(upper: Upper, family: flood::Family) {
     let send = |number| client.send(SocketAddr::new(at, PORT), number);
     let (sent, heard) = thread::scope(|scope| {
         let hearer = scope.spawn(|| hear(|| socket.next(), &hearing));
-        let sender = scope.spawn(|| numbered(&send, &sending));
+        let sender = scope.spawn(|| numbered(send, &sending));
         let pause = |ms| thread::sleep(Duration::from_millis(ms));
         let changes = || {
             pause(5);

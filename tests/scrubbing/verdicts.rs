@@ -339,7 +339,7 @@ fn a_numbered_flow_stays_in_order_while_its_verdict_comes_and_goes() {
         };
         let (sent, heard) = thread::scope(|scope| {
             let hearer = scope.spawn(|| hear(|| received(&socket), &hearing));
-            let sender = scope.spawn(|| numbered(&send, &sending));
+            let sender = scope.spawn(|| numbered(send, &sending));
             let often = soon(|| promoted() >= promoted_before + 6);
             sending.store(true, Ordering::Relaxed);
             let sent = sender.join().unwrap();
