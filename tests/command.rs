@@ -10,6 +10,7 @@ mod instance;
 mod links;
 mod measure;
 mod refused;
+mod sighup;
 mod steering;
 mod words;
 

@@ -6,6 +6,7 @@
 //!                                                               └─► ring ─► judge ─► reinjected
 //! ```
 
+pub(crate) mod order;
 mod stalled;
 
 use std::net::{SocketAddr, UdpSocket};
@@ -42,7 +43,7 @@ const PORT: u16 = 5300;
 const FLOODED: u16 = 9;
 
 fn wire() -> Wire {
-    let options = WireOptions { ipv6: false, ..WireOptions::default() };
+    let options = WireOptions::default();
     Wire::new(&Namespace::new().unwrap(), &Namespace::new().unwrap(), &options).unwrap()
 }
 
@@ -68,7 +69,9 @@ impl BurstHandler for Judge {
     ) -> Result<(), ServiceError> {
         // The flood first, though it came last: frames end out of order.
         let flooded = |frame: &mut Frame| {
-            !frame.is_ordered() && frame.bytes()[36..38] == FLOODED.to_be_bytes()
+            // Behind Ethernet and an address of either length.
+            let to = if frame.bytes()[12..14] == [8, 0] { 36 } else { 56 };
+            !frame.is_ordered() && frame.bytes()[to..to + 2] == FLOODED.to_be_bytes()
         };
         for frame in burst.frames.extract_if(.., flooded) {
             cx.settle(frame, Verdict::Drop(self.flooded));
@@ -104,17 +107,17 @@ struct Stand {
 
 impl Stand {
     /// On the interface of this name in the thread's namespace, protecting `destination`.
-    fn start(interface: &str, destination: Prefix, state: State) -> Self {
+    fn start(interface: &str, destination: Prefix, protection: Protection) -> Self {
         let options = steer::Options {
             interface: interface.into(),
             xdp: XdpMode::Native,
             selectors: vec![Selector {
                 destination,
                 source: None,
-                protocol: Protocol::UDP,
+                protocol: Protocol::Any,
                 destination_ports: None,
                 fragments: Fragments::Take,
-                protection: Some(Protection { state, ..Protection::default() }),
+                protection: Some(protection),
             }],
         };
         let steering = Arc::new(Steering::attach(&options).unwrap());
@@ -145,6 +148,11 @@ impl Stand {
         let promotion = Promotion { scope: 0, whose, verdict, rule: 1, epoch, until_ns };
         self.steering.promote(&promotion).unwrap();
     }
+}
+
+/// Always engaged.
+fn engaged() -> Protection {
+    Protection { state: State::Engaged, ..Protection::default() }
 }
 
 fn opener(interface: &str, steering: &Arc<Steering>) -> Opener {
@@ -182,152 +190,12 @@ fn soon(mut is_so: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Sends numbered datagrams of one flow until told to stop, and returns how many: in bursts with
-/// short pauses, and now and then one that is longer than a turn takes.
-fn send_numbered(far: &End, to: SocketAddr, stop: &AtomicBool) -> u64 {
-    let socket = UdpSocket::bind((far.ipv4, 4000)).unwrap();
-    let (mut number, mut random) = (0_u64, 0x9e37_79b9_7f4a_7c15_u64);
-    while !stop.load(Ordering::Relaxed) {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        for _ in 0..1 + random % 24 {
-            socket.send_to(&number.to_be_bytes(), to).unwrap();
-            number += 1;
-        }
-        let pause_us = if random >> 59 == 0 { 4_000 } else { random >> 32 & 0xff };
-        thread::sleep(Duration::from_micros(pause_us));
-    }
-    number
-}
-
-/// What a socket received of them: how many, and the first that came behind a later one.
-#[derive(Debug, Default)]
-struct Heard {
-    count: u64,
-    next: u64,
-    overtaken: Option<(u64, u64)>,
-}
-
-fn hear(socket: &UdpSocket, stop: &AtomicBool) -> Heard {
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let (mut heard, mut octets) = (Heard::default(), [0; 8]);
-    loop {
-        match socket.recv(&mut octets) {
-            Ok(_) => {
-                let number = u64::from_be_bytes(octets);
-                if number < heard.next && heard.overtaken.is_none() {
-                    heard.overtaken = Some((number, heard.next));
-                }
-                heard.next = heard.next.max(number + 1);
-                heard.count += 1;
-            }
-            // Only once it is quiet: what is on its way is heard.
-            Err(_) if stop.load(Ordering::Relaxed) => return heard,
-            Err(_) => {}
-        }
-    }
-}
-
-/// Times that the machine may take the shard's processor away for so long that the program passes
-/// it by, which keeps no order.
-const ATTEMPTS: u32 = 10;
-
-#[test]
-fn one_flow_stays_in_order_and_whole_through_every_change_under_flood() {
-    require_net!();
-    let _alone = require::alone();
-    assert!((0..ATTEMPTS).any(|_| order_was_tried()), "the shard stood still each time");
-}
-
-/// Whether the shard was there all the time; then the order was kept.
-fn order_was_tried() -> bool {
-    let wire = wire();
-    let (near, far) = (&wire.near, &wire.far);
-    let start = || {
-        let socket = UdpSocket::bind((near.ipv4, PORT)).unwrap();
-        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &(64 << 20))
-            .unwrap();
-        let stand = Stand::start(&near.name, Prefix::host(near.ipv4.into()), State::Peace);
-        (socket, stand)
-    };
-    let (socket, stand) = near.namespace.run(start).unwrap();
-    let options = flood::Options {
-        generator: Generator::Auto,
-        ..flood::Options::new(Kind::Udp { port: FLOODED })
-    };
-    let budget = Budget {
-        packets: u64::MAX,
-        time: Duration::from_secs(120),
-        packets_per_second: NonZeroU64::new(40_000),
-        processor: None,
-    };
-    let flood = Flood::new(far, &options).unwrap().start(budget).unwrap();
-    let (sending, hearing) = (AtomicBool::new(false), AtomicBool::new(false));
-    let to = SocketAddr::from((near.ipv4, PORT));
-    let source = Whose::Source(far.ipv4.into());
-    let (sent, heard) = thread::scope(|scope| {
-        let hearer = scope.spawn(|| hear(&socket, &hearing));
-        let sender =
-            scope.spawn(|| far.namespace.run(|| send_numbered(far, to, &sending)).unwrap());
-        let pause = |ms| thread::sleep(Duration::from_millis(ms));
-        let changes = || {
-            pause(5);
-            stand.steering.set_state(0, State::Engaged).unwrap();
-            pause(15);
-            // Proven: it passes by itself, until it is forgotten.
-            stand.promote(source, Cached::Pass);
-            pause(15);
-            stand.steering.forget(0, &source).unwrap();
-            pause(7);
-            // Proven again, and disengaged meanwhile.
-            stand.promote(source, Cached::Pass);
-            pause(3);
-            stand.steering.set_state(0, State::Draining).unwrap();
-            let (now, stalled) = (stand.made_peace(), stand.outcome(Outcome::PassStalled));
-            assert!(now || stalled > 0, "a flow with pauses ends a drain");
-            stand.steering.cache().flush();
-        };
-        (0..25).for_each(|_| changes());
-        // From here on the kernel has a connection of the flow.
-        assert_eq!(stand.outcome(Outcome::PassSocket), 0);
-        socket.connect((far.ipv4, 4000)).unwrap();
-        (0..5).for_each(|_| changes());
-        sending.store(true, Ordering::Relaxed);
-        let sent = sender.join().unwrap();
-        pause(300);
-        hearing.store(true, Ordering::Relaxed);
-        (sent, hearer.join().unwrap())
-    });
-    flood.stop().unwrap();
-    let counters = stand.steering.counters().unwrap();
-    let report = stand.leave();
-    let port = &report.shards[0].ports[0];
-    let stats = port.stats;
-    let lost =
-        stats.kernel_rx_dropped + stats.kernel_rx_ring_full + stats.kernel_rx_fill_ring_empty_descs;
-    assert_eq!(report.unaccounted(), 0);
-    if counters.get(Outcome::PassStalled).packets > 0 {
-        return false;
-    }
-    assert_eq!(heard.overtaken, None, "(came, though this one was due)");
-    assert!(sent - heard.count <= lost, "{} are nowhere", sent - heard.count);
-    assert!(heard.count > 1_000);
-    for outcome in
-        [Outcome::Redirected, Outcome::PassPeace, Outcome::PassVerdict, Outcome::PassSocket]
-    {
-        assert!(counters.get(outcome).packets > 100, "{outcome:?} {counters:?}");
-    }
-    assert!(counters.ordered.packets > 0, "no change ever met a packet: {counters:?}");
-    true
-}
-
 #[test]
 fn a_shard_that_sleeps_keeps_its_heart_beating() {
     require_net!();
     let wire = wire();
     let near = &wire.near;
-    let protect = || Stand::start(&near.name, Prefix::host(near.ipv4.into()), State::Engaged);
+    let protect = || Stand::start(&near.name, Prefix::host(near.ipv4.into()), engaged());
     let stand = near.namespace.run(protect).unwrap();
     let server = near.namespace.run(|| UdpSocket::bind((near.ipv4, PORT))).unwrap().unwrap();
     server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

@@ -46,10 +46,7 @@ pub(crate) fn program(name: &str) -> bool {
     if env::split_paths(&places).any(|place| place.join(name).is_file()) {
         return true;
     }
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
-    assert!(!required(), "REQUIRE_NET=1, and {test} cannot run: {name} is not installed");
-    let _ = writeln!(io::stderr(), "skipped: {test}: {name} is not installed");
+    without(&format!("{name} is not installed"));
     false
 }
 
@@ -58,11 +55,16 @@ pub(crate) fn file(path: &str, package: &str) -> bool {
     if Path::new(path).is_file() {
         return true;
     }
+    without(&format!("{package} is not installed"));
+    false
+}
+
+/// Says that the test leaves something out, and why.
+pub(crate) fn without(why: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    assert!(!required(), "REQUIRE_NET=1, and {test} cannot run: {package} is not installed");
-    let _ = writeln!(io::stderr(), "skipped: {test}: {package} is not installed");
-    false
+    assert!(!required(), "REQUIRE_NET=1, and {test} cannot run: {why}");
+    let _ = writeln!(io::stderr(), "skipped: {test}: {why}");
 }
 
 fn required() -> bool {

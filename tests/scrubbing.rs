@@ -10,6 +10,8 @@
 
 mod captures;
 mod promotion;
+mod queues;
+mod verdicts;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tidegate::lab::flood::{Budget, Flood};
+use tidegate::lab::flood::{Budget, Flood, Kind};
 use tidegate::lab::witness::{Witness, tcp};
 use tidegate::lab::{Namespace, Wire, WireOptions};
 use tidegate::run::Outcome;

@@ -101,7 +101,7 @@ fn flood(wire: &Wire, pace: Option<u64>, generator: Generator) -> Running {
 }
 
 /// A name that no other test's program has.
-fn instance() -> String {
+pub(crate) fn instance() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("load-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

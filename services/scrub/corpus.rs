@@ -22,13 +22,16 @@ pub(in crate::scrub) fn corpus() -> Option<PathBuf> {
     if captures.is_dir() {
         return Some(captures);
     }
-    let required = std::env::var_os("REQUIRE_CORPUS").is_some_and(|value| value == "1");
-    assert!(!required, "REQUIRE_CORPUS=1, but {} is not there", captures.display());
-    eprintln!(
-        "skipped: no captures at {}; TIDEGATE_CORPUS names another place",
-        captures.display()
-    );
+    skip(&format!("no captures at {}; TIDEGATE_CORPUS names another place", captures.display()));
     None
+}
+
+/// Says that a comparison with what others made is left out, and why. With `REQUIRE_CORPUS=1` that is
+/// a failure.
+pub(in crate::scrub) fn skip(why: &str) {
+    let required = std::env::var_os("REQUIRE_CORPUS").is_some_and(|value| value == "1");
+    assert!(!required, "REQUIRE_CORPUS=1, but there is {why}");
+    eprintln!("skipped: {why}");
 }
 
 /// What an operator might write against the floods of the corpus.

@@ -61,6 +61,11 @@ impl Options {
 
 impl Selects for Scrub {
     fn selectors(options: &Options) -> Result<Vec<Selector>, Unfit> {
+        if options.protect.is_empty()
+            && let Some(refusal) = options.rules.set().needs_protection()
+        {
+            return Err(Unfit { key: "protect", refusal });
+        }
         Ok(options.protect.iter().map(|protect| protect.selector.clone()).collect())
     }
 }

@@ -156,6 +156,25 @@ fn mistakes_are_shown_with_key_line_column_and_remedy() {
 }
 
 #[test]
+fn a_verdict_for_the_program_needs_a_protected_destination() {
+    const RULE: &str = "rules = 'bad: drop for 10s per source when udp'";
+    let said = |selectors: &str, protect: &str| {
+        let text = format!(
+            "[[interface]]\nname = 'eth1'\n[[service]]\nname = 'shield'\nkind = 'scrub'\n\
+             {selectors}\n[service.options]\n{RULE}\n{protect}"
+        );
+        let config = tidegate_config::Config::parse("shield.toml", &text).unwrap();
+        crate::registry::Registry::stock().check(&config).map_err(|error| error.to_string())
+    };
+    let error = said("selectors = [{ destination = '198.18.0.1' }]", "").unwrap_err();
+    for part in ["shield.toml:", "rule bad says `for`", "[[service.options.protect]]"] {
+        assert!(error.contains(part), "no {part:?} in\n{error}");
+    }
+    let protect = "[[service.options.protect]]\ndestination = '198.18.0.1'";
+    assert_eq!(said("", protect), Ok(()));
+}
+
+#[test]
 fn rules_may_be_in_a_file_of_their_own_with_sets_beside_it() {
     let folder = std::env::temp_dir().join(format!("tidegate-rules-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -18,7 +18,7 @@ const SAYS: &str = "redirected and stalled: ";
 #[test]
 fn stands_where_it_is_told_to() {
     let Ok(destination) = env::var(PROTECTS) else { return };
-    let stand = Stand::start("tide1", destination.parse().unwrap(), State::Engaged);
+    let stand = Stand::start("tide1", destination.parse().unwrap(), engaged());
     // A line is a question. At the end of the input it leaves.
     for _ in stdin().lines() {
         let counters = stand.steering.counters().unwrap();

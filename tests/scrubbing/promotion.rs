@@ -1,11 +1,11 @@
 //! Verdicts that the program enforces: repeat offenders end before any shard, for as long as the
 //! rule stands that said so.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidegate::lab::Wire;
-use tidegate::lab::flood::Sent;
 use tidegate_dataplane::steer;
 
 use super::{
@@ -24,44 +24,53 @@ const PIECE: u64 = 2_000;
 
 const RULES: &str = "bad: drop for 60s per source when udp.dstport == 9";
 
-/// A datagram without a checksum, of each source.
+/// A datagram without a checksum.
+pub(super) fn frame(wire: &Wire, source: Ipv4Addr, from: u16, to: u16) -> Vec<u8> {
+    let mut frame = vec![0; 60];
+    frame[..6].copy_from_slice(&wire.near.mac);
+    frame[6..12].copy_from_slice(&wire.far.mac);
+    frame[12..14].copy_from_slice(&[8, 0]);
+    let ip = &mut frame[14..34];
+    ip[0] = 0x45;
+    ip[3] = 46;
+    ip[8..10].copy_from_slice(&[64, 17]);
+    ip[12..16].copy_from_slice(&source.octets());
+    ip[16..20].copy_from_slice(&wire.near.ipv4.octets());
+    let words = ip.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
+    let sum = words.sum::<u32>();
+    // Folded once it fits: ten words.
+    let sum = !((sum & 0xffff) + (sum >> 16));
+    ip[10..12].copy_from_slice(&sum.to_be_bytes()[2..]);
+    frame[34..36].copy_from_slice(&from.to_be_bytes());
+    frame[36..38].copy_from_slice(&to.to_be_bytes());
+    frame[39] = 26;
+    frame
+}
+
+/// One of each source.
 fn frames(wire: &Wire) -> Arc<[Vec<u8>]> {
     let frame = |source: u16| {
-        let mut frame = vec![0; 60];
-        frame[..6].copy_from_slice(&wire.near.mac);
-        frame[6..12].copy_from_slice(&wire.far.mac);
-        frame[12..14].copy_from_slice(&[8, 0]);
-        let ip = &mut frame[14..34];
-        ip[0] = 0x45;
-        ip[3] = 46;
-        ip[8..10].copy_from_slice(&[64, 17]);
         let [high, low] = source.to_be_bytes();
-        ip[12..16].copy_from_slice(&[198, 19, high, low]);
-        ip[16..20].copy_from_slice(&wire.near.ipv4.octets());
-        let words = ip.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
-        let sum = words.sum::<u32>();
-        // Folded once it fits: ten words.
-        let sum = !((sum & 0xffff) + (sum >> 16));
-        ip[10..12].copy_from_slice(&sum.to_be_bytes()[2..]);
-        frame[34..36].copy_from_slice(&4000_u16.to_be_bytes());
-        frame[36..38].copy_from_slice(&FLOODED.to_be_bytes());
-        frame[39] = 26;
-        frame
+        frame(wire, Ipv4Addr::new(198, 19, high, low), 4000, FLOODED)
     };
     (1..=SOURCES).map(frame).collect()
 }
 
-/// A piece of the flood.
-fn send(wire: &Wire) -> Sent {
+/// So many packets, these in turn, all of them on the wire when it returns.
+pub(super) fn sent(wire: &Wire, frames: Arc<[Vec<u8>]>, packets: u64) {
     let budget = Budget {
-        packets: PIECE,
+        packets,
         time: Duration::from_secs(20),
         packets_per_second: NonZeroU64::new(10_000),
         processor: None,
     };
-    let sent = Flood::of_frames(&wire.far, frames(wire)).unwrap().run(&budget).unwrap();
-    assert_eq!((sent.offered, sent.refused), (PIECE, 0));
-    sent
+    let sent = Flood::of_frames(&wire.far, frames).unwrap().run(&budget).unwrap();
+    assert_eq!((sent.offered, sent.refused), (packets, 0));
+}
+
+/// A piece of the flood.
+fn send(wire: &Wire) {
+    sent(wire, frames(wire), PIECE);
 }
 
 fn shield(wire: &Wire) -> String {
@@ -82,7 +91,7 @@ engage = \"on\"
 }
 
 impl Stage {
-    fn ask(&self, request: &Value) -> Value {
+    pub(super) fn ask(&self, request: &Value) -> Value {
         self.program.desk().attended()[0].operator.answer(request).unwrap()
     }
 
@@ -92,14 +101,14 @@ impl Stage {
     }
 
     /// What a rule ended: on shards, and in the program.
-    fn hits(&self, name: &str) -> (u64, u64) {
+    pub(super) fn hits(&self, name: &str) -> (u64, u64) {
         let answer = self.ask(&json!({ "command": "rules", "do": "hits" }));
         let rules = answer["rules"].as_array().unwrap();
         let rule = rules.iter().find(|rule| rule["name"] == name).unwrap();
         (rule["packets"].as_u64().unwrap(), rule["promoted"].as_u64().unwrap())
     }
 
-    fn outcome(&self, outcome: steer::Outcome) -> u64 {
+    pub(super) fn outcome(&self, outcome: steer::Outcome) -> u64 {
         self.program.steerings()[0].counters().unwrap().get(outcome).packets
     }
 }

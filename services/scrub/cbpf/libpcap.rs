@@ -8,7 +8,7 @@ use tidegate_dataplane::pcap::Reader;
 use tidegate_dataplane::wire::ethernet::Ethernet;
 
 use super::Program;
-use crate::scrub::corpus;
+use crate::scrub::corpus::{self, skip};
 
 /// Expressions of each kind that operators write, with and without jumps far ahead.
 const EXPRESSIONS: [&str; 27] = [
@@ -123,8 +123,7 @@ fn capture(packets: &[Vec<u8>]) -> Vec<u8> {
 #[test]
 fn the_same_packets_pass_as_by_libpcaps_own_filter() {
     if Command::new("tcpdump").arg("--version").output().is_err() {
-        eprintln!("skipped: no tcpdump");
-        return;
+        return skip("no tcpdump");
     }
     let Some(packets) = packets() else { return };
     let file = capture(&packets);

@@ -62,17 +62,20 @@ pub(crate) struct Hits {
 pub(crate) struct Keeper {
     service: Box<str>,
     current: Arc<Current>,
+    /// Whether verdicts of rules have a place in the steering programs.
+    protects: bool,
     instances: OnceLock<Instances>,
     /// Answers that were late. Held while rules are put in force or asked for.
     owed: Mutex<Vec<Asked<Done>>>,
 }
 
 impl Keeper {
-    /// Of the service of this name, which begins with `current`.
-    pub(crate) fn new(service: &str, current: Arc<Current>) -> Self {
+    /// Of the service of this name, which begins with `current`, and may protect destinations.
+    pub(crate) fn new(service: &str, current: Arc<Current>, protects: bool) -> Self {
         Self {
             service: service.into(),
             current,
+            protects,
             instances: OnceLock::new(),
             owed: Mutex::default(),
         }
@@ -156,7 +159,8 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// Those of `make`, and when a shard cannot be told; then nothing has changed.
+    /// Those of `make`, and where a rule needs what the service does not have; then nothing has
+    /// changed.
     pub(crate) fn change(
         &self,
         make: impl FnOnce(&Generation) -> Result<Change, String>,
@@ -165,6 +169,11 @@ impl Keeper {
         let mut owed = self.lock();
         let old = self.current.get();
         let Change { rules, from } = make(&old)?;
+        if !self.protects
+            && let Some(refusal) = rules.set().needs_protection()
+        {
+            return Err(refusal.to_string());
+        }
         let next = Arc::new(Generation { number: old.number + 1, rules, from });
         let carry = Arc::new(Carry::between(old.rules.set(), next.rules.set()));
         // All memory is taken before the first shard is told.

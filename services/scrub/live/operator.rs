@@ -44,14 +44,15 @@ pub(crate) struct Scrubber {
 impl Scrubber {
     /// Of the service called `service` with these options.
     pub(crate) fn new(service: &str, options: &Options) -> Self {
+        let protects = !options.protect().is_empty();
         let guard = Guard::new(service, protected(options), options.hook().map(Into::into));
         Self {
             service: service.into(),
-            keeper: Keeper::new(service, Arc::clone(options.current())),
+            keeper: Keeper::new(service, Arc::clone(options.current()), protects),
             guard: Mutex::new(guard),
             ground: OnceLock::new(),
             promoter: OnceLock::new(),
-            protects: !options.protect().is_empty(),
+            protects,
             capturing: Arc::default(),
         }
     }

@@ -311,6 +311,16 @@ fn top_shows_who_sends_most_over_all_shards() {
 }
 
 #[test]
+fn a_rule_whose_verdicts_have_no_place_is_refused() {
+    let stage = Stage::new("all: drop\n", datagrams(8));
+    let said = stage.run(&["rules", "add", "bad: drop for 10s per source when udp", "--first"]);
+    let said = said.unwrap_err();
+    assert!(said.contains("rule bad says `for`") && said.contains("protect]]"), "{said}");
+    assert_eq!(stage.scrubber.list()["generation"], 1, "nothing has changed");
+    stage.end();
+}
+
+#[test]
 fn a_capture_has_what_was_asked_for_and_says_of_each_packet_why() {
     let rules = "low: drop when udp.dstport < 5\nhigh: drop when udp.dstport == 8\n";
     let stage = Stage::new(rules, datagrams(8));

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::tests::Segment;
 use super::{Shape, Signature};
+use crate::scrub::corpus::skip;
 
 /// Packets of one run; more than p0f keeps connections by default.
 const PACKETS: u16 = 4_000;
@@ -113,9 +114,8 @@ fn p0f_prints_the_signature_that_a_packet_has() {
     std::fs::write(&input, capture(&packets)).unwrap();
     let output = Command::new("p0f").arg("-r").arg(&input).arg("-o").arg(&log).output();
     let Ok(output) = output else {
-        eprintln!("skipped: no p0f");
         std::fs::remove_dir_all(&place).unwrap();
-        return;
+        return skip("no p0f");
     };
     let log = std::fs::read_to_string(&log);
     std::fs::remove_dir_all(&place).unwrap();
@@ -154,8 +154,7 @@ fn p0f_prints_the_signature_that_a_packet_has() {
 #[test]
 fn all_signatures_that_come_with_p0f_are_read() {
     let Ok(file) = std::fs::read_to_string("/etc/p0f/p0f.fp") else {
-        eprintln!("skipped: no /etc/p0f/p0f.fp");
-        return;
+        return skip("no /etc/p0f/p0f.fp");
     };
     let mut section = "";
     let mut count = 0;

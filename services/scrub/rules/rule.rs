@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use tidegate_config::Refusal;
+
 use super::expression::Expression;
 
 /// Rules in the order in which they are tried.
@@ -11,6 +13,21 @@ pub(crate) struct RuleSet {
     pub(crate) rules: Vec<Rule>,
     /// For packets that no rule ended or passed.
     pub(crate) default: Fallback,
+}
+
+impl RuleSet {
+    /// Why these rules need a protected destination, if one does.
+    pub(crate) fn needs_protection(&self) -> Option<Refusal> {
+        let rule = self.rules.iter().find(|rule| rule.promote.is_some())?;
+        let found = format!(
+            "rule {} says `for`, and the service protects no destination: the interface's program \
+             keeps verdicts for those alone",
+            rule.name
+        );
+        let allowed = "[[service.options.protect]] with engage = \"on\" in place of selectors, or the \
+                       rule without `for`";
+        Some(Refusal::new(found, allowed))
+    }
 }
 
 /// What happens to a packet that no rule ended or passed.
