@@ -9,6 +9,7 @@
 //! What reaches the stack is counted by nftables where packets come in, by who sent it.
 
 mod captures;
+mod fates;
 mod promotion;
 
 use std::net::SocketAddr;

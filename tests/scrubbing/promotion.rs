@@ -24,8 +24,8 @@ const PIECE: u64 = 2_000;
 
 const RULES: &str = "bad: drop for 60s per source when udp.dstport == 9";
 
-/// A datagram without a checksum, of each source.
-fn frames(wire: &Wire) -> Arc<[Vec<u8>]> {
+/// A datagram without a checksum to this port, of each source.
+pub(super) fn frames(wire: &Wire, port: u16) -> Arc<[Vec<u8>]> {
     let frame = |source: u16| {
         let mut frame = vec![0; 60];
         frame[..6].copy_from_slice(&wire.near.mac);
@@ -44,7 +44,7 @@ fn frames(wire: &Wire) -> Arc<[Vec<u8>]> {
         let sum = !((sum & 0xffff) + (sum >> 16));
         ip[10..12].copy_from_slice(&sum.to_be_bytes()[2..]);
         frame[34..36].copy_from_slice(&4000_u16.to_be_bytes());
-        frame[36..38].copy_from_slice(&FLOODED.to_be_bytes());
+        frame[36..38].copy_from_slice(&port.to_be_bytes());
         frame[39] = 26;
         frame
     };
@@ -59,7 +59,7 @@ fn send(wire: &Wire) -> Sent {
         packets_per_second: NonZeroU64::new(10_000),
         processor: None,
     };
-    let sent = Flood::of_frames(&wire.far, frames(wire)).unwrap().run(&budget).unwrap();
+    let sent = Flood::of_frames(&wire.far, frames(wire, FLOODED)).unwrap().run(&budget).unwrap();
     assert_eq!((sent.offered, sent.refused), (PIECE, 0));
     sent
 }
@@ -99,7 +99,7 @@ impl Stage {
         (rule["packets"].as_u64().unwrap(), rule["promoted"].as_u64().unwrap())
     }
 
-    fn outcome(&self, outcome: steer::Outcome) -> u64 {
+    pub(super) fn outcome(&self, outcome: steer::Outcome) -> u64 {
         self.program.steerings()[0].counters().unwrap().get(outcome).packets
     }
 }

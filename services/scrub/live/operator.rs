@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_config::Options as Written;
-use tidegate_dataplane::steer::{PeaceCounts, State, Steering};
+use tidegate_dataplane::steer::{State, Steering};
 use tidegate_runtime::clock::monotonic_ns;
 use tidegate_runtime::metrics::snapshot::TableSnapshot;
 use tracing::{info, warn};
 
 use super::capture::{Capture, Request, Running};
 use super::edit;
+use super::fates::{Fate, Fates, Reading};
 use super::generation::Generation;
 use super::guard::{Gate, Guard, Protected};
 use super::keeper::{Change, Hits, Keeper};
@@ -34,6 +35,8 @@ pub(crate) struct Scrubber {
     keeper: Keeper,
     guard: Mutex<Guard>,
     ground: OnceLock<Ground>,
+    /// What became of what came. Locked before the guard.
+    fates: OnceLock<Mutex<Fates>>,
     /// Once it runs, where it protects anything.
     promoter: OnceLock<Mutex<Promoter>>,
     protects: bool,
@@ -50,6 +53,7 @@ impl Scrubber {
             keeper: Keeper::new(service, Arc::clone(options.current())),
             guard: Mutex::new(guard),
             ground: OnceLock::new(),
+            fates: OnceLock::new(),
             promoter: OnceLock::new(),
             protects: !options.protect().is_empty(),
             capturing: Arc::default(),
@@ -160,6 +164,7 @@ impl Operator for Scrubber {
         self.keeper.begin(ground.instances.clone());
         if self.protects {
             let _ = self.promoter.set(Mutex::new(Promoter::new(&self.service, &ground)));
+            let _ = self.fates.set(Mutex::new(Fates::new(&ground)));
         }
         let _ = self.ground.set(ground);
     }
@@ -191,8 +196,16 @@ impl Operator for Scrubber {
     }
 
     fn tick(&self, now_ns: u64) {
-        if let Some(ground) = self.ground.get() {
-            self.guard().tick(&Steered::read(ground), now_ns);
+        if let (Some(ground), Some(fates)) = (self.ground.get(), self.fates.get()) {
+            let mut fates = fates.lock().unwrap_or_else(PoisonError::into_inner);
+            let readings = readings(ground);
+            for (steering, reading) in &readings {
+                if let Ok(reading) = reading {
+                    fates.look(steering, reading);
+                }
+            }
+            fates.tick();
+            self.guard().tick(&Steered { ground, readings: &readings, fates: &fates }, now_ns);
         }
         if let Some(mut promoter) = self.promoter() {
             promoter.succeed(&self.keeper.current());
@@ -222,6 +235,7 @@ impl Operator for Scrubber {
         {
             let guard = self.guard();
             tables.extend(show::destinations(&self.service, &guard, monotonic_ns()));
+            tables.extend(show::fates(&self.service, &guard));
             tables.extend(show::hooks(&self.service, &guard));
         }
         if let Some(promoter) = self.promoter() {
@@ -269,30 +283,34 @@ fn protected(options: &Options) -> Vec<Protected> {
     options.protect().iter().map(Protected::from).collect()
 }
 
-/// The steering programs of the service's interfaces, whose counts are read once for all destinations.
+/// What the steering programs of the service's interfaces say, read once for all destinations.
+type Readings<'a> = Vec<(&'a Arc<Steering>, io::Result<Reading>)>;
+
+fn readings(ground: &Ground) -> Readings<'_> {
+    let mut readings = Readings::new();
+    for Place { steering, .. } in &ground.selectors {
+        if !readings.iter().any(|(other, _)| Arc::ptr_eq(other, steering)) {
+            readings.push((steering, Reading::of(steering)));
+        }
+    }
+    // What was released before: at peace as soon as the last of its packets is back.
+    for (steering, _) in &readings {
+        if let Err(error) = steering.end_draining() {
+            let interface = steering.interface();
+            warn!(interface, %error, "the end of draining could not be asked for");
+        }
+    }
+    readings
+}
+
+/// The service's destinations in those programs.
 struct Steered<'a> {
     ground: &'a Ground,
-    counts: Vec<(&'a Arc<Steering>, io::Result<Vec<PeaceCounts>>)>,
+    readings: &'a Readings<'a>,
+    fates: &'a Fates,
 }
 
 impl<'a> Steered<'a> {
-    fn read(ground: &'a Ground) -> Self {
-        let mut counts: Vec<(&Arc<Steering>, _)> = Vec::new();
-        for Place { steering, .. } in &ground.selectors {
-            if !counts.iter().any(|(other, _)| Arc::ptr_eq(other, steering)) {
-                counts.push((steering, steering.selector_counts().map_err(io::Error::other)));
-            }
-        }
-        // What was released before: at peace as soon as the last of its packets is back.
-        for (steering, _) in &counts {
-            if let Err(error) = steering.end_draining() {
-                let interface = steering.interface();
-                warn!(interface, %error, "the end of draining could not be asked for");
-            }
-        }
-        Self { ground, counts }
-    }
-
     fn places(&self, destination: usize) -> impl Iterator<Item = &'a Place> {
         self.ground.selectors.iter().filter(move |place| place.of_service == destination)
     }
@@ -302,9 +320,9 @@ impl Gate for Steered<'_> {
     fn counts(&self, destination: usize) -> io::Result<Counts> {
         let mut sum = Counts::ZERO;
         for Place { steering, selector, .. } in self.places(destination) {
-            let read = self.counts.iter().find(|(other, _)| Arc::ptr_eq(other, steering));
+            let read = self.readings.iter().find(|(other, _)| Arc::ptr_eq(other, steering));
             let counts = match read {
-                Some((_, Ok(counts))) => counts.get(usize::from(*selector)),
+                Some((_, Ok(reading))) => reading.came.get(usize::from(*selector)),
                 Some((_, Err(error))) => {
                     return Err(io::Error::new(error.kind(), error.to_string()));
                 }
@@ -319,6 +337,10 @@ impl Gate for Steered<'_> {
             }
         }
         Ok(sum)
+    }
+
+    fn fate(&self, destination: usize) -> Fate {
+        self.fates.of(destination)
     }
 
     fn engage(&self, destination: usize, engaged: bool) -> io::Result<()> {
