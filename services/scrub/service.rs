@@ -86,9 +86,7 @@ impl Service for Scrub {
         // Other rules may look further than those of today.
         let memory = Vec::with_capacity(longest.unwrap_or(0));
         let mut judge = Judge::new(book, key);
-        if let Some(packets_per_second) = options.engaged_at() {
-            judge.set_engaged_at(packets_per_second);
-        }
+        judge.set_engaged_at(live.generation().engaged_at);
         Ok(Self { judge, live, waiting: Waiting::new(), accounts, memory })
     }
 

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::fates::Fate;
 use super::hook::{Event, Hook};
 use crate::scrub::engage::{Advice, Counts, Engagement, Policy};
-use crate::scrub::protect::{Engage, Protect};
+use crate::scrub::protect::{Engage, Protect, Stalled};
 
 /// What an operator wants for a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(crate) struct Protected {
     pub(crate) name: Box<str>,
     /// As configured.
     pub(crate) mode: Mode,
+    /// What the program does while a shard stands still.
+    pub(crate) stalled: Stalled,
 }
 
 impl From<&Protect> for Protected {
@@ -79,7 +81,7 @@ impl From<&Protect> for Protected {
             Engage::On => Mode::On,
             Engage::Auto => Mode::Auto(protect.policy),
         };
-        Self { name: name.into(), mode }
+        Self { name: name.into(), mode, stalled: protect.stalled }
     }
 }
 
@@ -88,6 +90,7 @@ impl From<&Protect> for Protected {
 pub(crate) struct Destination {
     name: Box<str>,
     mode: Mode,
+    stalled: Stalled,
     /// What an operator said, until they say `auto`.
     ordered: Option<bool>,
     engagement: Engagement,
@@ -141,7 +144,7 @@ pub(crate) struct Standing<'a> {
 const RATE_NS: u64 = 1_000_000_000;
 
 impl Destination {
-    fn new(Protected { name, mode }: Protected) -> Self {
+    fn new(Protected { name, mode, stalled }: Protected) -> Self {
         let policy = match mode {
             Mode::Auto(policy) => policy,
             Mode::Off | Mode::On => Policy::default(),
@@ -149,6 +152,7 @@ impl Destination {
         Self {
             name,
             mode,
+            stalled,
             ordered: None,
             engagement: Engagement::new(policy),
             engaged: false,
@@ -236,6 +240,9 @@ impl Guard {
             && self.destinations.iter().zip(&protected).all(|(mine, new)| mine.name == new.name);
         if !same {
             return Err("other destinations are protected");
+        }
+        if self.destinations.iter().zip(&protected).any(|(mine, new)| mine.stalled != new.stalled) {
+            return Err("`stalled` of a destination is another");
         }
         for (mine, new) in self.destinations.iter_mut().zip(protected) {
             if let Mode::Auto(policy) = new.mode {
@@ -402,8 +409,11 @@ mod tests {
     }
 
     fn guard(modes: &[Mode]) -> Guard {
-        let protected =
-            |(n, &mode): (usize, &Mode)| Protected { name: format!("198.18.0.{n}").into(), mode };
+        let protected = |(n, &mode): (usize, &Mode)| Protected {
+            name: format!("198.18.0.{n}").into(),
+            mode,
+            stalled: Stalled::Open,
+        };
         Guard::new("shield", modes.iter().enumerate().map(protected).collect(), None)
     }
 
@@ -496,12 +506,16 @@ mod tests {
         run(&mut guard, &gate, &mut now_ns, 2 * SECOND, 900);
         let mut lower = policy();
         lower.thresholds.packets_per_second = Some(100);
-        let protected = |name: &str, mode| vec![Protected { name: name.into(), mode }];
+        let stalled = Stalled::Open;
+        let protected = |name: &str, mode| vec![Protected { name: name.into(), mode, stalled }];
         let changed = guard.change(protected("198.18.0.0", Mode::Auto(lower)), None);
         assert_eq!(changed, Ok(()));
         run(&mut guard, &gate, &mut now_ns, TICK, 900);
         assert!(guard.standings(0).next().unwrap().engaged);
         let other = guard.change(protected("198.18.0.7", Mode::Off), None);
         assert_eq!(other, Err("other destinations are protected"));
+        let mut closed = protected("198.18.0.0", Mode::Off);
+        closed[0].stalled = Stalled::Closed;
+        assert_eq!(guard.change(closed, None), Err("`stalled` of a destination is another"));
     }
 }

@@ -105,6 +105,11 @@ impl Instance {
         Self { generation, heavy, ledger, tap: None }
     }
 
+    /// What it goes by.
+    pub(crate) fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
     /// Before the packets of a burst.
     #[inline]
     pub(crate) fn burst(&mut self, now_ns: u64) {
@@ -178,6 +183,7 @@ impl Instance {
         }
         succession.next = judge.succeed(succession.next, &succession.carry);
         std::mem::swap(&mut self.generation, &mut succession.generation);
+        judge.set_engaged_at(self.generation.engaged_at);
         if let Some(tap) = &mut self.tap {
             tap.set_generation(self.generation.number, |name| self.generation.place(name));
         }

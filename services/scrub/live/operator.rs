@@ -66,6 +66,12 @@ impl Scrubber {
         self.keeper.list()
     }
 
+    /// As [`Generation::engaged_at`].
+    #[cfg(test)]
+    pub(super) fn engaged_at(&self) -> Option<u64> {
+        self.keeper.current().engaged_at
+    }
+
     fn guard(&self) -> MutexGuard<'_, Guard> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,16 +149,18 @@ impl Scrubber {
         }
     }
 
-    /// Takes the rules of the config as it stands now.
-    fn reread_rules(&self, options: &Options) {
+    /// Takes the rules of the config as it stands now, and where thresholds are taken what surges by
+    /// them.
+    fn reread_rules(&self, options: &Options, thresholds: bool) {
         let service = &*self.service;
         let (rules, from) = (options.current().get(), options.origin().words());
         let running = self.keeper.current();
-        if running.rules.set() == rules.rules.set() {
+        let engaged_at = if thresholds { options.engaged_at() } else { running.engaged_at };
+        if running.rules.set() == rules.rules.set() && running.engaged_at == engaged_at {
             info!(service, "SIGHUP: the rules are the same");
             return;
         }
-        let change = Change::all(rules.rules.clone(), &from);
+        let change = Change::all(rules.rules.clone(), &from).engaged_at(engaged_at);
         if let Err(error) = self.change(|_| Ok(change)) {
             warn!(service, "SIGHUP: the rules were not taken: {error}");
         }
@@ -218,11 +226,15 @@ impl Operator for Scrubber {
         let Some(options) = options else { return };
         match options.parse::<Options>() {
             Ok(options) => {
-                self.reread_rules(&options);
                 let hook = options.hook().map(Into::into);
-                if let Err(what) = self.guard().change(protected(&options), hook) {
-                    warn!(service, "SIGHUP: {what}; restart to have that");
+                let taken = self.guard().change(protected(&options), hook);
+                if let Err(what) = &taken {
+                    warn!(
+                        service,
+                        "SIGHUP: thresholds and hook stay: {what}; restart to have that"
+                    );
                 }
+                self.reread_rules(&options, taken.is_ok());
             }
             Err(error) => {
                 warn!(service, "SIGHUP: nothing changes, for there is a mistake:\n{error}")
