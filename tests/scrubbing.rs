@@ -11,6 +11,7 @@
 mod captures;
 mod fates;
 mod promotion;
+mod unlike;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
