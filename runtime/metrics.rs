@@ -163,6 +163,8 @@ counters! {
         asleep_ns: Counter,
         #[doc = "Longest single turn, in nanoseconds"]
         longest_turn_ns: Peak,
+        #[doc = "Busy turns of over a millisecond"]
+        long_turns: Counter,
         #[doc = "Times the shard found nothing to do and slept"]
         sleeps: Counter,
         #[doc = "Times a port, a message or a deadline ended the sleep"]

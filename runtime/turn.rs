@@ -35,6 +35,12 @@ const TAI_READING_NS_MAX: u64 = 1_000;
 /// higher shows losses later than anyone watches.
 const KERNEL_STATISTICS_NS: u64 = 100_000_000;
 
+/// A busy turn that is longer is counted: what waits behind it is late.
+///
+/// Lower, and a full burst of long packets counts; higher, and a ring of 2,048 at two million packets a
+/// second overflows without a word.
+const LONG_TURN_NS: u64 = 1_000_000;
+
 /// What a turn brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -146,6 +152,9 @@ impl Shard {
             counters.busy_turns.increment();
             counters.busy_ns.add(took_ns);
             counters.longest_turn_ns.raise_to(took_ns);
+            if took_ns > LONG_TURN_NS {
+                counters.long_turns.increment();
+            }
         }
         self.last_turn.began_ns = now_ns;
         self.progress.start_turn(now_ns);

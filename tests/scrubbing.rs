@@ -9,8 +9,10 @@
 //! What reaches the stack is counted by nftables where packets come in, by who sent it.
 
 mod captures;
+mod fates;
 mod promotion;
 mod queues;
+mod unlike;
 mod verdicts;
 
 use std::net::SocketAddr;
@@ -62,7 +64,7 @@ const SEEN: &str = "table netdev seen {
     chain arrives {
         type filter hook ingress device \"tide1\" priority 0;
         counter name total
-        ip saddr 198.19.0.0/16 counter name flood
+        ip saddr != 198.19.240.0/20 ip saddr 198.19.0.0/16 counter name flood
     }
 }";
 
@@ -157,12 +159,12 @@ fn captured_floods_are_found_and_kept_off_while_users_go_on() {
         return;
     }
     let _alone = require::alone();
-    // With so many of a thousand that may pass once it is engaged. The third is mixed with packets
-    // of other floods, none of them often enough to surge: 12 of a thousand were measured.
+    // With so many of a thousand that may pass once it is engaged. Of the third none was measured to; what
+    // else its host got, 12 of a thousand, does: answers to its own questions, wake-up calls, scans.
     for (file, thousandths) in [
         ("tcp-syn-flood-spoofed.pcap", 10),
         ("udp-snmp-amplification.pcapng", 10),
-        ("udp-dns-rrsig-amplification-fragmented.pcap", 20),
+        ("udp-dns-rrsig-amplification-fragmented.pcap", 1),
         ("tcp-syn-scan.pcap", 10),
     ] {
         let wire = counted();

@@ -312,6 +312,7 @@ fn a_service_that_stalls_its_shard_is_named() {
     let [.., sleepy] = &report.shards[0].services[..] else { panic!("three services") };
     assert_eq!(sleepy.stats().stalls, 1);
     assert!(report.shards[0].stats.longest_turn_ns >= 200_000_000);
+    assert!(report.shards[0].stats.long_turns >= 1);
 }
 
 #[test]

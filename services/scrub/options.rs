@@ -49,14 +49,18 @@ impl Options {
 
     /// Packets a second at which the last of its destinations is engaged, where any is by packets.
     pub(crate) fn engaged_at(&self) -> Option<u64> {
-        let thresholds = self.protect.iter().map(|protect| protect.policy.thresholds);
-        thresholds.filter_map(|thresholds| thresholds.packets_per_second).max()
+        engaged_at(&self.protect)
     }
 
     /// What is run when a destination leaves the kernel and when it goes back.
     pub(crate) fn hook(&self) -> Option<&str> {
         self.hook.as_deref()
     }
+}
+
+fn engaged_at(protect: &[Protect]) -> Option<u64> {
+    let thresholds = protect.iter().map(|protect| protect.policy.thresholds);
+    thresholds.filter_map(|thresholds| thresholds.packets_per_second).max()
 }
 
 impl Selects for Scrub {
@@ -96,7 +100,7 @@ impl<'de> Deserialize<'de> for Options {
                 return Err(D::Error::custom(Refusal::new(found, "one of them, or none")));
             }
         };
-        let current = Arc::new(Current::new(rules.clone(), &origin.words()));
+        let current = Arc::new(Current::new(rules.clone(), &origin.words(), engaged_at(&protect)));
         Ok(Self { rules, origin, protect: protect.into(), hook, current })
     }
 }

@@ -21,10 +21,10 @@ use tidegate_runtime::service::{Build, BuildError, Service, ServiceError};
 use tidegate_runtime::verdict::{DropReason, Verdict};
 
 use super::facts::Standings;
-use super::fragments::waiting::{End, Waiting};
+use super::fragments::waiting::{self, Waiting};
 use super::heavy::Secret;
 use super::judge::{Fate, Judge, Judgement, Reason};
-use super::live::{Instance, Scrubber};
+use super::live::{End, Instance, Scrubber};
 use super::options::Options;
 use super::siphash::Key;
 use crate::operator::Operator;
@@ -80,14 +80,13 @@ impl Service for Scrub {
         let key = Key::of_process();
         let generation = options.current().get();
         let book = generation.rules.book(key);
-        let live = Instance::new(generation, Secret::of_process(), build.now_ns());
+        let interfaces = build.ports().iter().map(|port| Box::from(&*port.interface));
+        let live = Instance::new(generation, Secret::of_process(), interfaces, build.now_ns());
         let longest = build.ports().iter().map(|port| port.packet_capacity_octets).max();
         // Other rules may look further than those of today.
         let memory = Vec::with_capacity(longest.unwrap_or(0));
         let mut judge = Judge::new(book, key);
-        if let Some(packets_per_second) = options.engaged_at() {
-            judge.set_engaged_at(packets_per_second);
-        }
+        judge.set_engaged_at(live.generation().engaged_at);
         Ok(Self { judge, live, waiting: Waiting::new(), accounts, memory })
     }
 
@@ -125,6 +124,7 @@ impl Scrub {
             if frame.is_ordered() {
                 // Decided on already: it only keeps its place behind those of its flow.
                 cx.count(self.accounts.ordered, 1);
+                self.live.end(&frame, frame.octets(), End::Reinjected);
                 cx.settle(frame, Verdict::Reinject);
                 continue;
             }
@@ -151,11 +151,20 @@ impl Scrub {
         self.judge.weigh(&judgement, octets);
         self.live.show(&judgement, frame.bytes(), octets, now_ns);
         match judgement.fate {
-            Fate::Drop(reason) => cx.settle(frame, self.accounts.drop(reason)),
-            Fate::Pass => cx.settle(frame, Verdict::Reinject),
+            Fate::Drop(reason) => self.drop(frame, reason, cx),
+            Fate::Pass => {
+                self.live.end(&frame, octets, End::Reinjected);
+                cx.settle(frame, Verdict::Reinject);
+            }
             Fate::Challenge => self.challenge(frame, now_ns, cx),
             Fate::Hold => self.hold(frame, now_ns, cx),
         }
+    }
+
+    #[inline]
+    fn drop(&mut self, frame: Frame, reason: Reason, cx: &mut ShardContext) {
+        self.live.end(&frame, frame.octets(), End::Dropped(reason));
+        cx.settle(frame, self.accounts.drop(reason));
     }
 
     fn challenge(&mut self, mut frame: Frame, now_ns: u64, cx: &mut ShardContext) {
@@ -164,8 +173,9 @@ impl Scrub {
             false => self.judge.answer(frame.bytes_mut(), now_ns),
         };
         let Some(octets) = octets else {
-            return cx.settle(frame, self.accounts.drop(Reason::Challenge));
+            return self.drop(frame, Reason::Challenge, cx);
         };
+        self.live.end(&frame, octets, End::Challenged);
         frame.set_len(octets);
         cx.count(self.accounts.challenged, 1);
         cx.settle(frame, Verdict::Transmit);
@@ -191,12 +201,12 @@ impl Scrub {
     fn end_waiting(&mut self, now_ns: u64, all: bool, cx: &mut ShardContext) {
         while let Some((frame, end)) = self.waiting.next(self.judge.first_parts(), now_ns, all) {
             match end {
-                End::Follow(verdict) => {
+                waiting::End::Follow(verdict) => {
                     let judgement = self.judge.follow(verdict);
                     self.settle(frame, judgement, now_ns, cx);
                 }
-                End::Refuse => self.settle(frame, Judge::refuse(), now_ns, cx),
-                End::Alone => self.judge_alone(frame, now_ns, cx),
+                waiting::End::Refuse => self.settle(frame, Judge::refuse(), now_ns, cx),
+                waiting::End::Alone => self.judge_alone(frame, now_ns, cx),
             }
         }
         cx.set(self.accounts.parts_waiting, self.waiting.len() as u64);

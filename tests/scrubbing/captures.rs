@@ -1,6 +1,6 @@
 //! Captured floods, made the lab's: from its sources, to its near end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,14 @@ pub(super) fn corpus() -> Option<PathBuf> {
 /// Where an IPv4 header is behind an Ethernet header.
 const IP: usize = 14;
 
+/// Who is beside a flood has an address from here on: 198.19.240.0/20.
+const BESIDE: u16 = 0xf000;
+
 /// What a capture holds for the address that most of it goes to, each packet as it was but for its
 /// addresses: of each source a source of the lab's own, 198.19.0.0/16.
+///
+/// A flood that comes in parts was captured on a host that had other business too. Whose datagrams are
+/// all whole has no part in it.
 pub(super) fn flood(file: &Path, wire: &Wire) -> Arc<[Vec<u8>]> {
     let records = Reader::open(file).unwrap().map(Result::unwrap);
     let frames = records.filter_map(|record| as_ethernet(&record).map(|frame| frame.into_owned()));
@@ -47,17 +53,30 @@ pub(super) fn flood(file: &Path, wire: &Wire) -> Arc<[Vec<u8>]> {
     }
     let victim = *goes.iter().max_by_key(|(_, count)| **count).unwrap().0;
     frames.retain(|frame| destination(frame) == victim);
+    let in_parts: HashSet<_> =
+        frames.iter().filter(|it| is_part(it)).map(|it| source(it)).collect();
     let mut sources = HashMap::new();
     for frame in &mut frames {
-        let source: [u8; 4] = frame[IP + 12..IP + 16].try_into().unwrap();
+        let source = source(frame);
         let number = u16::try_from(sources.len()).expect("as many sources as the lab has");
-        let mine = *sources.entry(source).or_insert(number);
+        assert!(number < BESIDE, "as many sources as a flood has here");
+        let is_beside = !in_parts.is_empty() && !in_parts.contains(&source);
+        let mine = *sources.entry(source).or_insert(number | if is_beside { BESIDE } else { 0 });
         let [high, low] = mine.to_be_bytes();
         readdress(frame, Ipv4Addr::new(198, 19, high, low), wire.near.ipv4);
         frame[..6].copy_from_slice(&wire.near.mac);
         frame[6..12].copy_from_slice(&wire.far.mac);
     }
     frames.into()
+}
+
+fn source(frame: &[u8]) -> [u8; 4] {
+    frame[IP + 12..IP + 16].try_into().unwrap()
+}
+
+/// More fragments, or an offset.
+fn is_part(frame: &[u8]) -> bool {
+    u16::from_be_bytes([frame[IP + 6], frame[IP + 7]]) & 0x3fff != 0
 }
 
 fn destination(frame: &[u8]) -> [u8; 4] {

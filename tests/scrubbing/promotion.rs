@@ -47,11 +47,11 @@ pub(super) fn frame(wire: &Wire, source: Ipv4Addr, from: u16, to: u16) -> Vec<u8
     frame
 }
 
-/// One of each source.
-fn frames(wire: &Wire) -> Arc<[Vec<u8>]> {
+/// A datagram to this port, of each source.
+pub(super) fn frames(wire: &Wire, port: u16) -> Arc<[Vec<u8>]> {
     let frame = |source: u16| {
         let [high, low] = source.to_be_bytes();
-        frame(wire, Ipv4Addr::new(198, 19, high, low), 4000, FLOODED)
+        frame(wire, Ipv4Addr::new(198, 19, high, low), 4000, port)
     };
     (1..=SOURCES).map(frame).collect()
 }
@@ -70,7 +70,7 @@ pub(super) fn sent(wire: &Wire, frames: Arc<[Vec<u8>]>, packets: u64) {
 
 /// A piece of the flood.
 fn send(wire: &Wire) {
-    sent(wire, frames(wire), PIECE);
+    sent(wire, frames(wire, FLOODED), PIECE);
 }
 
 fn shield(wire: &Wire) -> String {

@@ -221,6 +221,10 @@ fn bulk_data_of_a_connection_comes_whole_both_ways_at_once_and_nothing_is_sent_t
         assert_eq!((count("InCsumErrors"), count("InErrs")), (0, 0), "{counters:#?}");
         assert!(named > 0 || count("RetransSegs") == 0, "{counters:#?}");
     }
+    let resent = [near, far].map(|end| tcp_counters(end).get("RetransSegs").copied().unwrap_or(0));
+    println!(
+        "{seconds} s: octets {there:?} and {back:?}, sent again {resent:?}, lost by name {named}"
+    );
     let port = ports(&outcome.snapshot, "tide1");
     assert_eq!((port.settled_drop, port.reinject_refused_packets), (0, 0));
     assert!(port.settled_reinject > there.0 / 1460);

@@ -195,7 +195,7 @@ impl Judge {
     }
 
     /// As [`Surge::set_engaged_at`].
-    pub(crate) fn set_engaged_at(&mut self, packets_per_second: u64) {
+    pub(crate) fn set_engaged_at(&mut self, packets_per_second: Option<u64>) {
         self.surge.set_engaged_at(packets_per_second);
     }
 

@@ -13,6 +13,9 @@ pub(crate) struct Generation {
     pub(crate) rules: Rules,
     /// Where it comes from, in words.
     pub(crate) from: Box<str>,
+    /// Packets a second at which the last destination is engaged, where any is by packets: what
+    /// surges follows from it.
+    pub(crate) engaged_at: Option<u64>,
 }
 
 impl Generation {
@@ -36,8 +39,8 @@ pub(crate) struct Current {
 
 impl Current {
     /// The first generation.
-    pub(crate) fn new(rules: Rules, from: &str) -> Self {
-        let first = Generation { number: 1, rules, from: from.into() };
+    pub(crate) fn new(rules: Rules, from: &str, engaged_at: Option<u64>) -> Self {
+        let first = Generation { number: 1, rules, from: from.into(), engaged_at };
         Self { generation: Mutex::new(Arc::new(first)) }
     }
 

@@ -13,9 +13,10 @@ use std::io;
 use tidegate_config::{Protocol, Selector};
 use tracing::{info, warn};
 
+use super::fates::Fate;
 use super::hook::{Event, Hook};
 use crate::scrub::engage::{Advice, Counts, Engagement, Policy};
-use crate::scrub::protect::{Engage, Protect};
+use crate::scrub::protect::{Engage, Protect, Stalled};
 
 /// What an operator wants for a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub(crate) trait Gate {
     /// What came for a destination since the start, on all its interfaces and CPUs.
     fn counts(&self, destination: usize) -> io::Result<Counts>;
 
+    /// What became of it, as far as that is known.
+    fn fate(&self, destination: usize) -> Fate;
+
     /// Has what comes for it go to the shards, or drain and stay with the kernel.
     fn engage(&self, destination: usize, engaged: bool) -> io::Result<()>;
 }
@@ -55,6 +59,8 @@ pub(crate) struct Protected {
     pub(crate) name: Box<str>,
     /// As configured.
     pub(crate) mode: Mode,
+    /// What the program does while a shard stands still.
+    pub(crate) stalled: Stalled,
 }
 
 impl From<&Protect> for Protected {
@@ -75,7 +81,7 @@ impl From<&Protect> for Protected {
             Engage::On => Mode::On,
             Engage::Auto => Mode::Auto(protect.policy),
         };
-        Self { name: name.into(), mode }
+        Self { name: name.into(), mode, stalled: protect.stalled }
     }
 }
 
@@ -84,6 +90,7 @@ impl From<&Protect> for Protected {
 pub(crate) struct Destination {
     name: Box<str>,
     mode: Mode,
+    stalled: Stalled,
     /// What an operator said, until they say `auto`.
     ordered: Option<bool>,
     engagement: Engagement,
@@ -94,10 +101,30 @@ pub(crate) struct Destination {
     engagements: u64,
     releases: u64,
     since_ns: u64,
-    counts: Counts,
+    now: Sample,
     /// A second ago or a little more, and when.
-    earlier: [(u64, Counts); 2],
+    earlier: [(u64, Sample); 2],
     failing: bool,
+}
+
+/// What was counted of a destination at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    counts: Counts,
+    fate: Fate,
+}
+
+/// So much a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rates {
+    /// Of what came.
+    pub(crate) packets: u64,
+    pub(crate) bits: u64,
+    /// Of these, what reached the kernel's stack.
+    pub(crate) after_packets: u64,
+    pub(crate) after_bits: u64,
+    /// What was dropped, wherever that was.
+    pub(crate) dropped_packets: u64,
 }
 
 /// How a destination stands, as it is shown.
@@ -109,15 +136,15 @@ pub(crate) struct Standing<'a> {
     pub(crate) engagements: u64,
     pub(crate) releases: u64,
     pub(crate) counts: Counts,
-    pub(crate) packets_per_second: u64,
-    pub(crate) bits_per_second: u64,
+    pub(crate) fate: Fate,
+    pub(crate) rates: Rates,
 }
 
 /// Rates are of at least so long.
 const RATE_NS: u64 = 1_000_000_000;
 
 impl Destination {
-    fn new(Protected { name, mode }: Protected) -> Self {
+    fn new(Protected { name, mode, stalled }: Protected) -> Self {
         let policy = match mode {
             Mode::Auto(policy) => policy,
             Mode::Off | Mode::On => Policy::default(),
@@ -125,6 +152,7 @@ impl Destination {
         Self {
             name,
             mode,
+            stalled,
             ordered: None,
             engagement: Engagement::new(policy),
             engaged: false,
@@ -132,32 +160,37 @@ impl Destination {
             engagements: 0,
             releases: 0,
             since_ns: 0,
-            counts: Counts::ZERO,
-            earlier: [(0, Counts::ZERO); 2],
+            now: Sample::default(),
+            earlier: [(0, Sample::default()); 2],
             failing: false,
         }
     }
 
-    fn rates(&self, now_ns: u64) -> (u64, u64) {
-        let (at, before) = self.earlier[0];
-        let elapsed = u128::from(now_ns.saturating_sub(at).max(1));
+    fn rates(&self, now_ns: u64) -> Rates {
+        let (at, before) = &self.earlier[0];
+        let elapsed = u128::from(now_ns.saturating_sub(*at).max(1));
         let rate = |now: u64, before: u64| {
             let grown = u128::from(now.saturating_sub(before)) * 1_000_000_000;
             u64::try_from(grown / elapsed).unwrap_or(u64::MAX)
         };
-        (
-            rate(self.counts.packets, before.packets),
-            rate(self.counts.octets, before.octets).saturating_mul(8),
-        )
+        let (counts, counted) = (&self.now.counts, &before.counts);
+        let (after, earlier) = (self.now.fate.after(), before.fate.after());
+        Rates {
+            packets: rate(counts.packets, counted.packets),
+            bits: rate(counts.octets, counted.octets).saturating_mul(8),
+            after_packets: rate(after.packets, earlier.packets),
+            after_bits: rate(after.octets, earlier.octets).saturating_mul(8),
+            dropped_packets: rate(self.now.fate.dropped(), before.fate.dropped()),
+        }
     }
 
-    fn count(&mut self, counts: Counts, now_ns: u64) {
+    fn count(&mut self, now: Sample, now_ns: u64) {
         if self.earlier[0].0 == 0 {
-            self.earlier = [(now_ns, counts); 2];
+            self.earlier = [(now_ns, now); 2];
         }
-        self.counts = counts;
+        self.now = now;
         if now_ns.saturating_sub(self.earlier[1].0) >= RATE_NS {
-            self.earlier = [self.earlier[1], (now_ns, counts)];
+            self.earlier = [self.earlier[1], (now_ns, now)];
         }
     }
 
@@ -208,6 +241,9 @@ impl Guard {
         if !same {
             return Err("other destinations are protected");
         }
+        if self.destinations.iter().zip(&protected).any(|(mine, new)| mine.stalled != new.stalled) {
+            return Err("`stalled` of a destination is another");
+        }
         for (mine, new) in self.destinations.iter_mut().zip(protected) {
             if let Mode::Auto(policy) = new.mode {
                 mine.engagement.set_policy(policy);
@@ -247,7 +283,7 @@ impl Guard {
                     continue;
                 }
             };
-            destination.count(counts, now_ns);
+            destination.count(Sample { counts, fate: gate.fate(index) }, now_ns);
             let (engaged, reason) = destination.wanted(counts, now_ns);
             if engaged == destination.engaged && destination.told {
                 destination.failing = false;
@@ -270,7 +306,8 @@ impl Guard {
                 continue;
             }
             destination.since_ns = now_ns;
-            let (packets_per_second, bits_per_second) = destination.rates(now_ns);
+            let Rates { packets: packets_per_second, bits: bits_per_second, .. } =
+                destination.rates(now_ns);
             let name = &*destination.name;
             let state = match engaged {
                 true => {
@@ -304,21 +341,18 @@ impl Guard {
 
     /// How all stand.
     pub(crate) fn standings(&self, now_ns: u64) -> impl Iterator<Item = Standing<'_>> {
-        self.destinations.iter().map(move |destination| {
-            let (packets_per_second, bits_per_second) = destination.rates(now_ns);
-            Standing {
-                name: &destination.name,
-                mode: match destination.ordered {
-                    Some(_) => "ordered",
-                    None => destination.mode.word(),
-                },
-                engaged: destination.engaged,
-                engagements: destination.engagements,
-                releases: destination.releases,
-                counts: destination.counts,
-                packets_per_second,
-                bits_per_second,
-            }
+        self.destinations.iter().map(move |destination| Standing {
+            name: &destination.name,
+            mode: match destination.ordered {
+                Some(_) => "ordered",
+                None => destination.mode.word(),
+            },
+            engaged: destination.engaged,
+            engagements: destination.engagements,
+            releases: destination.releases,
+            counts: destination.now.counts,
+            fate: destination.now.fate,
+            rates: destination.rates(now_ns),
         })
     }
 
@@ -332,6 +366,9 @@ impl Guard {
 mod tests {
     use std::cell::{Cell, RefCell};
 
+    use tidegate_dataplane::steer::Tally;
+
+    use super::super::ledger::add;
     use super::*;
     use crate::scrub::engage::Thresholds;
 
@@ -342,6 +379,7 @@ mod tests {
     #[derive(Default)]
     struct Played {
         counts: Cell<Counts>,
+        fate: Cell<Fate>,
         told: RefCell<Vec<(usize, bool)>>,
         refuses: Cell<bool>,
     }
@@ -349,6 +387,10 @@ mod tests {
     impl Gate for Played {
         fn counts(&self, _: usize) -> io::Result<Counts> {
             Ok(self.counts.get())
+        }
+
+        fn fate(&self, _: usize) -> Fate {
+            self.fate.get()
         }
 
         fn engage(&self, destination: usize, engaged: bool) -> io::Result<()> {
@@ -367,8 +409,11 @@ mod tests {
     }
 
     fn guard(modes: &[Mode]) -> Guard {
-        let protected =
-            |(n, &mode): (usize, &Mode)| Protected { name: format!("198.18.0.{n}").into(), mode };
+        let protected = |(n, &mode): (usize, &Mode)| Protected {
+            name: format!("198.18.0.{n}").into(),
+            mode,
+            stalled: Stalled::Open,
+        };
         Guard::new("shield", modes.iter().enumerate().map(protected).collect(), None)
     }
 
@@ -380,6 +425,16 @@ mod tests {
             counts.packets += per_second / 10;
             counts.octets += per_second / 10 * 100;
             gate.counts.set(counts);
+            // A tenth is left to the kernel, three tenths come back, one is dropped, five wait.
+            let mut fate = gate.fate.get();
+            let load = |tenths| Tally {
+                packets: per_second / 100 * tenths,
+                octets: per_second / 100 * tenths * 100,
+            };
+            add(&mut fate.passed, load(1));
+            add(&mut fate.settled.reinjected, load(3));
+            add(&mut fate.settled.dropped, load(1));
+            gate.fate.set(fate);
             guard.tick(gate, *now_ns);
         }
     }
@@ -396,7 +451,14 @@ mod tests {
         {
             let standing = guard.standings(now_ns).next().unwrap();
             assert_eq!((standing.engaged, standing.engagements, standing.releases), (true, 1, 0));
-            assert_eq!((standing.packets_per_second, standing.bits_per_second), (5_000, 4_000_000));
+            let rates = Rates {
+                packets: 5_000,
+                bits: 4_000_000,
+                after_packets: 2_000,
+                after_bits: 1_600_000,
+                dropped_packets: 500,
+            };
+            assert_eq!(standing.rates, rates);
         }
         run(&mut guard, &gate, &mut now_ns, 10 * SECOND, 100);
         assert_eq!(gate.told.borrow()[2..], [(0, false)]);
@@ -444,12 +506,16 @@ mod tests {
         run(&mut guard, &gate, &mut now_ns, 2 * SECOND, 900);
         let mut lower = policy();
         lower.thresholds.packets_per_second = Some(100);
-        let protected = |name: &str, mode| vec![Protected { name: name.into(), mode }];
+        let stalled = Stalled::Open;
+        let protected = |name: &str, mode| vec![Protected { name: name.into(), mode, stalled }];
         let changed = guard.change(protected("198.18.0.0", Mode::Auto(lower)), None);
         assert_eq!(changed, Ok(()));
         run(&mut guard, &gate, &mut now_ns, TICK, 900);
         assert!(guard.standings(0).next().unwrap().engaged);
         let other = guard.change(protected("198.18.0.7", Mode::Off), None);
         assert_eq!(other, Err("other destinations are protected"));
+        let mut closed = protected("198.18.0.0", Mode::Off);
+        closed[0].stalled = Stalled::Closed;
+        assert_eq!(guard.change(closed, None), Err("`stalled` of a destination is another"));
     }
 }

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tidegate_dataplane::frame::Frame;
 use tidegate_runtime::instances::Question;
 use tidegate_runtime::shard::Mail;
 
 use super::generation::Generation;
+use super::ledger::{End, Ledger, Row};
 use super::tap::{Fate, Judged, Tap};
 use crate::scrub::heavy::{Heavy, Secret, Seen, Windows};
 use crate::scrub::judge::{self, Book, Carry, Judge, Judgement, Tally};
@@ -22,6 +24,8 @@ pub(crate) enum Order {
     Wishes(Vec<Wish>),
     /// Say who sends most.
     Heavy(Box<Windows>),
+    /// Give away what was done by destination; an empty list with room.
+    Ledger(Vec<Row>),
     /// Show packets to this one from now on; none: to nobody.
     Tap(Option<Box<Tap>>),
 }
@@ -49,6 +53,8 @@ pub(crate) enum Done {
     Wishes(u64, Vec<Wish>),
     /// The windows that were sent, filled.
     Heavy(Box<Windows>),
+    /// What was done since it was asked last, by ports of these interfaces.
+    Ledger(Arc<[Box<str>]>, Vec<Row>),
     /// The tap before.
     Tap(Option<Box<Tap>>),
 }
@@ -60,6 +66,7 @@ impl fmt::Debug for Order {
             Self::Tallies(_) => "Tallies",
             Self::Wishes(_) => "Wishes",
             Self::Heavy(_) => "Heavy",
+            Self::Ledger(_) => "Ledger",
             Self::Tap(_) => "Tap",
         })
     }
@@ -72,6 +79,7 @@ impl fmt::Debug for Done {
             Self::Tallies(..) => "Tallies",
             Self::Wishes(..) => "Wishes",
             Self::Heavy(_) => "Heavy",
+            Self::Ledger(..) => "Ledger",
             Self::Tap(_) => "Tap",
         })
     }
@@ -81,13 +89,25 @@ impl fmt::Debug for Done {
 pub(crate) struct Instance {
     generation: Arc<Generation>,
     heavy: Heavy,
+    ledger: Ledger,
     tap: Option<Box<Tap>>,
 }
 
 impl Instance {
-    /// One that goes by `generation`.
-    pub(crate) fn new(generation: Arc<Generation>, secret: Secret, now_ns: u64) -> Self {
-        Self { generation, heavy: Heavy::new(secret, now_ns), tap: None }
+    /// One that goes by `generation`, on a shard with a port at each of these interfaces.
+    pub(crate) fn new(
+        generation: Arc<Generation>,
+        secret: Secret,
+        interfaces: impl IntoIterator<Item = Box<str>>,
+        now_ns: u64,
+    ) -> Self {
+        let (heavy, ledger) = (Heavy::new(secret, now_ns), Ledger::new(interfaces));
+        Self { generation, heavy, ledger, tap: None }
+    }
+
+    /// What it goes by.
+    pub(crate) fn generation(&self) -> &Generation {
+        &self.generation
     }
 
     /// Before the packets of a burst.
@@ -102,6 +122,12 @@ impl Instance {
         if let Some(seen) = seen {
             self.heavy.note(seen);
         }
+    }
+
+    /// Counts the end of one packet by its destination.
+    #[inline]
+    pub(crate) fn end(&mut self, frame: &Frame, octets: usize, end: End) {
+        self.ledger.count(frame.port(), frame.selector(), octets, end);
     }
 
     /// Shows one packet to who wants to see it. `head` are its octets, or those of its first chunk.
@@ -137,6 +163,10 @@ impl Instance {
                 self.heavy.copy_to(&mut windows, now_ns);
                 Done::Heavy(windows)
             }
+            Order::Ledger(mut room) => {
+                self.ledger.take(&mut room);
+                Done::Ledger(Arc::clone(self.ledger.interfaces()), room)
+            }
             Order::Tap(mut tap) => {
                 if let Some(tap) = &mut tap {
                     tap.set_generation(self.generation.number, |name| self.generation.place(name));
@@ -153,6 +183,7 @@ impl Instance {
         }
         succession.next = judge.succeed(succession.next, &succession.carry);
         std::mem::swap(&mut self.generation, &mut succession.generation);
+        judge.set_engaged_at(self.generation.engaged_at);
         if let Some(tap) = &mut self.tap {
             tap.set_generation(self.generation.number, |name| self.generation.place(name));
         }

@@ -37,12 +37,19 @@ const NUMBERS_PATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct Change {
     rules: Rules,
     from: Box<str>,
+    /// Another one of [`Generation::engaged_at`].
+    engaged_at: Option<Option<u64>>,
 }
 
 impl Change {
     /// All rules are these.
     pub(crate) fn all(rules: Rules, from: &str) -> Self {
-        Self { rules, from: from.into() }
+        Self { rules, from: from.into(), engaged_at: None }
+    }
+
+    /// The same, for destinations that are engaged at so many packets a second.
+    pub(crate) fn engaged_at(self, packets_per_second: Option<u64>) -> Self {
+        Self { engaged_at: Some(packets_per_second), ..self }
     }
 }
 
@@ -168,13 +175,14 @@ impl Keeper {
         let instances = self.instances()?;
         let mut owed = self.lock();
         let old = self.current.get();
-        let Change { rules, from } = make(&old)?;
+        let Change { rules, from, engaged_at } = make(&old)?;
         if !self.protects
             && let Some(refusal) = rules.set().needs_protection()
         {
             return Err(refusal.to_string());
         }
-        let next = Arc::new(Generation { number: old.number + 1, rules, from });
+        let engaged_at = engaged_at.unwrap_or(old.engaged_at);
+        let next = Arc::new(Generation { number: old.number + 1, rules, from, engaged_at });
         let carry = Arc::new(Carry::between(old.rules.set(), next.rules.set()));
         // All memory is taken before the first shard is told.
         let key = Key::of_process();
@@ -265,7 +273,7 @@ impl Keeper {
 fn edited(generation: &Generation, set: RuleSet, from: &str) -> Result<Change, String> {
     let written = Arc::clone(generation.rules.written());
     let rules = Rules::of(set, written).map_err(|error| error.to_string())?;
-    Ok(Change { rules, from: from.into() })
+    Ok(Change::all(rules, from))
 }
 
 /// The one rule that `text` is, which may use the sets that are defined.

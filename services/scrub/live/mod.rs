@@ -7,6 +7,7 @@
 //!   top ───────────────┼── who sends most ◄──────────────────── Heavy ──┘  │
 //!   capture ─► Capture ┴── samples ◄─────────── Ring ◄───────── Tap ───────┘
 //!   every 100 ms ─► Guard ── counts, states ─► steering programs; log, hook
+//!                   Fates ◄── what became of them ◄─────────── Ledger
 //! ```
 //!
 //! Everything that takes long, waits, reads files or takes memory is on the control side, in the
@@ -16,11 +17,13 @@
 
 mod capture;
 mod edit;
+mod fates;
 mod generation;
 mod guard;
 mod hook;
 mod instance;
 mod keeper;
+mod ledger;
 mod operator;
 mod promote;
 mod ring;
@@ -32,6 +35,7 @@ mod top;
 
 pub(crate) use generation::Current;
 pub(crate) use instance::Instance;
+pub(crate) use ledger::End;
 pub(crate) use operator::Scrubber;
 
 use crate::scrub::load::Rules;

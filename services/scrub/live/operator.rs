@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_config::Options as Written;
-use tidegate_dataplane::steer::{PeaceCounts, State, Steering};
+use tidegate_dataplane::steer::{State, Steering};
 use tidegate_runtime::clock::monotonic_ns;
 use tidegate_runtime::metrics::snapshot::TableSnapshot;
 use tracing::{info, warn};
 
 use super::capture::{Capture, Request, Running};
 use super::edit;
+use super::fates::{Fate, Fates, Reading};
 use super::generation::Generation;
 use super::guard::{Gate, Guard, Protected};
 use super::keeper::{Change, Hits, Keeper};
@@ -34,6 +35,8 @@ pub(crate) struct Scrubber {
     keeper: Keeper,
     guard: Mutex<Guard>,
     ground: OnceLock<Ground>,
+    /// What became of what came. Locked before the guard.
+    fates: OnceLock<Mutex<Fates>>,
     /// Once it runs, where it protects anything.
     promoter: OnceLock<Mutex<Promoter>>,
     protects: bool,
@@ -51,6 +54,7 @@ impl Scrubber {
             keeper: Keeper::new(service, Arc::clone(options.current()), protects),
             guard: Mutex::new(guard),
             ground: OnceLock::new(),
+            fates: OnceLock::new(),
             promoter: OnceLock::new(),
             protects,
             capturing: Arc::default(),
@@ -61,6 +65,12 @@ impl Scrubber {
     #[cfg(test)]
     pub(super) fn list(&self) -> Value {
         self.keeper.list()
+    }
+
+    /// As [`Generation::engaged_at`].
+    #[cfg(test)]
+    pub(super) fn engaged_at(&self) -> Option<u64> {
+        self.keeper.current().engaged_at
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {
@@ -140,16 +150,18 @@ impl Scrubber {
         }
     }
 
-    /// Takes the rules of the config as it stands now.
-    fn reread_rules(&self, options: &Options) {
+    /// Takes the rules of the config as it stands now, and where thresholds are taken what surges by
+    /// them.
+    fn reread_rules(&self, options: &Options, thresholds: bool) {
         let service = &*self.service;
         let (rules, from) = (options.current().get(), options.origin().words());
         let running = self.keeper.current();
-        if running.rules.set() == rules.rules.set() {
+        let engaged_at = if thresholds { options.engaged_at() } else { running.engaged_at };
+        if running.rules.set() == rules.rules.set() && running.engaged_at == engaged_at {
             info!(service, "SIGHUP: the rules are the same");
             return;
         }
-        let change = Change::all(rules.rules.clone(), &from);
+        let change = Change::all(rules.rules.clone(), &from).engaged_at(engaged_at);
         if let Err(error) = self.change(|_| Ok(change)) {
             warn!(service, "SIGHUP: the rules were not taken: {error}");
         }
@@ -161,6 +173,7 @@ impl Operator for Scrubber {
         self.keeper.begin(ground.instances.clone());
         if self.protects {
             let _ = self.promoter.set(Mutex::new(Promoter::new(&self.service, &ground)));
+            let _ = self.fates.set(Mutex::new(Fates::new(&ground)));
         }
         let _ = self.ground.set(ground);
     }
@@ -192,8 +205,16 @@ impl Operator for Scrubber {
     }
 
     fn tick(&self, now_ns: u64) {
-        if let Some(ground) = self.ground.get() {
-            self.guard().tick(&Steered::read(ground), now_ns);
+        if let (Some(ground), Some(fates)) = (self.ground.get(), self.fates.get()) {
+            let mut fates = fates.lock().unwrap_or_else(PoisonError::into_inner);
+            let readings = readings(ground);
+            for (steering, reading) in &readings {
+                if let Ok(reading) = reading {
+                    fates.look(steering, reading);
+                }
+            }
+            fates.tick();
+            self.guard().tick(&Steered { ground, readings: &readings, fates: &fates }, now_ns);
         }
         if let Some(mut promoter) = self.promoter() {
             promoter.succeed(&self.keeper.current());
@@ -206,11 +227,15 @@ impl Operator for Scrubber {
         let Some(options) = options else { return };
         match options.parse::<Options>() {
             Ok(options) => {
-                self.reread_rules(&options);
                 let hook = options.hook().map(Into::into);
-                if let Err(what) = self.guard().change(protected(&options), hook) {
-                    warn!(service, "SIGHUP: {what}; restart to have that");
+                let taken = self.guard().change(protected(&options), hook);
+                if let Err(what) = &taken {
+                    warn!(
+                        service,
+                        "SIGHUP: thresholds and hook stay: {what}; restart to have that"
+                    );
                 }
+                self.reread_rules(&options, taken.is_ok());
             }
             Err(error) => {
                 warn!(service, "SIGHUP: nothing changes, for there is a mistake:\n{error}")
@@ -223,6 +248,7 @@ impl Operator for Scrubber {
         {
             let guard = self.guard();
             tables.extend(show::destinations(&self.service, &guard, monotonic_ns()));
+            tables.extend(show::fates(&self.service, &guard));
             tables.extend(show::hooks(&self.service, &guard));
         }
         if let Some(promoter) = self.promoter() {
@@ -270,30 +296,34 @@ fn protected(options: &Options) -> Vec<Protected> {
     options.protect().iter().map(Protected::from).collect()
 }
 
-/// The steering programs of the service's interfaces, whose counts are read once for all destinations.
+/// What the steering programs of the service's interfaces say, read once for all destinations.
+type Readings<'a> = Vec<(&'a Arc<Steering>, io::Result<Reading>)>;
+
+fn readings(ground: &Ground) -> Readings<'_> {
+    let mut readings = Readings::new();
+    for Place { steering, .. } in &ground.selectors {
+        if !readings.iter().any(|(other, _)| Arc::ptr_eq(other, steering)) {
+            readings.push((steering, Reading::of(steering)));
+        }
+    }
+    // What was released before: at peace as soon as the last of its packets is back.
+    for (steering, _) in &readings {
+        if let Err(error) = steering.end_draining() {
+            let interface = steering.interface();
+            warn!(interface, %error, "the end of draining could not be asked for");
+        }
+    }
+    readings
+}
+
+/// The service's destinations in those programs.
 struct Steered<'a> {
     ground: &'a Ground,
-    counts: Vec<(&'a Arc<Steering>, io::Result<Vec<PeaceCounts>>)>,
+    readings: &'a Readings<'a>,
+    fates: &'a Fates,
 }
 
 impl<'a> Steered<'a> {
-    fn read(ground: &'a Ground) -> Self {
-        let mut counts: Vec<(&Arc<Steering>, _)> = Vec::new();
-        for Place { steering, .. } in &ground.selectors {
-            if !counts.iter().any(|(other, _)| Arc::ptr_eq(other, steering)) {
-                counts.push((steering, steering.selector_counts().map_err(io::Error::other)));
-            }
-        }
-        // What was released before: at peace as soon as the last of its packets is back.
-        for (steering, _) in &counts {
-            if let Err(error) = steering.end_draining() {
-                let interface = steering.interface();
-                warn!(interface, %error, "the end of draining could not be asked for");
-            }
-        }
-        Self { ground, counts }
-    }
-
     fn places(&self, destination: usize) -> impl Iterator<Item = &'a Place> {
         self.ground.selectors.iter().filter(move |place| place.of_service == destination)
     }
@@ -303,9 +333,9 @@ impl Gate for Steered<'_> {
     fn counts(&self, destination: usize) -> io::Result<Counts> {
         let mut sum = Counts::ZERO;
         for Place { steering, selector, .. } in self.places(destination) {
-            let read = self.counts.iter().find(|(other, _)| Arc::ptr_eq(other, steering));
+            let read = self.readings.iter().find(|(other, _)| Arc::ptr_eq(other, steering));
             let counts = match read {
-                Some((_, Ok(counts))) => counts.get(usize::from(*selector)),
+                Some((_, Ok(reading))) => reading.came.get(usize::from(*selector)),
                 Some((_, Err(error))) => {
                     return Err(io::Error::new(error.kind(), error.to_string()));
                 }
@@ -320,6 +350,10 @@ impl Gate for Steered<'_> {
             }
         }
         Ok(sum)
+    }
+
+    fn fate(&self, destination: usize) -> Fate {
+        self.fates.of(destination)
     }
 
     fn engage(&self, destination: usize, engaged: bool) -> io::Result<()> {

@@ -8,8 +8,9 @@ use tidegate_runtime::metrics::snapshot::{RowSnapshot, TableSnapshot};
 use super::generation::Generation;
 use super::guard::{Guard, Standing};
 use super::keeper::Hits;
+use super::ledger::Settled;
 use super::promote;
-use crate::scrub::judge::Tally;
+use crate::scrub::judge::{Reason, Tally};
 use crate::scrub::rules::rule::Rule;
 
 /// Rules in `stats`: those that decided most. `rules hits` has all.
@@ -137,12 +138,41 @@ pub(super) fn destinations(service: &str, guard: &Guard, now_ns: u64) -> Option<
                 ("releases", standing.releases),
             ]),
             gauges: map([
-                ("packets_per_second", standing.packets_per_second),
-                ("bits_per_second", standing.bits_per_second),
+                ("packets_per_second", standing.rates.packets),
+                ("bits_per_second", standing.rates.bits),
+                ("after_packets_per_second", standing.rates.after_packets),
+                ("after_bits_per_second", standing.rates.after_bits),
+                ("dropped_per_second", standing.rates.dropped_packets),
             ]),
         }
     };
     let rows: Vec<_> = guard.standings(now_ns).map(row).collect();
     let service = service.to_owned();
     (!rows.is_empty()).then(|| TableSnapshot { service, name: "destination".to_owned(), rows })
+}
+
+/// What became of what came for each destination, in `stats`.
+pub(super) fn fates(service: &str, guard: &Guard) -> Option<TableSnapshot> {
+    let row = |standing: Standing<'_>| {
+        let Standing { name, fate, .. } = standing;
+        let Settled { reinjected, challenged, dropped: _, reasons } = fate.settled;
+        let mut counters = map([
+            ("after", fate.after().packets),
+            ("after_octets", fate.after().octets),
+            ("passed", fate.passed.packets),
+            ("reinjected", reinjected.packets),
+            ("redirected", fate.redirected.packets),
+            ("challenged", challenged),
+            ("dropped_in_xdp", fate.dropped_early.packets),
+        ]);
+        // Most destinations never have any of these.
+        let unsplit = ("unsplit".to_owned(), fate.unsplit.packets);
+        let reasons = Reason::ALL.iter().zip(reasons);
+        let reasons = reasons.map(|((_, name, _), packets)| (format!("dropped_{name}"), packets));
+        counters.extend(reasons.chain([unsplit]).filter(|(_, packets)| *packets > 0));
+        RowSnapshot { name: name.to_owned(), counters, ..RowSnapshot::default() }
+    };
+    let rows: Vec<_> = guard.standings(0).map(row).collect();
+    let (service, name) = (service.to_owned(), "fate".to_owned());
+    (!rows.is_empty()).then_some(TableSnapshot { service, name, rows })
 }

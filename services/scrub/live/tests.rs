@@ -108,8 +108,12 @@ const SHARDS: u32 = 2;
 impl Stage {
     /// With these rules, under a flood of these packets.
     fn new(rules: &str, packets: Vec<Vec<u8>>) -> Self {
+        Self::of(options(rules), packets)
+    }
+
+    /// The same, with these options.
+    fn of(options: Options, packets: Vec<Vec<u8>>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let options: Options = options(rules);
         let (delivered, reinjected) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let packets: Arc<[Vec<u8>]> = packets.into();
         let port = || {
@@ -431,6 +435,53 @@ fn sighup_takes_the_rules_of_the_config_as_it_stands_now() {
     stage.end();
 }
 
+/// A surge begins at a tenth of the threshold, also of one that is said by SIGHUP.
+#[test]
+fn what_surges_follows_the_thresholds_of_the_config_as_it_stands_now() {
+    let text = |packets_per_second: u32, destination: u8| {
+        format!(
+            "rules = 'alike: drop when surging'\n\
+             [[protect]]\ndestination = \"198.18.0.{destination}\"\n\
+             packets_per_second = {packets_per_second}\n"
+        )
+    };
+    let written = |packets, destination| {
+        tidegate_config::Options::from_text(&text(packets, destination)).unwrap()
+    };
+    let options: Options = written(100_000, 1).parse().unwrap();
+    // Copies with forged sources, as fast as they are taken.
+    let copies: Vec<Vec<u8>> = (0..200_u8)
+        .map(|host| Sample { source: [198, 19, 7, host].into(), ..Sample::udp(b"alike") }.frame())
+        .collect();
+    let stage = Stage::of(options, copies);
+    let dropped = || packets(&stage.hits(), "alike");
+    let come = || {
+        let before = stage.delivered.load(Ordering::Relaxed);
+        let until = Instant::now() + Duration::from_secs(20);
+        while stage.delivered.load(Ordering::Relaxed) < before + 6_000 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let level = || stage.scrubber.engaged_at();
+    assert_eq!(level(), Some(100_000));
+    stage.scrubber.reread(Some(&written(u32::MAX, 1)));
+    assert_eq!(level(), Some(u64::from(u32::MAX)));
+    come();
+    let before = dropped();
+    come();
+    assert_eq!(dropped(), before, "nothing surges at 400 million packets a second");
+    stage.scrubber.reread(Some(&written(1, 2)));
+    assert_eq!(level(), Some(u64::from(u32::MAX)), "another destination: no threshold is taken");
+    stage.scrubber.reread(Some(&written(1, 1)));
+    assert_eq!(level(), Some(1));
+    let soon = Instant::now() + Duration::from_secs(20);
+    while dropped() == before {
+        assert!(Instant::now() < soon, "at 200 packets a second it surges");
+        thread::sleep(Duration::from_millis(5));
+    }
+    stage.end();
+}
+
 #[test]
 fn ten_thousand_rules_go_in_and_out_of_an_instance_without_memory() {
     let many = |from: usize| -> String {
@@ -466,8 +517,12 @@ fn options_of(options: &Options, rules: &str) -> super::instance::Succession {
     let new = self::options(rules).current().get();
     let carry = Arc::new(Carry::between(old.rules.set(), new.rules.set()));
     let next = new.rules.book(Key::of_process());
-    let generation =
-        super::generation::Generation { number: 2, rules: new.rules.clone(), from: "test".into() };
+    let generation = super::generation::Generation {
+        number: 2,
+        rules: new.rules.clone(),
+        from: "test".into(),
+        engaged_at: None,
+    };
     let generation = Arc::new(generation);
     super::instance::Succession { next, carry, from: 1, generation }
 }

@@ -110,9 +110,11 @@ impl Surge {
         Self { key, groups, packets_per_second: PACKETS_PER_SECOND }
     }
 
-    /// What it looks after is engaged at so many packets a second: a tenth of them surge.
-    pub(crate) fn set_engaged_at(&mut self, packets_per_second: u64) {
-        let tenth = u32::try_from(packets_per_second / 10).unwrap_or(u32::MAX);
+    /// What it looks after is engaged at so many packets a second: a tenth of them surge. `None`: by
+    /// something else than packets.
+    pub(crate) fn set_engaged_at(&mut self, packets_per_second: Option<u64>) {
+        let tenth = |packets: u64| u32::try_from(packets / 10).unwrap_or(u32::MAX);
+        let tenth = packets_per_second.map_or(PACKETS_PER_SECOND, tenth);
         self.packets_per_second = tenth.max(PACKETS_PER_SECOND_MIN);
     }
 

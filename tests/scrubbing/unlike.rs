@@ -1,0 +1,104 @@
+//! A flood that has nothing in common: held to what the operator says that the destination bears.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tidegate::lab::Wire;
+use tidegate_dataplane::steer::{self, State};
+
+use super::{
+    Budget, Duration, Flood, NonZeroU64, PACE, ROOMY, Stage, config, counted, law, seen, shield,
+    soon, talk, tcp, thread,
+};
+use crate::require;
+use crate::under_load::PORT;
+
+/// Different packets of it.
+const FRAMES: u16 = 16_384;
+
+/// What the operator says, a second.
+const BEARS: u64 = 1_000;
+
+/// Datagrams with random ports, lengths and payload, each of a source of its own.
+fn frames(wire: &Wire) -> Arc<[Vec<u8>]> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let frame = |number: u16| {
+        let payload = 18 + random() % 600;
+        let octets = |len: u64| u16::try_from(len).unwrap().to_be_bytes();
+        let mut frame = vec![0; 14];
+        frame[..6].copy_from_slice(&wire.near.mac);
+        frame[6..12].copy_from_slice(&wire.far.mac);
+        frame[12..14].copy_from_slice(&[8, 0]);
+        let mut ip = [0; 20];
+        ip[0] = 0x45;
+        ip[2..4].copy_from_slice(&octets(28 + payload));
+        ip[8..10].copy_from_slice(&[64, 17]);
+        let [high, low] = number.to_be_bytes();
+        ip[12..16].copy_from_slice(&[198, 19, high, low]);
+        ip[16..20].copy_from_slice(&wire.near.ipv4.octets());
+        let words = ip.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
+        let sum = words.sum::<u32>();
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = !((sum & 0xffff) + (sum >> 16));
+        ip[10..12].copy_from_slice(&sum.to_be_bytes()[2..]);
+        frame.extend_from_slice(&ip);
+        // Ports of no service whose shape the rules know, and not the users'.
+        frame.extend_from_slice(&octets(20_000 + random() % 40_000));
+        frame.extend_from_slice(&octets(20_000 + random() % 40_000));
+        frame.extend_from_slice(&octets(8 + payload));
+        frame.extend_from_slice(&[0, 0]);
+        frame.extend((0..payload).map(|_| random().to_be_bytes()[0]));
+        frame
+    };
+    (0..FRAMES).map(frame).collect()
+}
+
+#[test]
+fn what_has_nothing_in_common_is_held_to_what_the_destination_bears() {
+    require_net!();
+    if !require::program("nft") {
+        return;
+    }
+    let _alone = require::alone();
+    let wire = counted();
+    let near = &wire.near.namespace;
+    let stage = Stage::start(&wire, &config(&wire, ROOMY, &shield(&wire)));
+    let _echo = tcp::echo(near, (wire.near.ipv4, PORT).into()).unwrap();
+    let talked = talk(&wire, 1_400);
+    let budget = Budget {
+        packets: u64::MAX,
+        time: Duration::from_secs(30),
+        packets_per_second: NonZeroU64::new(PACE),
+        processor: None,
+    };
+    let flood = Flood::of_frames(&wire.far, frames(&wire)).unwrap().start(budget).unwrap();
+    assert!(soon(|| stage.state() == Some(State::Engaged)));
+    let rule = format!(
+        "bears: limit {BEARS} packets/s burst {BEARS} per destination when udp and not known"
+    );
+    let request = json!({ "command": "rules", "do": "add", "rule": rule, "place": "last" });
+    stage.program.desk().attended()[0].operator.answer(&request).unwrap();
+
+    let stalled = || stage.outcome(steer::Outcome::PassStalled);
+    let (began, offered) = (std::time::Instant::now(), flood.offered());
+    let (passed, unjudged) = (seen(near, "flood"), stalled());
+    thread::sleep(Duration::from_secs(3));
+    let passed = seen(near, "flood") - passed - (stalled() - unjudged);
+    let took = began.elapsed().as_millis();
+    let offered = flood.offered() - offered;
+    // Its burst, and what it gets meanwhile; what was on its way when the rule came.
+    let most = BEARS + BEARS * u64::try_from(took).unwrap() / 1_000 + 1_000;
+    assert!(offered > PACE, "there was no flood, {offered}");
+    assert!(passed <= most, "{passed} of {offered} in {took} ms, at most {most}");
+    assert!(passed >= BEARS, "users have their share: {passed} of {offered}");
+    flood.stop().unwrap();
+    let talked = talked.wait().unwrap();
+    assert_eq!((talked.sent, talked.delivered, talked.wrong), (1_400, 1_400, 0));
+    law(&wire, &stage.leave());
+}
