@@ -13,10 +13,10 @@
 
 mod common;
 
-use std::{env, fs};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use aya::Ebpf;
 use aya::programs::{Xdp, XdpMode};

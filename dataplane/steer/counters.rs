@@ -221,8 +221,13 @@ mod tests {
         assert_eq!(counters.ordered, Tally { packets: 2, octets: 0 });
         assert_eq!(counters.selectors[63], Tally { packets: 0, octets: 240 });
         let dropped = Tally { packets: 8, octets: 480 };
-        let expected =
-            PeaceCounts { packets: 10, octets: 600, dropped, new_flows: 8, ..PeaceCounts::default() };
+        let expected = PeaceCounts {
+            packets: 10,
+            octets: 600,
+            dropped,
+            new_flows: 8,
+            ..PeaceCounts::default()
+        };
         assert_eq!(counters.peaces[0], expected);
         assert_eq!(counters.unaccounted(), 0);
     }
