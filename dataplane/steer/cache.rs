@@ -43,6 +43,11 @@ const KIND_FLOW: u32 = 1;
 const KIND_SOURCE: u32 = 2;
 const KIND_PREFIX: u32 = 4;
 
+/// `FINE` of protect.bpf.h, beside the count of changes.
+const FINE: u32 = 1 << 31;
+/// The longest prefix of IPv4 that is not fine.
+const COARSE_BITS: u8 = 24;
+
 /// Scope and family, in front of a prefix.
 const PREFIX_FRONT_BITS: u32 = 32;
 
@@ -211,8 +216,14 @@ impl Cache {
         if kinds & kind == 0 {
             inner.board.store(KINDS, kinds | kind);
         }
-        if changes {
-            inner.count_change();
+        let fine = match whose {
+            Whose::Flow(_) => false,
+            Whose::Source(source) => source.is_ipv4(),
+            Whose::Prefix(prefix) => prefix.address().is_ipv4() && prefix.bits() > COARSE_BITS,
+        };
+        let known = inner.board.load(CHANGES) & FINE;
+        if changes || fine && known == 0 {
+            inner.count_change(if fine { FINE } else { known });
         }
         Ok(())
     }
@@ -232,7 +243,7 @@ impl Cache {
                 inner.prefixes.remove(&Key::new(bits, prefix_key(scope, prefix)))
             }
         };
-        inner.count_change();
+        inner.count_another_change();
         match removed {
             Ok(()) => Ok(true),
             Err(MapError::KeyNotFound) => Ok(false),
@@ -247,7 +258,9 @@ impl Cache {
         inner.epoch += 1;
         let epoch = inner.epoch;
         inner.board.store(FLOOR, epoch);
-        inner.count_change();
+        // Of none is there a verdict any more.
+        inner.board.store(KINDS, 0);
+        inner.count_change(0);
         Epoch(epoch)
     }
 
@@ -265,7 +278,7 @@ impl Cache {
             .set(rule.into(), epoch, 0)
             .map_err(|error| Error::from_call("voiding the verdicts of a rule", error))?;
         inner.epoch = epoch;
-        inner.count_change();
+        inner.count_another_change();
         Ok(Epoch(epoch))
     }
 
@@ -299,10 +312,16 @@ impl Cache {
 }
 
 impl Inner {
-    /// Voids what the program found, behind the change: what it finds from now on is of the new state.
-    fn count_change(&mut self) {
+    /// Voids what the program found, behind the change: what it finds from now on is of the new state,
+    /// in which there are fine verdicts or none. Both in one word: the program sees both or neither.
+    fn count_change(&mut self, fine: u32) {
         let changes = self.board.load(CHANGES);
-        self.board.store(CHANGES, changes.wrapping_add(1));
+        self.board.store(CHANGES, changes.wrapping_add(1) & !FINE | fine);
+    }
+
+    /// The same, where fine ones are as before.
+    fn count_another_change(&mut self) {
+        self.count_change(self.board.load(CHANGES) & FINE);
     }
 }
 

@@ -44,9 +44,13 @@ struct board {
 	__u32 kinds;               // Which kinds of verdicts there may be: KIND_*.
 	__u32 floor;               // Verdicts of an epoch below it are void.
 	__u32 stamps_shift;        // Each queue has 1 << it stamps.
-	__u32 changes;             // Counts what made cached verdicts other than they were.
+	__u32 changes;             // Counts what made cached verdicts other than they were; and FINE.
 	__u8 states[SELECTORS][2]; // Of both generations.
 };
+
+// Beside the count of changes: a verdict may be about less than 256 IPv4 sources that have all but
+// their last octet in common. Where none is, they share what is found of one of them.
+#define FINE 0x80000000u
 
 #define KIND_FLOW 1
 #define KIND_SOURCE 2
@@ -203,8 +207,12 @@ INLINE __u32 flow_hash(const struct facts *facts)
 //
 //     14 bits rule | a bit that is 0 | 23 bits when it was written | 8 bits scope | 18 bits tag
 //
-// Set and tag are the source address, mixed by steps that can each be undone, so that no other
-// address has the same two: a word is never taken for another's. Only IPv4 addresses are that short.
+// Set and tag are the source address, times an odd number, which can be undone: no other address
+// has the same two, and a word is never taken for another's. Only IPv4 addresses are that short. Who
+// does not know the number cannot choose sources that meet (Dietzfelbinger and others 1997).
+//
+// A word that the set has not ready costs as much as all else here: a network's word is one for each
+// 256 of its sources, while that is known to be right.
 //
 // When it was written is jiffies, coarse, and changes by user space, added: neither goes back, so a
 // word that is of now was written since the last change. User space counts a change behind making
@@ -224,11 +232,12 @@ struct place {
 INLINE struct place quick_place(const struct facts *facts, __u8 scope, const struct board *told)
 {
 	__u64 when = *(volatile __u32 *)&told->changes;
-	__u32 mixed = facts->source[0] * ((__u32)hash_keys[11] | 1);
+	__u32 mixed = facts->source[0];
 
+	if (!(when & FINE))
+		mixed &= swap32(0xffffff00);
+	mixed *= (__u32)hash_keys[11] | 1;
 	when += (bpf_jiffies64() >> (quick_shift & 63)) + 1;
-	mixed ^= mixed >> 16;
-	mixed *= (__u32)(hash_keys[11] >> 32) | 1;
 	return (struct place){
 		.set = mixed >> (32 - QUICK_SETS_SHIFT),
 		.word = (when << QUICK_WHEN_SHIFT & QUICK_WHEN) | (__u64)scope << QUICK_TAG_BITS |

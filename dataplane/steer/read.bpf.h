@@ -60,6 +60,11 @@ INLINE __u16 swap16(__u16 be)
 	return __builtin_bswap16(be);
 }
 
+INLINE __u32 swap32(__u32 be)
+{
+	return __builtin_bswap32(be);
+}
+
 // Points `found` to `len` octets at `offset`, or says 0 when they are not in the first buffer.
 INLINE int at(struct xdp_md *ctx, __u32 offset, __u32 len, void **found)
 {
