@@ -3,6 +3,7 @@
 //! Every run is checked against the law: one packet in, one outcome, its octets counted,
 //! and a packet that passes is not changed.
 
+mod model;
 mod packets;
 mod protect;
 

@@ -8,7 +8,7 @@
 //! most special one decides: flow, then source, then prefix. Flows and sources are kept in maps of
 //! fixed size that give the longest unused one up for a new one, so that promoting never fails for
 //! want of room; the kernel does not say how many it gave up. Prefixes are a table for operators,
-//! which refuses when it is full.
+//! which refuses when it is full of those that hold.
 //!
 //! In front of sources and prefixes the program keeps IPv4 sources that they drop in a cache line of
 //! its own, for 2.6 s at the most. What is changed here is obeyed at once all the same, by a count of
@@ -28,6 +28,8 @@ use std::{fmt, mem};
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use nix::sys::time::TimeValLike;
+use nix::time::ClockId;
 
 use super::counters::Tally;
 use super::error::Error;
@@ -203,7 +205,7 @@ impl Cache {
                     prefix_key(scope, prefix),
                 );
                 changes = true;
-                (inner.prefixes.insert(&key, value, 0), KIND_PREFIX)
+                (inner.insert_prefix(&key, value), KIND_PREFIX)
             }
         };
         entered.map_err(|error| match errno(&error) {
@@ -260,6 +262,7 @@ impl Cache {
         inner.board.store(FLOOR, epoch);
         // Of none is there a verdict any more.
         inner.board.store(KINDS, 0);
+        inner.remove_prefixes(|_| true);
         inner.count_change(0);
         Epoch(epoch)
     }
@@ -312,6 +315,29 @@ impl Cache {
 }
 
 impl Inner {
+    /// The table of prefixes gives none up by itself, and a long one that is void goes on hiding the
+    /// shorter ones around it. What cannot be removed is void all the same.
+    fn remove_prefixes(&mut self, void: impl Fn(&Value) -> bool) {
+        let entries = self.prefixes.iter().filter_map(Result::ok);
+        let keys: Vec<_> = entries.filter(|(_, value)| void(value)).map(|(key, _)| key).collect();
+        for key in &keys {
+            let _ = self.prefixes.remove(key);
+        }
+    }
+
+    /// Enters one about a prefix. A full table is asked first for those whose time is over.
+    fn insert_prefix(&mut self, key: &Key<PrefixKey>, value: Value) -> Result<(), MapError> {
+        let entered = self.prefixes.insert(key, value, 0);
+        match &entered {
+            Err(error) if errno(error) == Some(libc::ENOSPC) => {
+                let now_ns = monotonic_ns();
+                self.remove_prefixes(|value| until_ns(value) <= now_ns);
+                self.prefixes.insert(key, value, 0)
+            }
+            _ => entered,
+        }
+    }
+
     /// Voids what the program found, behind the change: what it finds from now on is of the new state,
     /// in which there are fine verdicts or none. Both in one word: the program sees both or neither.
     fn count_change(&mut self, fine: u32) {
@@ -345,10 +371,19 @@ fn value(verdict: Cached, rule: u16, epoch: Epoch, until_ns: u64) -> Value {
     octets
 }
 
+fn until_ns(value: &Value) -> u64 {
+    u64::from_ne_bytes(*value.first_chunk().expect("it is longer"))
+}
+
+/// The clock of verdicts.
+fn monotonic_ns() -> u64 {
+    let now = ClockId::CLOCK_MONOTONIC.now().expect("Linux has it");
+    u64::try_from(now.num_nanoseconds()).expect("counted from the start of the machine")
+}
+
 /// Whether the old verdict says nothing that the new one does not: the same of the same rule, no
 /// later epoch and no longer.
 fn prolongs(new: &Value, old: &Value) -> bool {
-    let until_ns = |value: &Value| value.first_chunk().copied().map(u64::from_ne_bytes);
     let epoch = |value: &Value| value[8..].first_chunk().copied().map(u32::from_ne_bytes);
     new[12..] == old[12..] && until_ns(new) >= until_ns(old) && epoch(new) >= epoch(old)
 }
