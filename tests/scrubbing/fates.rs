@@ -15,11 +15,13 @@ use super::{
 use crate::require;
 use crate::under_load::PORT;
 
-/// Ports of the flood: dropped by the shard, by the program, over a limit, and let through.
+/// Ports of the flood: dropped by the shard, by the program, over a limit, let through by the shard,
+/// and by the program.
 const RULE: u8 = 9;
 const PROMOTED: u8 = 10;
 const LIMITED: u8 = 11;
 const FREE: u8 = 12;
+const PROVEN: u8 = 13;
 
 /// Packets that are sent of each.
 const PIECE: u64 = 3_000;
@@ -39,6 +41,7 @@ held_frames_max = 8192
 rules = '''
 rule: drop when udp.dstport == {RULE}
 promoted: drop for 60s per source when udp.dstport == {PROMOTED}
+proven: pass for 60s per source when udp.dstport == {PROVEN}
 limited: limit 10 packets/s burst 10 per destination when udp.dstport == {LIMITED}
 '''
 [[service.options.protect]]
@@ -170,5 +173,51 @@ fn what_remains_of_a_destination_is_what_its_stack_sees() {
     let rate = || stage.row(0, "destination")["after_packets_per_second"];
     assert!(soon(|| rate() < 100), "it is over");
     assert!(seen(near, "flood") > 0);
+    law(&wire, &stage.leave());
+}
+
+#[test]
+fn what_remains_of_one_destination_is_exact_while_verdicts_drop_what_is_for_another() {
+    require_net!();
+    if !require::program("nft") {
+        return;
+    }
+    let _alone = require::alone();
+    let wire = counted();
+    let one = wire.near.ipv4;
+    let (of_one, of_behind) = (counter(&wire, one), counter(&wire, BEHIND));
+    let stage = Stage::start(&wire, &config(&wire, ROOMY, &shield(&wire, "on")));
+    let states = || stage.program.steerings()[0].states();
+    assert!(soon(|| states()[..2] == [Some(State::Engaged); 2]));
+    let dropped_in_xdp = || stage.outcome(Outcome::DropVerdict);
+    assert!(soon(|| {
+        send(&wire, one, PROMOTED);
+        dropped_in_xdp() >= PIECE
+    }));
+
+    // Both at once, and both stay in the program: what verdicts drop, and what they pass.
+    let floods = [flood(&wire, one, PROMOTED), flood(&wire, BEHIND, PROVEN)];
+    let floods = floods.map(|flood| flood.start(budget(u64::MAX, 3_000)).unwrap());
+    stage.rate_agrees(1, &of_behind);
+    let rates = stage.row(0, "destination");
+    assert!(rates["packets_per_second"] > 1_000, "{rates:?}");
+    assert!(rates["after_packets_per_second"] * 10 < rates["packets_per_second"], "{rates:?}");
+    let [_, behind] = floods.map(|flood| flood.stop().unwrap().1);
+    for to in [one, BEHIND] {
+        for port in [RULE, FREE] {
+            send(&wire, to, port);
+        }
+    }
+    assert!(stage.outcome(Outcome::PassVerdict) >= PIECE);
+    let dropped = dropped_in_xdp();
+    stage.agrees(0, dropped, &of_one);
+    stage.agrees(1, 0, &of_behind);
+    assert_eq!(stage.row(1, "destination")["packets"], behind.taken() + 2 * PIECE);
+
+    // Who is known from there is dropped here, and counted here.
+    send(&wire, BEHIND, PROMOTED);
+    stage.agrees(0, dropped, &of_one);
+    stage.agrees(1, PIECE, &of_behind);
+    assert_eq!(dropped_in_xdp(), dropped + PIECE);
     law(&wire, &stage.leave());
 }
