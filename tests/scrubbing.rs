@@ -12,11 +12,11 @@ mod captures;
 mod fates;
 mod promotion;
 mod queues;
+mod senders;
 mod unlike;
 mod verdicts;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use tidegate::lab::{Namespace, Wire, WireOptions};
 use tidegate::run::Outcome;
 use tidegate_dataplane::steer::{self, State};
 
+use self::senders::budget;
 use crate::require;
 use crate::under_load::{
     PORT, ROOMY, Stage, all_answered, ask_from, config, lost, nft, ports, server, service, soon,
@@ -183,13 +184,7 @@ fn flooded(file: &str, thousandths: u64, wire: &Wire, frames: Arc<[Vec<u8>]>) {
     assert!(soon(|| talked.testimony().delivered > 50));
     assert_eq!(stage.state(), Some(State::Peace));
 
-    let budget = Budget {
-        packets: u64::MAX,
-        time: Duration::from_secs(30),
-        packets_per_second: NonZeroU64::new(PACE),
-        processor: None,
-    };
-    let flood = Flood::of_frames(&wire.far, frames).unwrap().start(budget).unwrap();
+    let flood = Flood::of_frames(&wire.far, frames).unwrap().start(budget(u64::MAX, PACE)).unwrap();
     assert!(soon(|| stage.state() == Some(State::Engaged)), "{file}");
     // By the flood's own clock: less came than it sends in a second.
     let (before, passed_before) = (flood.offered(), seen(near, "flood"));

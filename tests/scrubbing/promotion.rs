@@ -1,20 +1,13 @@
 //! Verdicts that the program enforces: repeat offenders end before any shard, for as long as the
 //! rule stands that said so.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use tidegate::lab::Wire;
 use tidegate_dataplane::steer;
 
-use super::{
-    Budget, Duration, Flood, NonZeroU64, ROOMY, Stage, config, counted, law, seen, service, soon,
-};
+use super::senders::{SOURCES, frames, sent};
+use super::{ROOMY, Stage, config, counted, law, seen, service, soon};
 use crate::require;
-
-/// Sources of the flood.
-const SOURCES: u16 = 50;
 
 /// Its port.
 const FLOODED: u16 = 9;
@@ -24,53 +17,9 @@ const PIECE: u64 = 2_000;
 
 const RULES: &str = "bad: drop for 60s per source when udp.dstport == 9";
 
-/// A datagram without a checksum.
-pub(super) fn frame(wire: &Wire, source: Ipv4Addr, from: u16, to: u16) -> Vec<u8> {
-    let mut frame = vec![0; 60];
-    frame[..6].copy_from_slice(&wire.near.mac);
-    frame[6..12].copy_from_slice(&wire.far.mac);
-    frame[12..14].copy_from_slice(&[8, 0]);
-    let ip = &mut frame[14..34];
-    ip[0] = 0x45;
-    ip[3] = 46;
-    ip[8..10].copy_from_slice(&[64, 17]);
-    ip[12..16].copy_from_slice(&source.octets());
-    ip[16..20].copy_from_slice(&wire.near.ipv4.octets());
-    let words = ip.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
-    let sum = words.sum::<u32>();
-    // Folded once it fits: ten words.
-    let sum = !((sum & 0xffff) + (sum >> 16));
-    ip[10..12].copy_from_slice(&sum.to_be_bytes()[2..]);
-    frame[34..36].copy_from_slice(&from.to_be_bytes());
-    frame[36..38].copy_from_slice(&to.to_be_bytes());
-    frame[39] = 26;
-    frame
-}
-
-/// A datagram to this port, of each source.
-pub(super) fn frames(wire: &Wire, port: u16) -> Arc<[Vec<u8>]> {
-    let frame = |source: u16| {
-        let [high, low] = source.to_be_bytes();
-        frame(wire, Ipv4Addr::new(198, 19, high, low), 4000, port)
-    };
-    (1..=SOURCES).map(frame).collect()
-}
-
-/// So many packets, these in turn, all of them on the wire when it returns.
-pub(super) fn sent(wire: &Wire, frames: Arc<[Vec<u8>]>, packets: u64) {
-    let budget = Budget {
-        packets,
-        time: Duration::from_secs(20),
-        packets_per_second: NonZeroU64::new(10_000),
-        processor: None,
-    };
-    let sent = Flood::of_frames(&wire.far, frames).unwrap().run(&budget).unwrap();
-    assert_eq!((sent.offered, sent.refused), (packets, 0));
-}
-
 /// A piece of the flood.
 fn send(wire: &Wire) {
-    sent(wire, frames(wire, FLOODED), PIECE);
+    sent(wire, frames(wire, 0, (wire.near.ipv4, FLOODED)), PIECE);
 }
 
 fn shield(wire: &Wire) -> String {

@@ -9,11 +9,10 @@ use tidegate::lab::{Namespace, Wire};
 use tidegate::run::Outcome as Left;
 use tidegate_dataplane::steer::{Outcome, State};
 
-use super::promotion::{frame, sent};
-use super::{
-    Budget, Duration, Flood, NonZeroU64, ROOMY, Stage, WireOptions, ports, soon, thread, wire,
-};
+use super::senders::{budget, frame, sent};
+use super::{Budget, Flood, ROOMY, Stage, WireOptions, ports, soon, thread, wire};
 use crate::require;
+use crate::under_load::PORT;
 
 /// The port that rules drop at once, and the one whose senders the program is told of.
 const DROPPED: u16 = 9;
@@ -53,14 +52,10 @@ fn config(wires: &[&Wire], shards: u32, queues: &str, engage: &str) -> String {
 fn from_both(wire: &Wire, packets: u64) -> u64 {
     let start = |processor: u8| {
         let frames = (0..50).map(|host| {
-            frame(wire, Ipv4Addr::new(198, 19, processor, host), 4000 + u16::from(host), DROPPED)
+            let from = (Ipv4Addr::new(198, 19, processor, host), 4000 + u16::from(host));
+            frame(wire, from, (wire.near.ipv4, DROPPED))
         });
-        let budget = Budget {
-            packets,
-            time: Duration::from_secs(20),
-            packets_per_second: NonZeroU64::new(PACE),
-            processor: Some(processor.into()),
-        };
+        let budget = Budget { processor: Some(processor.into()), ..budget(packets, PACE) };
         Flood::of_frames(&wire.far, frames.collect()).unwrap().start(budget).unwrap()
     };
     let taken = |sent: Sent| {
@@ -107,7 +102,7 @@ fn two_queues_are_engaged_by_their_sum_and_counted_together() {
 
     // Told by one queue's shard, obeyed at both: each processor sends as one source.
     let source = Ipv4Addr::new(198, 19, 7, 7);
-    let banned = [frame(&wire, source, 4000, BANNED)];
+    let banned = [frame(&wire, (source, 4000), (wire.near.ipv4, BANNED))];
     let ends = || {
         let before = stage.outcome(Outcome::DropVerdict);
         sent(&wire, banned.clone().into(), 500);
@@ -116,7 +111,7 @@ fn two_queues_are_engaged_by_their_sum_and_counted_together() {
     assert!(soon(ends));
     let (judged, promoted) = stage.hits("banned");
     for port in 4001..4021 {
-        sent(&wire, [frame(&wire, source, port, 5300)].into(), 50);
+        sent(&wire, [frame(&wire, (source, port), (wire.near.ipv4, PORT))].into(), 50);
     }
     assert_eq!(stage.hits("banned"), (judged, promoted + 1_000));
     let sum = sum + judged;
@@ -154,18 +149,20 @@ fn a_verdict_by_what_came_to_one_interface_holds_at_the_other() {
     let source = Ipv4Addr::new(198, 19, 7, 7);
     let learn = || {
         let before = ended(one);
-        sent(one, [frame(one, source, 4000, BANNED)].into(), 300);
+        sent(one, [frame(one, (source, 4000), (one.near.ipv4, BANNED))].into(), 300);
         ended(one) - before == 300
     };
     assert!(soon(learn));
     let (judged, promoted) = stage.hits("banned");
-    sent(other, [frame(other, source, 4001, 5300)].into(), 300);
+    sent(other, [frame(other, (source, 4001), (other.near.ipv4, PORT))].into(), 300);
     assert_eq!(ended(other), 300);
     assert_eq!(stage.hits("banned"), (judged, promoted + 300), "of both");
 
     // Each has rings of its own, and one count.
-    sent(one, [frame(one, Ipv4Addr::new(198, 19, 8, 1), 4000, DROPPED)].into(), 400);
-    sent(other, [frame(other, Ipv4Addr::new(198, 19, 8, 2), 4000, DROPPED)].into(), 500);
+    for (wire, host, packets) in [(one, 1, 400), (other, 2, 500)] {
+        let from = (Ipv4Addr::new(198, 19, 8, host), 4000);
+        sent(wire, [frame(wire, from, (wire.near.ipv4, DROPPED))].into(), packets);
+    }
     let stalled =
         || steerings().iter().map(|it| it.counters().unwrap().get(Outcome::PassStalled).packets);
     assert!(soon(|| stage.hits("dropped").0 + stalled().sum::<u64>() >= 900));

@@ -1,14 +1,16 @@
 //! A flood that has nothing in common: held to what the operator says that the destination bears.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde_json::json;
 use tidegate::lab::Wire;
 use tidegate_dataplane::steer::{self, State};
 
+use super::senders::{budget, datagram};
 use super::{
-    Budget, Duration, Flood, NonZeroU64, PACE, ROOMY, Stage, config, counted, law, seen, shield,
-    soon, talk, tcp, thread,
+    Duration, Flood, PACE, ROOMY, Stage, config, counted, law, seen, shield, soon, talk, tcp,
+    thread,
 };
 use crate::require;
 use crate::under_load::PORT;
@@ -30,31 +32,13 @@ fn frames(wire: &Wire) -> Arc<[Vec<u8>]> {
     };
     let frame = |number: u16| {
         let payload = 18 + random() % 600;
-        let octets = |len: u64| u16::try_from(len).unwrap().to_be_bytes();
-        let mut frame = vec![0; 14];
-        frame[..6].copy_from_slice(&wire.near.mac);
-        frame[6..12].copy_from_slice(&wire.far.mac);
-        frame[12..14].copy_from_slice(&[8, 0]);
-        let mut ip = [0; 20];
-        ip[0] = 0x45;
-        ip[2..4].copy_from_slice(&octets(28 + payload));
-        ip[8..10].copy_from_slice(&[64, 17]);
-        let [high, low] = number.to_be_bytes();
-        ip[12..16].copy_from_slice(&[198, 19, high, low]);
-        ip[16..20].copy_from_slice(&wire.near.ipv4.octets());
-        let words = ip.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
-        let sum = words.sum::<u32>();
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = !((sum & 0xffff) + (sum >> 16));
-        ip[10..12].copy_from_slice(&sum.to_be_bytes()[2..]);
-        frame.extend_from_slice(&ip);
         // Ports of no service whose shape the rules know, and not the users'.
-        frame.extend_from_slice(&octets(20_000 + random() % 40_000));
-        frame.extend_from_slice(&octets(20_000 + random() % 40_000));
-        frame.extend_from_slice(&octets(8 + payload));
-        frame.extend_from_slice(&[0, 0]);
-        frame.extend((0..payload).map(|_| random().to_be_bytes()[0]));
-        frame
+        let mut port = || u16::try_from(20_000 + random() % 40_000).unwrap();
+        let (from, to) = (port(), port());
+        let [high, low] = number.to_be_bytes();
+        let from = (Ipv4Addr::new(198, 19, high, low), from).into();
+        let payload: Vec<u8> = (0..payload).map(|_| random().to_be_bytes()[0]).collect();
+        datagram(wire, [from, (wire.near.ipv4, to).into()], 64, &payload)
     };
     (0..FRAMES).map(frame).collect()
 }
@@ -71,13 +55,8 @@ fn what_has_nothing_in_common_is_held_to_what_the_destination_bears() {
     let stage = Stage::start(&wire, &config(&wire, ROOMY, &shield(&wire)));
     let _echo = tcp::echo(near, (wire.near.ipv4, PORT).into()).unwrap();
     let talked = talk(&wire, 1_400);
-    let budget = Budget {
-        packets: u64::MAX,
-        time: Duration::from_secs(30),
-        packets_per_second: NonZeroU64::new(PACE),
-        processor: None,
-    };
-    let flood = Flood::of_frames(&wire.far, frames(&wire)).unwrap().start(budget).unwrap();
+    let flood =
+        Flood::of_frames(&wire.far, frames(&wire)).unwrap().start(budget(u64::MAX, PACE)).unwrap();
     assert!(soon(|| stage.state() == Some(State::Engaged)));
     let rule = format!(
         "bears: limit {BEARS} packets/s burst {BEARS} per destination when udp and not known"

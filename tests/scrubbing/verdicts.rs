@@ -4,16 +4,15 @@
 //! A rule judges the offender by its hop limit. Whoever shares the verdict has another one: what
 //! becomes of those was decided by the program alone.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidegate::lab::Wire;
 use tidegate_dataplane::steer::{Outcome, State};
 
-use super::promotion::sent;
+use super::senders::{budget, datagram, sent};
 use super::{
-    Budget, Duration, Flood, Kind, NonZeroU64, PORT, ROOMY, Stage, WireOptions, config, nft, seen,
-    soon, thread, wire,
+    Duration, Flood, Kind, PORT, ROOMY, Stage, WireOptions, config, nft, seen, soon, thread, wire,
 };
 use crate::protected::order::{hear, numbered, patient, received};
 use crate::require;
@@ -102,25 +101,14 @@ impl Sender {
 
     /// A datagram without a checksum for [`PORT`].
     fn frame(self, wire: &Wire, hops: u8) -> Vec<u8> {
-        let mut frame = [wire.near.mac, wire.far.mac].concat();
-        let mut udp = [self.port, PORT, 26, 0].map(u16::to_be_bytes).concat();
-        udp.extend([0; 18]);
         let (network, host) = (self.network, self.host);
-        if !self.is_ipv4 {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 26, 17, hops]);
-            frame.extend([0x20, 1, 0x0d, 0xb8, 0xf1, 0, 0, network, 0, 0, 0, 0, 0, 0, 0, host]);
-            frame.extend(wire.near.ipv6.octets());
-            return [frame, udp].concat();
-        }
-        let mut ip = vec![0x45, 0, 0, 46, 0, 0, 0, 0, hops, 17, 0, 0, 198, 19, network, host];
-        ip.extend(wire.near.ipv4.octets());
-        let words = ip.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
-        let sum = words.sum::<u32>();
-        // Folded once it fits: ten words.
-        let sum = !((sum & 0xffff) + (sum >> 16));
-        ip[10..12].copy_from_slice(&sum.to_be_bytes()[2..]);
-        frame.extend([8, 0]);
-        [frame, ip, udp].concat()
+        let (source, to): (IpAddr, IpAddr) = if self.is_ipv4 {
+            (Ipv4Addr::new(198, 19, network, host).into(), wire.near.ipv4.into())
+        } else {
+            let source = [0x2001, 0xdb8, 0xf100, network.into(), 0, 0, 0, host.into()];
+            (Ipv6Addr::from(source).into(), wire.near.ipv6.into())
+        };
+        datagram(wire, [(source, self.port).into(), (to, PORT).into()], hops, &[0; 18])
     }
 }
 
@@ -309,13 +297,7 @@ fn a_numbered_flow_stays_in_order_while_its_verdict_comes_and_goes() {
     let rules = "proven: pass for 300ms per flow when udp.dstport == 5300\nrest: drop when udp";
     let stage = Stage::engaged(&wire, rules);
     let options = tidegate::lab::flood::Options::new(Kind::Udp { port: 9 });
-    let budget = Budget {
-        packets: u64::MAX,
-        time: Duration::from_secs(60),
-        packets_per_second: NonZeroU64::new(10_000),
-        processor: None,
-    };
-    let flood = Flood::new(&wire.far, &options).unwrap().start(budget).unwrap();
+    let flood = Flood::new(&wire.far, &options).unwrap().start(budget(u64::MAX, 10_000)).unwrap();
     for (near, far) in [
         (IpAddr::from(wire.near.ipv4), IpAddr::from(wire.far.ipv4)),
         (wire.near.ipv6.into(), wire.far.ipv6.into()),

@@ -2,25 +2,23 @@
 //!
 //! ```text
 //!   came ─► program ─┬─ passed: left to the kernel
-//!                    ├─ dropped: by a cached verdict, or because `stalled = "closed"`
+//!                    ├─ dropped: by a cached verdict
 //!                    └─ redirected ─► shard ─┬─ reinjected
 //!                                            ├─ dropped, by reason
 //!                                            └─ challenged; held; lost by the ring before
 //!   after = passed + reinjected
 //! ```
 //!
-//! The program counts by selector what came and what it redirected, and only for the interface as a
-//! whole what it dropped. It drops nothing but what is for an engaged destination. So what it dropped
-//! between two looks was for the one that was engaged, where it was one; and where several were, what
-//! stayed in the program of each is *unsplit*: neither counted as passed nor as dropped.
+//! The program counts by selector what came, what a verdict dropped and what it redirected; the rest
+//! is passed. Only what it dropped because the shard stood still and `stalled = "closed"` it counts
+//! for the interface as a whole, as `drop_stalled`: of a destination with that, `passed` is what was
+//! passed and this.
 
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use tidegate_dataplane::steer::{
-    Counters, Outcome, PeaceCounts, SELECTORS_MAX, State, Steering, Tally,
-};
+use tidegate_dataplane::steer::{PeaceCounts, SELECTORS_MAX, Steering, Tally};
 use tidegate_runtime::instances::{AskError, Asked, Instances};
 use tidegate_runtime::shards::ReplyError;
 
@@ -31,153 +29,80 @@ use crate::operator::{Ground, Place};
 /// What became of what came for one destination, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fate {
-    /// Left to the kernel by the program.
-    pub(crate) passed: Tally,
-    /// Dropped by the program.
-    pub(crate) dropped_early: Tally,
-    /// Passed or dropped by the program while several destinations were engaged.
-    pub(crate) unsplit: Tally,
-    /// Handed to the shards.
-    pub(crate) redirected: Tally,
-    /// What they did with it.
+    /// What the steering programs did with it.
+    pub(crate) early: Early,
+    /// What the shards did with what they were handed.
     pub(crate) settled: Settled,
 }
 
 impl Fate {
-    /// What reached the kernel's stack. Of what is unsplit nothing: so it is this much at least.
+    /// What reached the kernel's stack.
     pub(crate) const fn after(&self) -> Tally {
-        let mut sum = self.passed;
+        let mut sum = self.early.passed;
         add(&mut sum, self.settled.reinjected);
         sum
     }
 
     /// What was dropped, wherever that was.
     pub(crate) const fn dropped(&self) -> u64 {
-        self.dropped_early.packets + self.settled.dropped.packets
-    }
-
-    fn add_early(&mut self, early: &Early) {
-        add(&mut self.passed, early.passed);
-        add(&mut self.dropped_early, early.dropped);
-        add(&mut self.unsplit, early.unsplit);
-        add(&mut self.redirected, early.redirected);
+        self.early.dropped.packets + self.settled.dropped.packets
     }
 }
 
 /// What a program says at one moment.
 pub(crate) struct Reading {
-    /// By selector; read before `counters`, so that what was counted there came.
+    /// By selector; read before `redirected`, so that what was counted there came.
     pub(crate) came: Vec<PeaceCounts>,
-    pub(crate) counters: Counters,
-    pub(crate) states: Vec<Option<State>>,
+    redirected: [Tally; SELECTORS_MAX],
 }
 
 impl Reading {
     /// Asks a program.
     pub(crate) fn of(steering: &Steering) -> io::Result<Self> {
         let came = steering.selector_counts().map_err(io::Error::other)?;
-        let counters = steering.counters().map_err(io::Error::other)?;
-        Ok(Self { came, counters, states: steering.states() })
+        let redirected = steering.counters().map_err(io::Error::other)?.selectors;
+        Ok(Self { came, redirected })
     }
 }
 
-/// What one program did with the packets of one selector.
+/// What a program did with the packets of one selector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Early {
-    passed: Tally,
-    dropped: Tally,
-    unsplit: Tally,
-    redirected: Tally,
-    was_engaged: bool,
+pub(crate) struct Early {
+    /// Left to the kernel; or dropped because the shard stood still.
+    pub(crate) passed: Tally,
+    /// By a verdict.
+    pub(crate) dropped: Tally,
+    /// Handed to the shards.
+    pub(crate) redirected: Tally,
 }
 
 impl Early {
-    /// What stayed in the program and is not told apart yet.
-    fn open(&self, came: Tally) -> Tally {
-        let Self { passed, dropped, unsplit, redirected, .. } = *self;
-        // One that was read later than what came may be above it.
-        [passed, dropped, unsplit, redirected].iter().fold(came, |open, told| Tally {
-            packets: open.packets.saturating_sub(told.packets),
-            octets: open.octets.saturating_sub(told.octets),
-        })
+    /// Takes what came so far, and what was redirected by then or a little later.
+    fn look(&mut self, came: &PeaceCounts, redirected: Tally) {
+        let PeaceCounts { packets, octets, dropped, .. } = *came;
+        // So this is never more than was passed, and is all of it as soon as nothing comes: it only
+        // grows.
+        let left = |came: u64, dropped: u64, redirected: u64| {
+            came.saturating_sub(dropped).saturating_sub(redirected)
+        };
+        let passed = &mut self.passed;
+        let left_packets = left(packets, dropped.packets, redirected.packets);
+        passed.packets = passed.packets.max(left_packets);
+        let left_octets = left(octets, dropped.octets, redirected.octets);
+        passed.octets = passed.octets.max(left_octets);
+        self.dropped = dropped;
+        self.redirected = redirected;
+    }
+
+    fn add(&mut self, other: &Self) {
+        add(&mut self.passed, other.passed);
+        add(&mut self.dropped, other.dropped);
+        add(&mut self.redirected, other.redirected);
     }
 }
 
-/// What one program did, by selector.
-struct Split {
-    selectors: [Early; SELECTORS_MAX],
-    /// Of what it dropped: what is in `selectors`, or unsplit.
-    told: Tally,
-}
-
-impl Split {
-    const fn new() -> Self {
-        const NONE: Tally = Tally { packets: 0, octets: 0 };
-        const EARLY: Early = Early {
-            passed: NONE,
-            dropped: NONE,
-            unsplit: NONE,
-            redirected: NONE,
-            was_engaged: false,
-        };
-        Self { selectors: [EARLY; SELECTORS_MAX], told: NONE }
-    }
-
-    /// Tells apart what came since the last look.
-    fn look(&mut self, reading: &Reading) {
-        let Reading { came, counters, states } = reading;
-        let came = |selector: usize| {
-            let came = came.get(selector).copied().unwrap_or_default();
-            Tally { packets: came.packets, octets: came.octets }
-        };
-        for (early, redirected) in self.selectors.iter_mut().zip(counters.selectors) {
-            early.redirected = redirected;
-        }
-        let mut dropped = counters.get(Outcome::DropVerdict);
-        add(&mut dropped, counters.get(Outcome::DropStalled));
-        let fresh = Tally {
-            packets: dropped.packets.saturating_sub(self.told.packets),
-            octets: dropped.octets.saturating_sub(self.told.octets),
-        };
-        let is_engaged = |selector: usize| states.get(selector) == Some(&Some(State::Engaged));
-        if fresh.packets > 0 {
-            let engaged = |(selector, early): &(usize, &Early)| {
-                (is_engaged(*selector) || early.was_engaged)
-                    && early.open(came(*selector)).packets > 0
-            };
-            let mut suspects = self.selectors.iter().enumerate().filter(engaged);
-            match (suspects.next().map(|(selector, _)| selector), suspects.next().is_some()) {
-                // What they were for is counted with the next look.
-                (None, _) => {}
-                (Some(only), false) => {
-                    add(&mut self.selectors[only].dropped, fresh);
-                    self.told = dropped;
-                }
-                (Some(_), true) => {
-                    for selector in 0..SELECTORS_MAX {
-                        let early = &mut self.selectors[selector];
-                        if engaged(&(selector, early)) {
-                            let open = early.open(came(selector));
-                            add(&mut early.unsplit, open);
-                        }
-                    }
-                    self.told = dropped;
-                }
-            }
-        }
-        // What came was read first, so this is never more than was passed, and is all of it as soon
-        // as nothing comes: it only grows.
-        let all_told = fresh.packets == 0 || self.told == dropped;
-        for (selector, early) in self.selectors.iter_mut().enumerate() {
-            if all_told || !(is_engaged(selector) || early.was_engaged) {
-                let open = early.open(came(selector));
-                add(&mut early.passed, open);
-            }
-            // What it was engaged for may still be to be told.
-            early.was_engaged = is_engaged(selector) || early.was_engaged && !all_told;
-        }
-    }
-}
+/// What a program did, by selector.
+type Split = [Early; SELECTORS_MAX];
 
 /// Adds up what became of the packets of one service, over programs and shards.
 pub(crate) struct Fates {
@@ -207,7 +132,7 @@ impl Fates {
         let mut programs = Vec::<(Arc<Steering>, Split)>::new();
         for Place { steering, .. } in &ground.selectors {
             if !programs.iter().any(|(other, _)| Arc::ptr_eq(other, steering)) {
-                programs.push((Arc::clone(steering), Split::new()));
+                programs.push((Arc::clone(steering), [Early::default(); SELECTORS_MAX]));
             }
         }
         let destinations = ground.selectors.iter().map(|place| place.of_service + 1).max();
@@ -227,7 +152,11 @@ impl Fates {
     pub(crate) fn look(&mut self, steering: &Arc<Steering>, reading: &Reading) {
         let mine = self.programs.iter_mut().find(|(other, _)| Arc::ptr_eq(other, steering));
         if let Some((_, split)) = mine {
-            split.look(reading);
+            for ((early, came), redirected) in
+                split.iter_mut().zip(&reading.came).zip(reading.redirected)
+            {
+                early.look(came, redirected);
+            }
         }
     }
 
@@ -250,9 +179,8 @@ impl Fates {
             }
         }
         self.asked = waiting;
-        let packets = |split: &Split| -> u64 {
-            split.selectors.iter().map(|early| early.redirected.packets).sum()
-        };
+        let packets =
+            |split: &Split| -> u64 { split.iter().map(|early| early.redirected.packets).sum() };
         let redirected = self.programs.iter().map(|(_, split)| packets(split)).sum();
         if redirected == self.redirected && self.quiet {
             return;
@@ -291,7 +219,7 @@ impl Fates {
             let is_it =
                 |(steering, _): &&(Arc<Steering>, Split)| Arc::ptr_eq(steering, &place.steering);
             if let Some((_, split)) = self.programs.iter().find(is_it) {
-                fate.add_early(&split.selectors[usize::from(place.selector)]);
+                fate.early.add(&split[usize::from(place.selector)]);
             }
         }
         fate
@@ -302,105 +230,60 @@ impl Fates {
 mod tests {
     use super::*;
 
-    /// A program of three selectors that a test plays.
+    const fn load(packets: u64) -> Tally {
+        Tally { packets, octets: 100 * packets }
+    }
+
+    /// A selector of a program that a test plays.
+    #[derive(Default)]
     struct Played {
-        reading: Reading,
-        split: Split,
+        came: PeaceCounts,
+        redirected: Tally,
+        early: Early,
     }
 
     impl Played {
-        fn new() -> Self {
-            let (came, counters) = (vec![PeaceCounts::default(); 3], Counters::default());
-            let reading = Reading { came, counters, states: vec![Some(State::Peace); 3] };
-            Self { reading, split: Split::new() }
-        }
-
-        fn engaged(&mut self, selectors: &[usize]) {
-            for (selector, state) in self.reading.states.iter_mut().enumerate() {
-                let engaged = selectors.contains(&selector);
-                *state = Some(if engaged { State::Engaged } else { State::Peace });
-            }
-        }
-
-        /// So much comes for a selector: passed, redirected, dropped.
-        fn come(&mut self, selector: usize, [passed, redirected, dropped]: [u64; 3]) {
-            let packets = passed + redirected + dropped;
-            let came = &mut self.reading.came[selector];
-            came.packets += packets;
-            came.octets += 100 * packets;
-            let load = |packets| Tally { packets, octets: 100 * packets };
-            let counters = &mut self.reading.counters;
-            add(&mut counters.selectors[selector], load(redirected));
-            add(&mut counters.outcomes[Outcome::DropVerdict as usize], load(dropped));
-        }
-
-        /// Passed, dropped, unsplit, of which the octets agree.
-        fn told(&mut self, selector: usize) -> [u64; 3] {
-            self.split.look(&self.reading);
-            let Early { passed, dropped, unsplit, .. } = self.split.selectors[selector];
-            [passed, dropped, unsplit].map(|tally| {
-                assert_eq!(tally.octets, 100 * tally.packets);
-                tally.packets
-            })
+        /// So much comes: passed, redirected, dropped.
+        fn come(&mut self, [passed, redirected, dropped]: [u64; 3]) {
+            let Tally { packets, octets } = load(passed + redirected + dropped);
+            self.came.packets += packets;
+            self.came.octets += octets;
+            add(&mut self.came.dropped, load(dropped));
+            add(&mut self.redirected, load(redirected));
         }
     }
 
     #[test]
-    fn what_is_dropped_is_of_the_destination_that_is_engaged() {
-        let mut program = Played::new();
-        program.come(0, [7, 0, 0]);
-        program.come(1, [5, 0, 0]);
-        assert_eq!((program.told(0), program.told(1)), ([7, 0, 0], [5, 0, 0]));
-        program.engaged(&[1]);
-        program.come(0, [3, 0, 0]);
-        program.come(1, [2, 40, 60]);
-        assert_eq!((program.told(0), program.told(1)), ([10, 0, 0], [7, 60, 0]));
-        // Released in between: it was engaged when they came.
-        program.come(1, [0, 0, 9]);
-        program.engaged(&[]);
-        assert_eq!((program.told(0), program.told(1)), ([10, 0, 0], [7, 69, 0]));
-        // The next one's are the next one's.
-        program.engaged(&[2]);
-        program.come(2, [1, 1, 1]);
-        program.come(1, [4, 0, 0]);
-        assert_eq!((program.told(1), program.told(2)), ([11, 69, 0], [1, 1, 0]));
-    }
-
-    #[test]
-    fn of_two_that_are_engaged_what_stays_is_unsplit_where_something_was_dropped() {
-        let mut program = Played::new();
-        program.engaged(&[0, 1]);
-        program.come(0, [8, 2, 0]);
-        program.come(1, [3, 1, 0]);
-        assert_eq!((program.told(0), program.told(1)), ([8, 0, 0], [3, 0, 0]));
-        program.come(0, [8, 2, 0]);
-        program.come(1, [3, 1, 50]);
-        program.come(2, [6, 0, 0]);
-        assert_eq!((program.told(0), program.told(1)), ([8, 0, 8], [3, 0, 53]));
-        assert_eq!(program.told(2), [6, 0, 0], "it is in peace");
-        // Only one of them got anything: it was that one's.
-        program.come(1, [0, 0, 20]);
-        assert_eq!((program.told(0), program.told(1)), ([8, 0, 8], [3, 20, 53]));
+    fn what_came_and_was_neither_dropped_nor_redirected_was_passed() {
+        let mut program = Played::default();
+        for (come, passed, redirected, dropped) in
+            [([7, 0, 0], 7, 0, 0), ([2, 40, 60], 9, 40, 60), ([0, 0, 9], 9, 40, 69)]
+        {
+            program.come(come);
+            program.early.look(&program.came, program.redirected);
+            let [passed, redirected, dropped] = [passed, redirected, dropped].map(load);
+            assert_eq!(program.early, Early { passed, dropped, redirected });
+        }
     }
 
     #[test]
     fn what_is_read_while_packets_come_never_shrinks_and_is_exact_in_the_end() {
-        let mut program = Played::new();
-        program.engaged(&[0]);
+        let mut program = Played::default();
         let mut before = 0;
         for round in 0..100 {
-            // Five more come between the two readings, so what came is read too low.
-            program.come(0, [3, 1, 1]);
-            let came = program.reading.came[0];
-            program.come(0, [round % 3, 2, 1]);
-            let true_came = std::mem::replace(&mut program.reading.came[0], came);
-            program.split.look(&program.reading);
-            program.reading.came[0] = true_came;
-            let passed = program.split.selectors[0].passed.packets;
+            program.come([3, 1, 1]);
+            let came = program.came;
+            // More come between the two readings, so what came is read too low.
+            program.come([round % 3, 5, 1]);
+            program.early.look(&came, program.redirected);
+            let passed = program.early.passed.packets;
             assert!(passed >= before);
             before = passed;
         }
         let passed = (0..100).map(|round| 3 + round % 3).sum::<u64>();
-        assert_eq!(program.told(0), [passed, 200, 0]);
+        assert!(before < passed);
+        program.early.look(&program.came, program.redirected);
+        let [passed, redirected, dropped] = [passed, 600, 200].map(load);
+        assert_eq!(program.early, Early { passed, dropped, redirected });
     }
 }

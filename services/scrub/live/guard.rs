@@ -431,7 +431,7 @@ mod tests {
                 packets: per_second / 100 * tenths,
                 octets: per_second / 100 * tenths * 100,
             };
-            add(&mut fate.passed, load(1));
+            add(&mut fate.early.passed, load(1));
             add(&mut fate.settled.reinjected, load(3));
             add(&mut fate.settled.dropped, load(1));
             gate.fate.set(fate);

@@ -159,17 +159,16 @@ pub(super) fn fates(service: &str, guard: &Guard) -> Option<TableSnapshot> {
         let mut counters = map([
             ("after", fate.after().packets),
             ("after_octets", fate.after().octets),
-            ("passed", fate.passed.packets),
+            ("passed", fate.early.passed.packets),
             ("reinjected", reinjected.packets),
-            ("redirected", fate.redirected.packets),
+            ("redirected", fate.early.redirected.packets),
             ("challenged", challenged),
-            ("dropped_in_xdp", fate.dropped_early.packets),
+            ("dropped_in_xdp", fate.early.dropped.packets),
         ]);
         // Most destinations never have any of these.
-        let unsplit = ("unsplit".to_owned(), fate.unsplit.packets);
         let reasons = Reason::ALL.iter().zip(reasons);
         let reasons = reasons.map(|((_, name, _), packets)| (format!("dropped_{name}"), packets));
-        counters.extend(reasons.chain([unsplit]).filter(|(_, packets)| *packets > 0));
+        counters.extend(reasons.filter(|(_, packets)| *packets > 0));
         RowSnapshot { name: name.to_owned(), counters, ..RowSnapshot::default() }
     };
     let rows: Vec<_> = guard.standings(0).map(row).collect();
