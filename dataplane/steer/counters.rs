@@ -154,11 +154,11 @@ pub struct PeaceCounts {
     pub packets: u64,
     /// Octets, Ethernet header included.
     pub octets: u64,
-    /// Of these, what a cached verdict dropped.
+    /// Of these, what the program dropped: by a cached verdict, or for a shard that stands still.
     pub dropped: Tally,
     /// TCP packets with SYN and without ACK.
     pub syn: u64,
-    /// Packets of flows that were not seen lately, and all that a verdict dropped. Estimated.
+    /// Packets of flows that were not seen lately, and all that were dropped. Estimated.
     pub new_flows: u64,
     /// Flows that a SYN began and that no ACK has followed. It goes down where an answer comes
     /// later: a rate made of it is at least 0. Estimated.

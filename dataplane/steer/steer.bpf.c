@@ -133,7 +133,7 @@ struct tally {
 
 // Counts of a selector that protects, whatever its state. A cache line.
 struct peace {
-	struct tally dropped; // By a verdict.
+	struct tally dropped; // Here: by a verdict, or for a shard that stands still.
 	struct tally others;
 	__u64 syn;
 	// Estimates:
@@ -221,6 +221,11 @@ INLINE __u64 candidates(const struct generation *generation, const struct facts 
 			mask &= generation->ipv6[i][octets[i]];
 	}
 	return mask;
+}
+
+INLINE int is_drop(__u32 outcome)
+{
+	return outcome == DROP_VERDICT || outcome == DROP_STALLED;
 }
 
 // Place of the lowest bit, of which there is one. This instruction set has none for it, so by a
@@ -328,7 +333,6 @@ INLINE enum outcome redirect_numbered(struct xdp_md *ctx, const struct facts *fa
 INLINE enum outcome drop_verdict(const struct facts *facts, struct peace *peace, __u32 rule, __u32 packet_len)
 {
 	count_hit(rule, packet_len);
-	count(&peace->dropped, packet_len);
 	if (facts->tcp_flags == TCP_SYN)
 		peace->asked += 1;
 	return DROP_VERDICT;
@@ -364,7 +368,6 @@ INLINE __u32 protect_quickly(struct xdp_md *ctx, struct facts *facts, const stru
 	}
 	if (state == STATE_DRAINING)
 		return OUTCOMES;
-	count(&peace->others, packet_len);
 	note_flow(facts, peace, flow_hash(facts));
 	return PASS_PEACE;
 }
@@ -405,7 +408,6 @@ APART __u32 protect(struct xdp_md *ctx, const struct facts *facts, __u32 place, 
 			passes = PASS_VERDICT;
 		}
 	}
-	count(&peace->others, packet_len);
 	hash = flow_hash(facts);
 	note_flow(facts, peace, hash);
 	if (state != STATE_ENGAGED && state != STATE_DRAINING)
@@ -489,7 +491,13 @@ INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, const struct board *tol
 	selector = &generation->selectors[place];
 	if (selector->flags & SELECTOR_PROTECTS) {
 		outcome = protect_quickly(ctx, &facts, selector, place, half, told, counts, packet_len);
-		return outcome < OUTCOMES ? outcome : protect(ctx, &facts, place, half, packet_len);
+		if (outcome >= OUTCOMES)
+			outcome = protect(ctx, &facts, place, half, packet_len);
+		if (is_drop(outcome))
+			count(&counts->peaces[place].dropped, packet_len);
+		else
+			count(&counts->peaces[place].others, packet_len);
+		return outcome;
 	}
 	return redirect(ctx, &facts, place);
 }
@@ -510,7 +518,7 @@ int tidegate_steer(struct xdp_md *ctx)
 	count(&counts->in, packet_len);
 	if (outcome < OUTCOMES)
 		count(&counts->outcomes[outcome], packet_len);
-	if (outcome == DROP_VERDICT || outcome == DROP_STALLED)
+	if (is_drop(outcome))
 		return XDP_DROP;
 	if (outcome != REDIRECTED)
 		return XDP_PASS;

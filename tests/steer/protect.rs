@@ -266,6 +266,10 @@ fn a_shard_that_stands_still_is_passed_by_or_nothing_is_let_in() {
     bench.program.cache().flush();
     assert_eq!(bench.run(&udp(53)).outcome, PassNoSocket);
     assert_eq!(bench.run(&udp6(53)).outcome, PassNoSocket);
+    // One by a verdict; three and one more for the shard. In all: the six rounds, and these.
+    let counts = bench.program.selector_counts().unwrap();
+    assert_eq!([counts[0].dropped.packets, counts[1].dropped.packets], [1, 4]);
+    assert_eq!([counts[0].packets, counts[1].packets], [8, 9]);
 }
 
 #[test]

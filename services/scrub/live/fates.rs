@@ -2,17 +2,14 @@
 //!
 //! ```text
 //!   came ─► program ─┬─ passed: left to the kernel
-//!                    ├─ dropped: by a cached verdict
+//!                    ├─ dropped: by a cached verdict, or because the shard stood still
 //!                    └─ redirected ─► shard ─┬─ reinjected
 //!                                            ├─ dropped, by reason
 //!                                            └─ challenged; held; lost by the ring before
 //!   after = passed + reinjected
 //! ```
 //!
-//! The program counts by selector what came, what a verdict dropped and what it redirected; the rest
-//! is passed. Only what it dropped because the shard stood still and `stalled = "closed"` it counts
-//! for the interface as a whole, as `drop_stalled`: of a destination with that, `passed` is what was
-//! passed and this.
+//! The program counts by selector what came, what it dropped and what it redirected; the rest is passed.
 
 use std::sync::Arc;
 use std::time::Duration;
