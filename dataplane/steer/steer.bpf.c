@@ -364,10 +364,14 @@ INLINE __u32 protect_quickly(struct xdp_md *ctx, struct facts *facts, const stru
 			return OUTCOMES;
 		quick = quick_place(facts, selector->scope, told);
 		rule = quick_rule(&quick);
-		return rule < RULES ? drop_verdict(facts, peace, rule, packet_len) : OUTCOMES;
+		if (rule >= RULES)
+			return OUTCOMES;
+		count(&peace->dropped, packet_len);
+		return drop_verdict(facts, peace, rule, packet_len);
 	}
 	if (state == STATE_DRAINING)
 		return OUTCOMES;
+	count(&peace->others, packet_len);
 	note_flow(facts, peace, flow_hash(facts));
 	return PASS_PEACE;
 }
@@ -464,6 +468,7 @@ INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, const struct board *tol
 	__u32 half, place, outcome;
 	const struct selector *selector;
 	enum outcome refusal;
+	struct peace *peace;
 	__u8 *ipv4 = 0;
 	__u64 mask;
 
@@ -491,12 +496,11 @@ INLINE __u32 steer(struct xdp_md *ctx, __u32 packet_len, const struct board *tol
 	selector = &generation->selectors[place];
 	if (selector->flags & SELECTOR_PROTECTS) {
 		outcome = protect_quickly(ctx, &facts, selector, place, half, told, counts, packet_len);
-		if (outcome >= OUTCOMES)
-			outcome = protect(ctx, &facts, place, half, packet_len);
-		if (is_drop(outcome))
-			count(&counts->peaces[place].dropped, packet_len);
-		else
-			count(&counts->peaces[place].others, packet_len);
+		if (outcome < OUTCOMES)
+			return outcome;
+		outcome = protect(ctx, &facts, place, half, packet_len);
+		peace = &counts->peaces[place];
+		count(is_drop(outcome) ? &peace->dropped : &peace->others, packet_len);
 		return outcome;
 	}
 	return redirect(ctx, &facts, place);
